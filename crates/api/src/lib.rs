@@ -1,0 +1,1 @@
+//! bharatmart-api: HTTP in, HTTP out.

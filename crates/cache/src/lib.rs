@@ -1,0 +1,1 @@
+//! The process-local cache tier, with single flight and invalidation.

@@ -1,0 +1,1 @@
+//! What a shop does: place an order, take a payment, release stock.

@@ -1,0 +1,1 @@
+//! Typed settings; the only code that reads the environment.

@@ -1,0 +1,136 @@
+//! Sign-ins: families of refresh tokens, of which only digests are kept.
+
+use bharatmart_domain::UserId;
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::error::Result;
+
+/// Starts a family for `user`; its id.
+#[tracing::instrument(name = "db.accounts.start_family", skip_all, fields(user.id = %user))]
+pub async fn start_family(connection: &mut PgConnection, user: UserId) -> Result<Uuid> {
+    let id = sqlx::query_scalar!(
+        "INSERT INTO refresh_families (user_id) VALUES ($1) RETURNING id",
+        user.0
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(id)
+}
+
+/// Adds a token to a family.
+#[tracing::instrument(name = "db.accounts.add_token", skip_all)]
+pub async fn add_token(
+    connection: &mut PgConnection,
+    family: Uuid,
+    digest: &[u8],
+    expires_at: DateTime<Utc>,
+) -> Result<()> {
+    sqlx::query!(
+        "INSERT INTO refresh_tokens (token_hash, family_id, expires_at) VALUES ($1, $2, $3)",
+        digest,
+        family,
+        expires_at,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// A refresh token under lock.
+#[derive(Clone, Debug)]
+pub struct RefreshToken {
+    /// Its family.
+    pub family_id: Uuid,
+    /// Whose it is.
+    pub user_id: UserId,
+    /// Whether the user may sign in.
+    pub user_is_active: bool,
+    /// Whether it was used before.
+    pub spent: bool,
+    /// Whether its family was revoked.
+    pub revoked: bool,
+    /// When it ends.
+    pub expires_at: DateTime<Utc>,
+}
+
+/// Reads a token and locks it until the transaction ends.
+#[tracing::instrument(name = "db.accounts.lock_token", skip_all)]
+pub async fn lock_token(
+    connection: &mut PgConnection,
+    digest: &[u8],
+) -> Result<Option<RefreshToken>> {
+    let token = sqlx::query_as!(
+        RefreshToken,
+        r#"
+        SELECT
+            refresh_tokens.family_id,
+            refresh_families.user_id AS "user_id: UserId",
+            users.is_active AS user_is_active,
+            refresh_tokens.spent_at IS NOT NULL AS "spent!",
+            refresh_families.revoked_at IS NOT NULL AS "revoked!",
+            refresh_tokens.expires_at
+        FROM refresh_tokens
+        JOIN refresh_families ON refresh_families.id = refresh_tokens.family_id
+        JOIN users ON users.id = refresh_families.user_id
+        WHERE refresh_tokens.token_hash = $1
+        FOR UPDATE OF refresh_tokens
+        "#,
+        digest,
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(token)
+}
+
+/// Marks a token as used.
+#[tracing::instrument(name = "db.accounts.spend_token", skip_all)]
+pub async fn spend_token(connection: &mut PgConnection, digest: &[u8]) -> Result<()> {
+    sqlx::query!("UPDATE refresh_tokens SET spent_at = now() WHERE token_hash = $1", digest)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Revokes a family.
+#[tracing::instrument(name = "db.accounts.revoke_family", skip_all)]
+pub async fn revoke_family(connection: &mut PgConnection, family: Uuid) -> Result<()> {
+    sqlx::query!(
+        "UPDATE refresh_families SET revoked_at = coalesce(revoked_at, now()) WHERE id = $1",
+        family,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Revokes every family of `user`.
+#[tracing::instrument(name = "db.accounts.revoke_user", skip_all, fields(user.id = %user))]
+pub async fn revoke_user(connection: &mut PgConnection, user: UserId) -> Result<()> {
+    sqlx::query!(
+        "UPDATE refresh_families SET revoked_at = now() WHERE user_id = $1 AND revoked_at IS NULL",
+        user.0,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Deletes the families of which every token has ended; how many.
+#[tracing::instrument(name = "db.accounts.delete_expired", skip_all)]
+pub async fn delete_expired(connection: &mut PgConnection, now: DateTime<Utc>) -> Result<u64> {
+    let done = sqlx::query!(
+        r#"
+        DELETE FROM refresh_families
+        WHERE NOT EXISTS (
+            SELECT FROM refresh_tokens
+            WHERE refresh_tokens.family_id = refresh_families.id AND expires_at > $1
+        )
+        "#,
+        now,
+    )
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected())
+}

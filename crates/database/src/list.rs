@@ -1,0 +1,79 @@
+//! Lists with filters, a total, and pages by offset or cursor.
+
+use bharatmart_domain::{Cursor, Page, PageRequest, Position};
+use sha2::{Digest, Sha256};
+use sqlx::{FromRow, PgConnection, Postgres, QueryBuilder, postgres::PgRow};
+use uuid::Uuid;
+
+use crate::error::Result;
+
+/// The column that a list is sorted by; ties are broken by `id` in the same direction.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SortKey {
+    column: &'static str,
+    /// The column's SQL type, to cast a cursor's text to.
+    sql_type: &'static str,
+    descending: bool,
+}
+
+impl SortKey {
+    pub(crate) const fn ascending(column: &'static str, sql_type: &'static str) -> Self {
+        Self { column, sql_type, descending: false }
+    }
+
+    pub(crate) const fn descending(column: &'static str, sql_type: &'static str) -> Self {
+        Self { column, sql_type, descending: true }
+    }
+}
+
+/// What does not change from page to page.
+pub(crate) struct Query {
+    pub(crate) table: &'static str,
+    pub(crate) columns: &'static str,
+    pub(crate) sort: SortKey,
+    pub(crate) fingerprint: u64,
+}
+
+/// Fetches a page. `filter` pushes ` AND …` conditions; `key` gives a row's sort value and id.
+pub(crate) async fn fetch<T>(
+    connection: &mut PgConnection,
+    list: &Query,
+    filter: impl Fn(&mut QueryBuilder<Postgres>),
+    page: &PageRequest,
+    key: impl Fn(&T) -> (String, Uuid),
+) -> Result<Page<T>>
+where
+    T: for<'r> FromRow<'r, PgRow> + Send + Unpin,
+{
+    let mut count = QueryBuilder::new("SELECT count(*) FROM ");
+    count.push(list.table).push(" WHERE true");
+    filter(&mut count);
+    let total: i64 = count.build_query_scalar().fetch_one(&mut *connection).await?;
+
+    let mut query = QueryBuilder::new("SELECT ");
+    query.push(list.columns).push(" FROM ").push(list.table).push(" WHERE true");
+    filter(&mut query);
+    let SortKey { column, sql_type, descending } = list.sort;
+    let (comparison, direction) = if descending { ("<", " DESC") } else { (">", " ASC") };
+    if let Position::After(cursor) = &page.position {
+        query.push(format_args!(" AND ({column}, id) {comparison} ("));
+        query.push_bind(cursor.key.clone()).push(format_args!("::text::{sql_type}, "));
+        query.push_bind(cursor.id).push(")");
+    }
+    query.push(format_args!(" ORDER BY {column}{direction}, id{direction} LIMIT "));
+    query.push_bind(page.limit + 1);
+    if let Position::Offset(offset) = page.position {
+        query.push(" OFFSET ").push_bind(offset);
+    }
+    let rows: Vec<T> = query.build_query_as().fetch_all(connection).await?;
+    Ok(Page::from_rows(rows, page.limit, total, |row| {
+        let (key, id) = key(row);
+        Cursor { key, id, filters: list.fingerprint }
+    }))
+}
+
+/// A short digest of a list's sort and filters, stable from build to build.
+pub(crate) fn fingerprint(text: &str) -> u64 {
+    let digest = Sha256::digest(text.as_bytes());
+    digest.iter().take(8).fold(0, |value, byte| (value << 8) | u64::from(*byte))
+}

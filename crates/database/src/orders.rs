@@ -1,0 +1,445 @@
+//! Orders, their items and their history.
+
+use std::fmt::Write as _;
+
+use bharatmart_domain::{
+    Money, OrderId, OrderStatus, Page, PageRequest, PaymentMethod, ProductId, UserId,
+};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use sqlx::{PgConnection, Postgres, QueryBuilder, types::Json};
+
+use crate::{
+    error::Result,
+    list::{self, SortKey},
+};
+
+/// An order as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, sqlx::FromRow)]
+pub struct Order {
+    /// The order.
+    pub id: OrderId,
+    /// Who ordered.
+    pub user_id: UserId,
+    /// Where it stands.
+    pub status: OrderStatus,
+    /// What it costs.
+    pub total_amount: Money,
+    /// Where it goes.
+    pub shipping_address: String,
+    /// How it is to be paid; `None` until a payment names the method.
+    pub payment_method: Option<PaymentMethod>,
+    /// When the order worker confirmed it.
+    pub processed_at: Option<DateTime<Utc>>,
+    /// When it was placed.
+    pub created_at: DateTime<Utc>,
+    /// When it last changed.
+    pub updated_at: DateTime<Utc>,
+}
+
+/// An order to be placed.
+#[derive(Clone, Debug)]
+pub struct NewOrder {
+    /// The id it will have.
+    pub id: OrderId,
+    /// Who orders.
+    pub user_id: UserId,
+    /// Where it goes.
+    pub shipping_address: String,
+    /// How it is to be paid.
+    pub payment_method: Option<PaymentMethod>,
+    /// Each product once, with its quantity.
+    pub lines: Vec<(ProductId, i32)>,
+}
+
+/// A product of which less is left than was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shortage {
+    /// The product.
+    pub product_id: ProductId,
+    /// Its name.
+    pub name: String,
+    /// How many were asked for.
+    pub requested: i32,
+    /// How many are left.
+    pub available: i32,
+}
+
+/// What became of an order to be placed.
+#[derive(Clone, Debug)]
+pub enum Placement {
+    /// It is placed, its stock reserved and its job in the outbox.
+    Placed(Order),
+    /// These products are not sold here. Nothing was written.
+    Unknown(Vec<ProductId>),
+    /// Of these products too little is left. Nothing was written.
+    OutOfStock(Vec<Shortage>),
+    /// The total is above [`Money::MAX`]. Nothing was written.
+    TooLarge,
+}
+
+/// Reserves the stock and writes order, items, inventory log, history and outbox row in one
+/// statement. The constraint `orders_user_id_fkey` refuses an unknown user.
+#[tracing::instrument(name = "db.orders.place", skip_all, fields(order.id = %order.id))]
+pub async fn place(connection: &mut PgConnection, order: NewOrder) -> Result<Placement> {
+    let (products, quantities): (Vec<_>, Vec<_>) =
+        order.lines.iter().map(|(product, quantity)| (product.0, *quantity)).unzip();
+    let row = sqlx::query_file!(
+        "src/sql/place_order.sql",
+        order.id.0,
+        order.user_id.0,
+        order.shipping_address,
+        order.payment_method.map(PaymentMethod::as_str),
+        &products,
+        &quantities,
+    )
+    .fetch_one(connection)
+    .await?;
+    if let (Some(total_amount), Some(created_at), Some(updated_at)) =
+        (row.total_amount, row.created_at, row.updated_at)
+    {
+        return Ok(Placement::Placed(Order {
+            id: order.id,
+            user_id: order.user_id,
+            status: OrderStatus::Pending,
+            total_amount,
+            shipping_address: order.shipping_address,
+            payment_method: order.payment_method,
+            processed_at: None,
+            created_at,
+            updated_at,
+        }));
+    }
+    Ok(match (row.unknown, row.short) {
+        (Some(unknown), _) => Placement::Unknown(unknown.into_iter().map(ProductId).collect()),
+        (None, Some(Json(short))) => Placement::OutOfStock(short),
+        (None, None) => Placement::TooLarge,
+    })
+}
+
+/// Reads an order.
+#[tracing::instrument(name = "db.orders.find", skip_all, fields(order.id = %id))]
+pub async fn find(connection: &mut PgConnection, id: OrderId) -> Result<Option<Order>> {
+    let order = sqlx::query_as!(
+        Order,
+        r#"
+        SELECT
+            id AS "id: OrderId",
+            user_id AS "user_id: UserId",
+            status AS "status: OrderStatus",
+            total_amount AS "total_amount: Money",
+            shipping_address,
+            payment_method AS "payment_method: PaymentMethod",
+            processed_at,
+            created_at,
+            updated_at
+        FROM orders
+        WHERE id = $1
+        "#,
+        id.0,
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(order)
+}
+
+/// An order under lock, with what its mails need to know of its customer.
+#[derive(Clone, Debug)]
+pub struct LockedOrder {
+    /// The order.
+    pub id: OrderId,
+    /// Who ordered.
+    pub user_id: UserId,
+    /// Where it stands.
+    pub status: OrderStatus,
+    /// What it costs.
+    pub total_amount: Money,
+    /// Where it goes.
+    pub shipping_address: String,
+    /// How it is to be paid.
+    pub payment_method: Option<PaymentMethod>,
+    /// When the order worker confirmed it.
+    pub processed_at: Option<DateTime<Utc>>,
+    /// When it was placed.
+    pub created_at: DateTime<Utc>,
+    /// The customer's e-mail address.
+    pub email: String,
+    /// The customer's name.
+    pub full_name: String,
+}
+
+/// Reads and locks an order until the transaction ends.
+///
+/// Whoever changes an order or one of its payments takes this lock first, so that orders and
+/// payments are always locked in the same sequence.
+#[tracing::instrument(name = "db.orders.lock", skip_all, fields(order.id = %id))]
+pub async fn lock(connection: &mut PgConnection, id: OrderId) -> Result<Option<LockedOrder>> {
+    let order = sqlx::query_as!(
+        LockedOrder,
+        r#"
+        SELECT
+            orders.id AS "id: OrderId",
+            orders.user_id AS "user_id: UserId",
+            orders.status AS "status: OrderStatus",
+            orders.total_amount AS "total_amount: Money",
+            orders.shipping_address,
+            orders.payment_method AS "payment_method: PaymentMethod",
+            orders.processed_at,
+            orders.created_at,
+            users.email,
+            users.full_name
+        FROM orders
+        JOIN users ON users.id = orders.user_id
+        WHERE orders.id = $1
+        FOR NO KEY UPDATE OF orders
+        "#,
+        id.0,
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(order)
+}
+
+/// Gives a locked order another status and writes it into the order's history.
+#[tracing::instrument(name = "db.orders.set_status", skip_all, fields(order.id = %id))]
+pub async fn set_status(
+    connection: &mut PgConnection,
+    id: OrderId,
+    from: OrderStatus,
+    to: OrderStatus,
+    reason: Option<&str>,
+) -> Result<()> {
+    sqlx::query!(
+        r#"
+        WITH changed AS (
+            UPDATE orders SET status = $3, updated_at = now() WHERE id = $1
+        )
+        INSERT INTO order_history (order_id, from_status, to_status, reason)
+        VALUES ($1, $2, $3, $4)
+        "#,
+        id.0,
+        from.as_str(),
+        to.as_str(),
+        reason,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Notes that the order worker has confirmed an order.
+#[tracing::instrument(name = "db.orders.mark_processed", skip_all, fields(order.id = %id))]
+pub async fn mark_processed(connection: &mut PgConnection, id: OrderId) -> Result<()> {
+    sqlx::query!(
+        "UPDATE orders SET processed_at = now(), updated_at = now() WHERE id = $1",
+        id.0
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Gives an order's stock back, once however often it is called; whether this call did.
+#[tracing::instrument(name = "db.orders.restock", skip_all, fields(order.id = %id))]
+pub async fn restock(connection: &mut PgConnection, id: OrderId, reason: &str) -> Result<bool> {
+    let done = sqlx::query_scalar!(
+        r#"
+        WITH marked AS (
+            UPDATE orders
+            SET restocked_at = now(), updated_at = now()
+            WHERE id = $1 AND restocked_at IS NULL
+            RETURNING id
+        ),
+        locked AS MATERIALIZED (
+            SELECT products.id, products.stock_quantity, item.quantity
+            FROM products
+            JOIN (
+                SELECT order_items.product_id, sum(order_items.quantity)::integer AS quantity
+                FROM order_items
+                JOIN marked ON marked.id = order_items.order_id
+                GROUP BY order_items.product_id
+            ) AS item ON item.product_id = products.id
+            ORDER BY products.id
+            FOR NO KEY UPDATE OF products
+        ),
+        returned AS (
+            UPDATE products
+            SET stock_quantity = locked.stock_quantity + locked.quantity, updated_at = now()
+            FROM locked
+            WHERE products.id = locked.id
+        ),
+        logged AS (
+            INSERT INTO inventory_logs (product_id, previous_quantity, new_quantity, change_reason)
+            SELECT id, stock_quantity, stock_quantity + quantity, $2
+            FROM locked
+        )
+        SELECT count(*) > 0 AS "done!" FROM marked
+        "#,
+        id.0,
+        reason,
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(done)
+}
+
+/// An item of an order with the product as it is today.
+#[derive(Clone, Debug, Serialize)]
+pub struct Item {
+    /// The item.
+    pub id: uuid::Uuid,
+    /// Its order.
+    pub order_id: OrderId,
+    /// What was bought.
+    pub product_id: ProductId,
+    /// How many.
+    pub quantity: i32,
+    /// The price of one when it was ordered.
+    pub unit_price: Money,
+    /// When it was ordered.
+    pub created_at: DateTime<Utc>,
+    /// The product today.
+    pub products: Json<ItemProduct>,
+}
+
+/// What an order's page shows of a product.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ItemProduct {
+    /// The product.
+    pub id: ProductId,
+    /// Its name.
+    pub name: String,
+    /// Its description.
+    pub description: Option<String>,
+    /// Its price today.
+    pub price: Money,
+    /// Its category.
+    pub category: Option<String>,
+    /// Its picture.
+    pub image_url: Option<String>,
+    /// Its stock-keeping unit.
+    pub sku: Option<String>,
+}
+
+/// Reads an order's items.
+#[tracing::instrument(name = "db.orders.items", skip_all, fields(order.id = %id))]
+pub async fn items(connection: &mut PgConnection, id: OrderId) -> Result<Vec<Item>> {
+    let items = sqlx::query_as!(
+        Item,
+        r#"
+        SELECT
+            order_items.id,
+            order_items.order_id AS "order_id: OrderId",
+            order_items.product_id AS "product_id: ProductId",
+            order_items.quantity,
+            order_items.unit_price AS "unit_price: Money",
+            order_items.created_at,
+            jsonb_build_object(
+                'id', products.id,
+                'name', products.name,
+                'description', products.description,
+                'price', products.price,
+                'category', products.category,
+                'image_url', products.image_url,
+                'sku', products.sku
+            ) AS "products!: Json<ItemProduct>"
+        FROM order_items
+        JOIN products ON products.id = order_items.product_id
+        WHERE order_items.order_id = $1
+        ORDER BY products.name, order_items.id
+        "#,
+        id.0,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(items)
+}
+
+/// One change of an order's status.
+#[derive(Clone, Debug, Serialize)]
+pub struct HistoryEntry {
+    /// Grows with every change of any order.
+    pub id: i64,
+    /// The status before; `None` for the first entry.
+    pub from_status: Option<OrderStatus>,
+    /// The status after.
+    pub to_status: OrderStatus,
+    /// Why.
+    pub reason: Option<String>,
+    /// When.
+    pub created_at: DateTime<Utc>,
+}
+
+/// Reads an order's history, oldest first.
+#[tracing::instrument(name = "db.orders.history", skip_all, fields(order.id = %id))]
+pub async fn history(connection: &mut PgConnection, id: OrderId) -> Result<Vec<HistoryEntry>> {
+    let entries = sqlx::query_as!(
+        HistoryEntry,
+        r#"
+        SELECT
+            id,
+            from_status AS "from_status: OrderStatus",
+            to_status AS "to_status: OrderStatus",
+            reason,
+            created_at
+        FROM order_history
+        WHERE order_id = $1
+        ORDER BY id
+        "#,
+        id.0,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(entries)
+}
+
+/// Which orders a list holds.
+#[derive(Clone, Debug, Default)]
+pub struct OrderFilter {
+    /// Only this customer's.
+    pub user_id: Option<UserId>,
+    /// Only those that stand here.
+    pub status: Option<OrderStatus>,
+}
+
+impl OrderFilter {
+    fn push(&self, query: &mut QueryBuilder<Postgres>) {
+        if let Some(user) = self.user_id {
+            query.push(" AND user_id = ").push_bind(user.0);
+        }
+        if let Some(status) = self.status {
+            query.push(" AND status = ").push_bind(status.as_str());
+        }
+    }
+
+    /// Tells this filter's cursors from those of others.
+    #[must_use]
+    pub fn fingerprint(&self) -> u64 {
+        let mut text = String::from("orders");
+        let _ = write!(text, "{self:?}");
+        list::fingerprint(&text)
+    }
+}
+
+/// Lists orders, newest first.
+#[tracing::instrument(name = "db.orders.list", skip_all)]
+pub async fn list(
+    connection: &mut PgConnection,
+    filter: &OrderFilter,
+    page: &PageRequest,
+) -> Result<Page<Order>> {
+    list::fetch(
+        connection,
+        &list::Query {
+            table: "orders",
+            columns: "id, user_id, status, total_amount, shipping_address, payment_method, \
+                      processed_at, created_at, updated_at",
+            sort: SortKey::descending("created_at", "timestamptz"),
+            fingerprint: filter.fingerprint(),
+        },
+        |query| filter.push(query),
+        page,
+        |order: &Order| (order.created_at.to_rfc3339(), order.id.0),
+    )
+    .await
+}

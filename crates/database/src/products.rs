@@ -1,0 +1,409 @@
+//! Products and their categories.
+
+use std::{fmt::Write as _, str::FromStr};
+
+use bharatmart_domain::{Money, Page, PageRequest, ProductId, UnknownName};
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use sqlx::{PgConnection, Postgres, QueryBuilder};
+
+use crate::{
+    error::Result,
+    list::{self, SortKey},
+};
+
+/// A product as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, sqlx::FromRow)]
+pub struct Product {
+    /// The product.
+    pub id: ProductId,
+    /// Its name.
+    pub name: String,
+    /// Its description.
+    pub description: Option<String>,
+    /// The price of one.
+    pub price: Money,
+    /// Its category.
+    pub category: Option<String>,
+    /// Its picture.
+    pub image_url: Option<String>,
+    /// Whether it is sold.
+    pub is_active: bool,
+    /// How many are left.
+    pub stock_quantity: i32,
+    /// Its stock-keeping unit.
+    pub sku: Option<String>,
+    /// When it was added.
+    pub created_at: DateTime<Utc>,
+    /// When it last changed.
+    pub updated_at: DateTime<Utc>,
+}
+
+/// The constraint that keeps two products from sharing a stock-keeping unit.
+pub const SKU_TAKEN: &str = "products_sku_key";
+
+/// Reads a product that is sold.
+#[tracing::instrument(name = "db.products.find", skip_all, fields(product.id = %id))]
+pub async fn find(connection: &mut PgConnection, id: ProductId) -> Result<Option<Product>> {
+    let product = sqlx::query_as!(
+        Product,
+        r#"
+        SELECT
+            id AS "id: ProductId",
+            name,
+            description,
+            price AS "price: Money",
+            category,
+            image_url,
+            is_active,
+            stock_quantity,
+            sku,
+            created_at,
+            updated_at
+        FROM products
+        WHERE id = $1 AND is_active
+        "#,
+        id.0,
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(product)
+}
+
+/// A product to be added.
+#[derive(Clone, Debug)]
+pub struct NewProduct {
+    /// Its name.
+    pub name: String,
+    /// Its description.
+    pub description: Option<String>,
+    /// The price of one.
+    pub price: Money,
+    /// Its category.
+    pub category: String,
+    /// Its picture.
+    pub image_url: Option<String>,
+    /// How many there are.
+    pub stock_quantity: i32,
+    /// Its stock-keeping unit.
+    pub sku: Option<String>,
+}
+
+/// Adds a product; [`SKU_TAKEN`] refuses a second one of the same stock-keeping unit.
+#[tracing::instrument(name = "db.products.insert", skip_all)]
+pub async fn insert(connection: &mut PgConnection, new: &NewProduct) -> Result<Product> {
+    let product = sqlx::query_as!(
+        Product,
+        r#"
+        WITH added AS (
+            INSERT INTO products (name, description, price, category, image_url, stock_quantity, sku)
+            VALUES ($1, $2, $3, $4, $5, $6, $7)
+            RETURNING *
+        ),
+        logged AS (
+            INSERT INTO inventory_logs (product_id, previous_quantity, new_quantity, change_reason)
+            SELECT id, 0, stock_quantity, 'product added' FROM added WHERE stock_quantity > 0
+        )
+        SELECT
+            id AS "id!: ProductId",
+            name AS "name!",
+            description,
+            price AS "price!: Money",
+            category,
+            image_url,
+            is_active AS "is_active!",
+            stock_quantity AS "stock_quantity!",
+            sku,
+            created_at AS "created_at!",
+            updated_at AS "updated_at!"
+        FROM added
+        "#,
+        new.name,
+        new.description,
+        new.price as Money,
+        new.category,
+        new.image_url,
+        new.stock_quantity,
+        new.sku,
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(product)
+}
+
+/// What is to change about a product; `None` leaves a field as it is, `Some(None)` clears it.
+#[derive(Clone, Debug, Default)]
+pub struct ProductChanges {
+    /// Its name.
+    pub name: Option<String>,
+    /// Its description.
+    pub description: Option<Option<String>>,
+    /// The price of one.
+    pub price: Option<Money>,
+    /// Its category.
+    pub category: Option<String>,
+    /// Its picture.
+    pub image_url: Option<Option<String>>,
+    /// How many there are.
+    pub stock_quantity: Option<i32>,
+    /// Its stock-keeping unit.
+    pub sku: Option<Option<String>>,
+}
+
+/// Changes a product that is sold and logs a change of its stock; `None` when there is none.
+/// [`SKU_TAKEN`] refuses a stock-keeping unit that another product has.
+#[tracing::instrument(name = "db.products.update", skip_all, fields(product.id = %id))]
+pub async fn update(
+    connection: &mut PgConnection,
+    id: ProductId,
+    changes: &ProductChanges,
+) -> Result<Option<Product>> {
+    let product = sqlx::query_as!(
+        Product,
+        r#"
+        WITH locked AS MATERIALIZED (
+            SELECT id, stock_quantity FROM products WHERE id = $1 AND is_active FOR NO KEY UPDATE
+        ),
+        changed AS (
+            UPDATE products
+            SET
+                name = coalesce($2, products.name),
+                description = CASE WHEN $3 THEN $4 ELSE products.description END,
+                price = coalesce($5, products.price),
+                category = coalesce($6, products.category),
+                image_url = CASE WHEN $7 THEN $8 ELSE products.image_url END,
+                stock_quantity = coalesce($9, locked.stock_quantity),
+                sku = CASE WHEN $10 THEN $11 ELSE products.sku END,
+                updated_at = now()
+            FROM locked
+            WHERE products.id = locked.id
+            RETURNING products.*, locked.stock_quantity AS previous_quantity
+        ),
+        logged AS (
+            INSERT INTO inventory_logs (product_id, previous_quantity, new_quantity, change_reason)
+            SELECT id, previous_quantity, stock_quantity, 'edited'
+            FROM changed
+            WHERE previous_quantity <> stock_quantity
+        )
+        SELECT
+            id AS "id!: ProductId",
+            name AS "name!",
+            description,
+            price AS "price!: Money",
+            category,
+            image_url,
+            is_active AS "is_active!",
+            stock_quantity AS "stock_quantity!",
+            sku,
+            created_at AS "created_at!",
+            updated_at AS "updated_at!"
+        FROM changed
+        "#,
+        id.0,
+        changes.name,
+        changes.description.is_some(),
+        changes.description.clone().flatten(),
+        changes.price as Option<Money>,
+        changes.category,
+        changes.image_url.is_some(),
+        changes.image_url.clone().flatten(),
+        changes.stock_quantity,
+        changes.sku.is_some(),
+        changes.sku.clone().flatten(),
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(product)
+}
+
+/// Takes a product off sale; past orders keep it. Whether it was on sale.
+#[tracing::instrument(name = "db.products.hide", skip_all, fields(product.id = %id))]
+pub async fn hide(connection: &mut PgConnection, id: ProductId) -> Result<bool> {
+    let done = sqlx::query!(
+        "UPDATE products SET is_active = false, updated_at = now() WHERE id = $1 AND is_active",
+        id.0,
+    )
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected() > 0)
+}
+
+/// A category and how many products it has on sale.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Category {
+    /// The category's name.
+    pub category: String,
+    /// Its products on sale.
+    pub count: i64,
+}
+
+/// Lists the categories that have something on sale, by name.
+#[tracing::instrument(name = "db.products.categories", skip_all)]
+pub async fn categories(connection: &mut PgConnection) -> Result<Vec<Category>> {
+    let categories = sqlx::query_as!(
+        Category,
+        r#"
+        SELECT category AS "category!", count(*) AS "count!"
+        FROM products
+        WHERE is_active AND category IS NOT NULL
+        GROUP BY category
+        ORDER BY category
+        "#,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(categories)
+}
+
+/// The order of a list of products.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ProductSort {
+    /// By name, A to Z.
+    #[default]
+    Name,
+    /// By name, Z to A.
+    NameDescending,
+    /// Cheapest first.
+    Price,
+    /// Dearest first.
+    PriceDescending,
+    /// Oldest first.
+    CreatedAt,
+    /// Newest first.
+    CreatedAtDescending,
+}
+
+impl FromStr for ProductSort {
+    type Err = UnknownName;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(match text {
+            "name" => Self::Name,
+            "-name" => Self::NameDescending,
+            "price" => Self::Price,
+            "-price" => Self::PriceDescending,
+            "created_at" => Self::CreatedAt,
+            "-created_at" => Self::CreatedAtDescending,
+            _ => {
+                return Err(UnknownName {
+                    allowed: "name, -name, price, -price, created_at, -created_at".to_owned(),
+                });
+            }
+        })
+    }
+}
+
+/// Which products a list holds.
+#[derive(Clone, Debug, Default)]
+pub struct ProductFilter {
+    /// Only this category's.
+    pub category: Option<String>,
+    /// Only those whose name, description or stock-keeping unit contains this text.
+    pub search: Option<String>,
+    /// Only those that cost at least this.
+    pub min_price: Option<Money>,
+    /// Only those that cost at most this.
+    pub max_price: Option<Money>,
+    /// Only those that are, or are not, in stock.
+    pub in_stock: Option<bool>,
+    /// The order.
+    pub sort: ProductSort,
+}
+
+impl ProductFilter {
+    fn push(&self, query: &mut QueryBuilder<Postgres>) {
+        query.push(" AND is_active");
+        if let Some(category) = &self.category {
+            query.push(" AND category = ").push_bind(category.clone());
+        }
+        if let Some(search) = &self.search {
+            query.push(
+                " AND (name || ' ' || coalesce(description, '') || ' ' || coalesce(sku, '')) ILIKE ",
+            );
+            query.push_bind(contains_pattern(search));
+        }
+        if let Some(price) = self.min_price {
+            query.push(" AND price >= ").push_bind(price);
+        }
+        if let Some(price) = self.max_price {
+            query.push(" AND price <= ").push_bind(price);
+        }
+        match self.in_stock {
+            Some(true) => query.push(" AND stock_quantity > 0"),
+            Some(false) => query.push(" AND stock_quantity = 0"),
+            None => query,
+        };
+    }
+
+    /// Tells this filter's cursors from those of others.
+    #[must_use]
+    pub fn fingerprint(&self) -> u64 {
+        let mut text = String::from("products");
+        let _ = write!(text, "{self:?}");
+        list::fingerprint(&text)
+    }
+}
+
+/// A `LIKE` pattern for texts that contain `search`, whose own wildcards are taken literally.
+fn contains_pattern(search: &str) -> String {
+    let mut pattern = String::with_capacity(search.len() + 2);
+    pattern.push('%');
+    for character in search.chars() {
+        if matches!(character, '%' | '_' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(character);
+    }
+    pattern.push('%');
+    pattern
+}
+
+/// Lists products on sale.
+#[tracing::instrument(name = "db.products.list", skip_all)]
+pub async fn list(
+    connection: &mut PgConnection,
+    filter: &ProductFilter,
+    page: &PageRequest,
+) -> Result<Page<Product>> {
+    let sort = match filter.sort {
+        ProductSort::Name => SortKey::ascending("name", "text"),
+        ProductSort::NameDescending => SortKey::descending("name", "text"),
+        ProductSort::Price => SortKey::ascending("price", "numeric"),
+        ProductSort::PriceDescending => SortKey::descending("price", "numeric"),
+        ProductSort::CreatedAt => SortKey::ascending("created_at", "timestamptz"),
+        ProductSort::CreatedAtDescending => SortKey::descending("created_at", "timestamptz"),
+    };
+    list::fetch(
+        connection,
+        &list::Query {
+            table: "products",
+            columns: "id, name, description, price, category, image_url, is_active, \
+                      stock_quantity, sku, created_at, updated_at",
+            sort,
+            fingerprint: filter.fingerprint(),
+        },
+        |query| filter.push(query),
+        page,
+        |product: &Product| {
+            let key = match filter.sort {
+                ProductSort::Name | ProductSort::NameDescending => product.name.clone(),
+                ProductSort::Price | ProductSort::PriceDescending => product.price.to_string(),
+                ProductSort::CreatedAt | ProductSort::CreatedAtDescending => {
+                    product.created_at.to_rfc3339()
+                }
+            };
+            (key, product.id.0)
+        },
+    )
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wildcards_of_a_search_are_taken_literally() {
+        assert_eq!(contains_pattern("50%_\\"), "%50\\%\\_\\\\%");
+    }
+}

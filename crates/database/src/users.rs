@@ -1,0 +1,237 @@
+//! Customers and administrators.
+
+use bharatmart_domain::{Page, PageRequest, Role, UserId};
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use sqlx::PgConnection;
+
+use crate::{
+    error::Result,
+    list::{self, SortKey},
+};
+
+/// A user as others may see them: no password.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, sqlx::FromRow)]
+pub struct User {
+    /// The user.
+    pub id: UserId,
+    /// Their e-mail address.
+    pub email: String,
+    /// Their name.
+    pub full_name: String,
+    /// Their postal address.
+    pub address: Option<String>,
+    /// Their telephone number.
+    pub phone: Option<String>,
+    /// Who they are to the shop.
+    pub role: Role,
+    /// Whether they may sign in.
+    pub is_active: bool,
+    /// When they signed up.
+    pub created_at: DateTime<Utc>,
+    /// When they last changed.
+    pub updated_at: DateTime<Utc>,
+}
+
+/// The constraint that keeps two users from sharing an e-mail address.
+pub const EMAIL_TAKEN: &str = "users_email_key";
+
+/// A user to be added.
+#[derive(Clone, Debug)]
+pub struct NewUser<'a> {
+    /// Their e-mail address.
+    pub email: &'a str,
+    /// Their name.
+    pub full_name: &'a str,
+    /// A PHC string.
+    pub password_hash: &'a str,
+    /// Who they are to the shop.
+    pub role: Role,
+}
+
+/// Adds a user; [`EMAIL_TAKEN`] refuses a second one of the same address.
+#[tracing::instrument(name = "db.users.insert", skip_all)]
+pub async fn insert(connection: &mut PgConnection, new: &NewUser<'_>) -> Result<User> {
+    let user = sqlx::query_as!(
+        User,
+        r#"
+        INSERT INTO users (email, full_name, password_hash, role)
+        VALUES ($1, $2, $3, $4)
+        RETURNING
+            id AS "id: UserId",
+            email,
+            full_name,
+            address,
+            phone,
+            role AS "role: Role",
+            is_active,
+            created_at,
+            updated_at
+        "#,
+        new.email,
+        new.full_name,
+        new.password_hash,
+        new.role.as_str(),
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(user)
+}
+
+/// Reads a user.
+#[tracing::instrument(name = "db.users.find", skip_all, fields(user.id = %id))]
+pub async fn find(connection: &mut PgConnection, id: UserId) -> Result<Option<User>> {
+    let user = sqlx::query_as!(
+        User,
+        r#"
+        SELECT
+            id AS "id: UserId",
+            email,
+            full_name,
+            address,
+            phone,
+            role AS "role: Role",
+            is_active,
+            created_at,
+            updated_at
+        FROM users
+        WHERE id = $1
+        "#,
+        id.0,
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(user)
+}
+
+/// What signing in needs.
+#[derive(Clone, Debug)]
+pub struct Credentials {
+    /// The user.
+    pub id: UserId,
+    /// A PHC string; `None` for people who cannot sign in with a password.
+    pub password_hash: Option<String>,
+    /// Whether they may sign in.
+    pub is_active: bool,
+}
+
+/// Reads what signing in with `email` needs.
+#[tracing::instrument(name = "db.users.credentials", skip_all)]
+pub async fn credentials(
+    connection: &mut PgConnection,
+    email: &str,
+) -> Result<Option<Credentials>> {
+    let credentials = sqlx::query_as!(
+        Credentials,
+        r#"
+        SELECT id AS "id: UserId", password_hash, is_active
+        FROM users
+        WHERE lower(email) = lower($1)
+        "#,
+        email,
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(credentials)
+}
+
+/// What is to change about a user; `None` leaves a field as it is, `Some(None)` clears it.
+#[derive(Clone, Debug, Default)]
+pub struct UserChanges {
+    /// Their name.
+    pub full_name: Option<String>,
+    /// Their postal address.
+    pub address: Option<Option<String>>,
+    /// Their telephone number.
+    pub phone: Option<Option<String>>,
+    /// Who they are to the shop.
+    pub role: Option<Role>,
+    /// Whether they may sign in.
+    pub is_active: Option<bool>,
+}
+
+/// Changes a user; `None` when there is none.
+#[tracing::instrument(name = "db.users.update", skip_all, fields(user.id = %id))]
+pub async fn update(
+    connection: &mut PgConnection,
+    id: UserId,
+    changes: &UserChanges,
+) -> Result<Option<User>> {
+    let user = sqlx::query_as!(
+        User,
+        r#"
+        UPDATE users
+        SET
+            full_name = coalesce($2, full_name),
+            address = CASE WHEN $3 THEN $4 ELSE address END,
+            phone = CASE WHEN $5 THEN $6 ELSE phone END,
+            role = coalesce($7, role),
+            is_active = coalesce($8, is_active),
+            updated_at = now()
+        WHERE id = $1
+        RETURNING
+            id AS "id: UserId",
+            email,
+            full_name,
+            address,
+            phone,
+            role AS "role: Role",
+            is_active,
+            created_at,
+            updated_at
+        "#,
+        id.0,
+        changes.full_name,
+        changes.address.is_some(),
+        changes.address.clone().flatten(),
+        changes.phone.is_some(),
+        changes.phone.clone().flatten(),
+        changes.role.map(Role::as_str),
+        changes.is_active,
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(user)
+}
+
+/// Locks the active administrators until the transaction ends and returns them, so that two
+/// demotions at once cannot leave the shop without one.
+#[tracing::instrument(name = "db.users.lock_admins", skip_all)]
+pub async fn lock_admins(connection: &mut PgConnection) -> Result<Vec<UserId>> {
+    let ids = sqlx::query_scalar!(
+        r#"
+        SELECT id AS "id: UserId"
+        FROM users
+        WHERE role = 'admin' AND is_active
+        ORDER BY id
+        FOR NO KEY UPDATE
+        "#,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(ids)
+}
+
+/// Lists users, newest first.
+#[tracing::instrument(name = "db.users.list", skip_all)]
+pub async fn list(connection: &mut PgConnection, page: &PageRequest) -> Result<Page<User>> {
+    list::fetch(
+        connection,
+        &list::Query {
+            table: "users",
+            columns: "id, email, full_name, address, phone, role, is_active, created_at, updated_at",
+            sort: SortKey::descending("created_at", "timestamptz"),
+            fingerprint: fingerprint(),
+        },
+        |_| {},
+        page,
+        |user: &User| (user.created_at.to_rfc3339(), user.id.0),
+    )
+    .await
+}
+
+/// Tells this list's cursors from those of others.
+#[must_use]
+pub fn fingerprint() -> u64 {
+    list::fingerprint("users")
+}

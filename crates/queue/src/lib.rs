@@ -1,0 +1,34 @@
+//! Typed jobs over BullMQ, and the relay that carries them out of the outbox.
+//!
+//! - [`jobs`]: what can be asked of a worker. A [`Job`] becomes an outbox row in the transaction that
+//!   makes it necessary.
+//! - [`Relay`]: moves committed rows to the queues, through [`JobQueues`].
+//! - [`QueueWorker`]: runs the [`Handlers`] of one queue.
+//!
+//! The wire format is that of Node's `bullmq`; the crate `bullmq` speaks it. What that crate leaves to
+//! its users is done here: it connects in the background, bounds every call, catches panics, ends
+//! jobs that take too long, renews their locks, and hands unfinished ones back at shutdown.
+
+mod breaker;
+mod connection;
+mod delay;
+mod handlers;
+pub mod jobs;
+mod name;
+mod policy;
+mod producer;
+mod relay;
+mod runner;
+mod worker;
+
+pub use bharatmart_database::outbox::{NewJob, PendingJob};
+pub use handlers::{BoxError, Handlers, JobContext, JobError, JobResult};
+pub use jobs::{
+    ChargePayment, Job, OrderLine, PaymentDeadline, ProcessOrder, RefundPayment, SendEmail,
+    all_job_names,
+};
+pub use name::{QueueName, UnknownQueue};
+pub use policy::{Backoff, Policy};
+pub use producer::{Added, Counts, JobQueues, QueueError};
+pub use relay::{Relay, RelayHandle};
+pub use worker::{QueueWorker, Shutdown, WorkerOptions};

@@ -1,0 +1,263 @@
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    process::ExitStatus,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+use nix::sys::signal::Signal;
+
+use crate::{
+    child::{Child, Launch, Output},
+    database::{TestDatabase, test_redis_url},
+    environment::{BIN_DIR_VARIABLE, given_by_xtask},
+    ports::free_port,
+    scratch::ScratchDir,
+    servers::SmtpServer,
+    wait::wait_until,
+};
+
+/// How long a program may take until it is ready, in an unoptimised build on a busy machine.
+const READY_LIMIT: Duration = Duration::from_secs(30);
+
+/// How to start one of the built programs.
+#[derive(Clone, Debug)]
+pub struct AppBuilder {
+    program: &'static str,
+    environment: BTreeMap<String, String>,
+}
+
+impl AppBuilder {
+    fn new(program: &'static str) -> Self {
+        let environment = [
+            ("HOST", "127.0.0.1".to_owned()),
+            ("PORT", free_port().to_string()),
+            ("METRICS_PORT", free_port().to_string()),
+            ("REDIS_URL", test_redis_url()),
+            (
+                "JWT_SECRET",
+                "a secret for tests, at least 32 bytes long".to_owned(),
+            ),
+            ("ENVIRONMENT", "development".to_owned()),
+            ("LOG_FORMAT", "json".to_owned()),
+            ("LOG_LEVEL", "info".to_owned()),
+            ("SHUTDOWN_DRAIN_DELAY", "0".to_owned()),
+        ];
+        Self {
+            program,
+            environment: environment
+                .map(|(name, value)| (name.to_owned(), value))
+                .into(),
+        }
+    }
+
+    /// Sets an environment variable; the program gets no other than these and the defaults.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: impl ToString) -> Self {
+        self.environment.insert(name.to_owned(), value.to_string());
+        self
+    }
+
+    /// Uses this database.
+    #[must_use]
+    pub fn database(self, database: &TestDatabase) -> Self {
+        self.env("DATABASE_URL", database.url())
+    }
+
+    /// Uses this Redis instead of the shared one.
+    #[must_use]
+    pub fn redis(self, url: &str) -> Self {
+        self.env("REDIS_URL", url)
+    }
+
+    /// Uses queues of this prefix: one from [`crate::test_prefix`] on the shared Redis.
+    #[must_use]
+    pub fn queue_prefix(self, prefix: &str) -> Self {
+        self.env("QUEUE_PREFIX", prefix)
+    }
+
+    /// Writes mails into this folder.
+    #[must_use]
+    pub fn mail_dir(self, folder: &Path) -> Self {
+        self.env("EMAIL_TRANSPORT", "file")
+            .env("EMAIL_DIR", folder.display())
+    }
+
+    /// Sends mails to this server.
+    #[must_use]
+    pub fn smtp(self, server: &SmtpServer) -> Self {
+        self.env("EMAIL_TRANSPORT", "smtp")
+            .env("SMTP_HOST", "127.0.0.1")
+            .env("SMTP_PORT", server.port())
+            .env("SMTP_SECURE", "none")
+    }
+
+    /// Starts the program and waits until it is ready.
+    ///
+    /// # Errors
+    /// With the end of its log, when it ends or is not ready in time.
+    pub async fn start(self) -> Result<App> {
+        let mut app = self.spawn()?;
+        app.ready().await?;
+        Ok(app)
+    }
+
+    /// Starts the program and does not wait.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn spawn(self) -> Result<App> {
+        let folder = ScratchDir::create()?;
+        let launch = self.launch(folder.path());
+        Ok(App {
+            child: launch.spawn()?,
+            launch,
+            environment: self.environment,
+            _folder: folder,
+        })
+    }
+
+    fn launch(&self, folder: &Path) -> Launch {
+        let program = PathBuf::from(given_by_xtask(BIN_DIR_VARIABLE)).join(self.program);
+        let mut launch = Launch::new(
+            self.program,
+            program,
+            Output::File(folder.join("output.log")),
+        )
+        .clear_environment()
+        // Away from the checkout, where a developer's own `.env` file would be read.
+        .directory(folder);
+        for (name, value) in &self.environment {
+            launch = launch.env(name, value);
+        }
+        launch
+    }
+}
+
+/// One of the built programs, running; killed when this value is dropped.
+#[derive(Debug)]
+pub struct App {
+    child: Child,
+    launch: Launch,
+    environment: BTreeMap<String, String>,
+    _folder: ScratchDir,
+}
+
+impl App {
+    /// The API.
+    #[must_use]
+    pub fn api() -> AppBuilder {
+        AppBuilder::new("bharatmart-api")
+    }
+
+    /// A worker of this `WORKER_TYPE`.
+    #[must_use]
+    pub fn worker(kind: &str) -> AppBuilder {
+        AppBuilder::new("bharatmart-worker").env("WORKER_TYPE", kind)
+    }
+
+    /// Where the API answers: `http://127.0.0.1:PORT`.
+    #[must_use]
+    pub fn base_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.environment["PORT"])
+    }
+
+    /// Where metrics and probes are: `http://127.0.0.1:METRICS_PORT`.
+    #[must_use]
+    pub fn metrics_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.environment["METRICS_PORT"])
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until `/api/health/ready` on the metrics port answers 200.
+    ///
+    /// # Errors
+    /// With the end of its log, when it ends or is not ready in time.
+    pub async fn ready(&mut self) -> Result<()> {
+        let url = format!("{}/api/health/ready", self.metrics_url());
+        let http = reqwest::Client::builder()
+            .timeout(Duration::from_secs(2))
+            .build()?;
+        let name = self.child.name().to_owned();
+        let ended = wait_until(&format!("{name} to be ready"), READY_LIMIT, async || {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return Some(Some(status));
+            }
+            let answer = http.get(&url).send().await.ok()?;
+            answer.status().is_success().then_some(None)
+        })
+        .await
+        .with_context(|| self.log_tail(30))?;
+        if let Some(status) = ended {
+            bail!("{name} ended with {status}:\n{}", self.log_tail(30));
+        }
+        Ok(())
+    }
+
+    /// Asks it to stop.
+    ///
+    /// # Errors
+    /// When it cannot be signalled.
+    pub fn sigterm(&mut self) -> Result<()> {
+        self.child.signal(Signal::SIGTERM)
+    }
+
+    /// Kills it, as a crash would, and waits for its end.
+    pub fn kill9(&mut self) {
+        self.child.kill();
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// With the end of its log, when it still runs after `limit`.
+    pub async fn wait(&mut self, limit: Duration) -> Result<ExitStatus> {
+        let ended = self.child.wait(limit).await;
+        ended.with_context(|| self.log_tail(30))
+    }
+
+    /// How it ended, when it has.
+    ///
+    /// # Errors
+    /// When the operating system does not say.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        self.child.try_wait()
+    }
+
+    /// Starts it again, after its end, on the same ports and with the same environment, and waits
+    /// until it is ready. The log goes on.
+    ///
+    /// # Errors
+    /// As [`AppBuilder::start`].
+    pub async fn start_again(&mut self) -> Result<()> {
+        self.child.kill();
+        self.child = self.launch.spawn()?;
+        self.ready().await
+    }
+
+    /// All that it has written.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.child.log()
+    }
+
+    /// The last `lines` lines that it has written.
+    #[must_use]
+    pub fn log_tail(&self, lines: usize) -> String {
+        self.child.log_tail(lines)
+    }
+}
+
+impl Drop for App {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- {}\n{}", self.child.name(), self.log_tail(30));
+        }
+    }
+}

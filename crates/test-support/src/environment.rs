@@ -1,0 +1,33 @@
+//! The few environment variables that tests and the developer's tool read for themselves.
+
+use std::{env, path::PathBuf};
+
+/// URL of the database `postgres` on the server that all tests of a run share.
+pub const POSTGRES_VARIABLE: &str = "BHARATMART_TEST_POSTGRES";
+/// URL of the Redis that all tests of a run share.
+pub const REDIS_VARIABLE: &str = "BHARATMART_TEST_REDIS";
+/// Folder of the built programs.
+pub const BIN_DIR_VARIABLE: &str = "BHARATMART_BIN_DIR";
+
+/// What `cargo xtask test` has put into `name`.
+pub(crate) fn given_by_xtask(name: &str) -> String {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the address of the shared test servers is no setting of the product"
+    )]
+    let value = env::var(name);
+    value.unwrap_or_else(|_| {
+        panic!("{name} is not set: run the tests with `cargo xtask test` (arguments for nextest after `--`)")
+    })
+}
+
+/// The folders of `PATH`.
+pub(crate) fn search_path() -> Vec<PathBuf> {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "where programs are is no setting of the product"
+    )]
+    let path = env::var_os("PATH");
+    path.map(|path| env::split_paths(&path).collect())
+        .unwrap_or_default()
+}

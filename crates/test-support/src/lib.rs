@@ -1,0 +1,36 @@
+//! What tests, and `cargo xtask`, stand on: real servers that vanish with their owner, a database
+//! for each test, the built programs as child processes, an unreliable network and a customer.
+//!
+//! Nothing here imitates a server that can be installed. Tests are meant to be run by
+//! `cargo xtask test`, which starts what they share and says where it is in environment variables:
+//!
+//! | variable | holds |
+//! |---|---|
+//! | [`POSTGRES_VARIABLE`] | URL of the shared PostgreSQL server's database `postgres` |
+//! | [`REDIS_VARIABLE`] | URL of the shared Redis |
+//! | [`BIN_DIR_VARIABLE`] | folder of the built `bharatmart-api` and `bharatmart-worker` |
+
+mod app;
+mod child;
+mod client;
+mod database;
+mod environment;
+pub mod install;
+mod mail;
+mod packages;
+mod ports;
+mod proxy;
+mod scratch;
+pub mod servers;
+mod wait;
+
+pub use app::{App, AppBuilder};
+pub use child::{Child, Launch, Output};
+pub use client::{ShopClient, TEST_PASSWORD};
+pub use database::{TEMPLATE_DATABASE, TestDatabase, test_prefix, test_redis_url};
+pub use environment::{BIN_DIR_VARIABLE, POSTGRES_VARIABLE, REDIS_VARIABLE};
+pub use mail::{ReceivedMail, read_mail_dir};
+pub use ports::{free_port, is_free};
+pub use proxy::FlakyProxy;
+pub use scratch::ScratchDir;
+pub use wait::wait_until;

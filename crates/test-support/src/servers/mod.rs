@@ -1,0 +1,104 @@
+//! Private instances of the servers that the shop stands on.
+//!
+//! Each listens on a port of 127.0.0.1 only, answers when `start` returns, keeps its data in a
+//! folder of its own, and ends with its owner: when it is dropped and when this process dies.
+
+mod leftover;
+mod nginx;
+mod postgres;
+mod redis;
+mod smtp;
+
+pub use nginx::Nginx;
+pub use postgres::{Postgres, PostgresOptions};
+pub use redis::{RedisOptions, RedisServer};
+pub use smtp::SmtpServer;
+
+use std::{
+    io::{Read, Write},
+    net::{Ipv4Addr, TcpStream},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{
+    child::Child,
+    install::Requirement,
+    scratch::{ScratchDir, create_private},
+    wait::wait_until,
+};
+
+/// How long a server may take until it answers; the machine may be busy compiling.
+const START_LIMIT: Duration = Duration::from_secs(60);
+/// How long a server may take to stop when asked.
+const STOP_LIMIT: Duration = Duration::from_secs(20);
+
+/// Where a server keeps its data.
+#[derive(Debug)]
+enum DataDir {
+    Temporary(ScratchDir),
+    Kept(PathBuf),
+}
+
+impl DataDir {
+    fn new(kept: Option<PathBuf>) -> Result<Self> {
+        match kept {
+            Some(path) => {
+                create_private(&path)?;
+                Ok(Self::Kept(path))
+            }
+            None => Ok(Self::Temporary(ScratchDir::create()?)),
+        }
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Self::Temporary(scratch) => scratch.path(),
+            Self::Kept(path) => path,
+        }
+    }
+}
+
+/// Waits until `answers` is true, and fails early, with its log, when the server ends instead.
+async fn wait_until_answers(
+    child: &mut Child,
+    mut answers: impl AsyncFnMut() -> bool,
+) -> Result<()> {
+    let what = format!("{} to answer", child.name());
+    let ended = wait_until(&what, START_LIMIT, async || {
+        if let Ok(Some(status)) = child.try_wait() {
+            return Some(Some(status));
+        }
+        answers().await.then_some(None)
+    })
+    .await
+    .with_context(|| child.log_tail(10))?;
+    if let Some(status) = ended {
+        bail!(
+            "{} ended with {status}:\n{}",
+            child.name(),
+            child.log_tail(10)
+        );
+    }
+    Ok(())
+}
+
+/// Connects to `port`, sends `question`, and says whether the answer begins with `expected`.
+fn greets(port: u16, question: &[u8], expected: &[u8]) -> bool {
+    let limit = Duration::from_millis(500);
+    let ask = || -> std::io::Result<bool> {
+        let mut stream = TcpStream::connect_timeout(&(Ipv4Addr::LOCALHOST, port).into(), limit)?;
+        stream.set_read_timeout(Some(limit))?;
+        stream.write_all(question)?;
+        let mut answer = vec![0; expected.len()];
+        stream.read_exact(&mut answer)?;
+        Ok(answer == expected)
+    };
+    ask().unwrap_or(false)
+}
+
+fn required<T>(found: Option<T>, requirement: Requirement) -> Result<T> {
+    found.with_context(|| format!("{} is not installed", requirement.name()))
+}

@@ -1,0 +1,1 @@
+//! bharatmart-worker: WORKER_TYPE picks the queues it serves.

@@ -1,0 +1,2 @@
+//! The developer's own tool.
+fn main() {}
