@@ -1,1 +1,33 @@
-//! bharatmart-api: HTTP in, HTTP out.
+//! bharatmart-api: HTTP in, HTTP out; no business rule and no SQL.
+//!
+//! A handler extracts, calls one function of `bharatmart-commerce` or `bharatmart-database`, and
+//! responds. [`build_router`] puts the resources' routers together; [`run`] is the whole server.
+
+mod auth;
+mod background;
+pub mod cli;
+mod error;
+mod extract;
+mod fields;
+mod observe;
+mod orders;
+mod page;
+mod payments;
+mod problem;
+mod products;
+mod queues;
+mod router;
+mod seed;
+mod serve;
+mod state;
+mod system;
+mod tasks;
+mod tokens;
+mod users;
+
+pub use error::{ApiError, FieldError};
+pub use router::{RouterOptions, build_router};
+pub use serve::run;
+pub use state::{AppState, RequestTimeout};
+pub use system::SystemInfo;
+pub use tokens::{Claims, Tokens};

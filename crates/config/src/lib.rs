@@ -1,1 +1,184 @@
 //! Typed settings; the only code that reads the environment.
+//!
+//! Each file holds one concern: a table of the variables it reads ([`Variable`]), a struct that holds them parsed, and
+//! `read`, which makes the struct from a [`Source`]. A source is what remains after laying four layers over each other:
+//! compiled default < `.env` file in the working directory < process environment < command-line flag. An empty value
+//! counts as unset in whichever layer it stands.
+//!
+//! [`parse`] builds the flags and the `--help` text from the same tables, so that help, parser and error messages cannot
+//! disagree. What is wrong is reported as one line for each bad variable, naming it, its value (never of a secret) and
+//! what is allowed; the binaries then exit with [`ConfigError::EXIT_CODE`].
+
+mod auth;
+mod cache;
+mod chaos;
+mod cli;
+mod database;
+mod error;
+mod http;
+mod mail;
+mod parse;
+mod payment;
+mod process;
+mod queue;
+mod reader;
+mod source;
+mod telemetry;
+mod variable;
+mod worker;
+
+pub use auth::{AdminConfig, AuthConfig};
+pub use cache::{CacheBackend, CacheConfig};
+pub use chaos::ChaosConfig;
+pub use cli::{Inputs, Parsed, parse, parse_inputs, with_flags};
+pub use database::DatabaseConfig;
+pub use error::{ConfigError, Problem};
+pub use http::HttpConfig;
+pub use mail::{MailConfig, MailTransport, SmtpSecurity};
+pub use payment::{PaymentConfig, PaymentProvider};
+pub use process::{Environment, ProcessConfig};
+pub use queue::QueueConfig;
+pub use source::Source;
+pub use telemetry::{LogFormat, TelemetryConfig};
+pub use variable::{Default, Table, Variable};
+pub use worker::{WorkerConfig, WorkerType};
+
+use reader::Reader;
+
+/// Which of the two programs is being configured. Some defaults differ between them.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Process {
+    /// `bharatmart-api`
+    Api,
+    /// `bharatmart-worker`
+    Worker,
+}
+
+impl Process {
+    /// The variables that this program reads, grouped by concern, in the order of `--help`.
+    #[must_use]
+    pub fn tables(self) -> &'static [Table] {
+        match self {
+            Self::Api => API_TABLES,
+            Self::Worker => WORKER_TABLES,
+        }
+    }
+}
+
+static API_TABLES: &[Table] = &[
+    process::TABLE,
+    http::TABLE,
+    database::API_TABLE,
+    queue::TABLE,
+    cache::TABLE,
+    auth::TABLE,
+    payment::TABLE,
+    telemetry::TABLE,
+    chaos::TABLE,
+];
+
+static WORKER_TABLES: &[Table] = &[
+    process::TABLE,
+    worker::TABLE,
+    database::WORKER_TABLE,
+    queue::TABLE,
+    mail::TABLE,
+    payment::TABLE,
+    telemetry::TABLE,
+];
+
+/// Everything `bharatmart-api serve` needs.
+#[derive(Clone, Debug)]
+pub struct ApiConfig {
+    /// Ports, addresses and shutdown of the process.
+    pub process: ProcessConfig,
+    /// The HTTP server.
+    pub http: HttpConfig,
+    /// PostgreSQL.
+    pub database: DatabaseConfig,
+    /// The Redis that holds the queues.
+    pub queue: QueueConfig,
+    /// The cache in front of the database.
+    pub cache: CacheConfig,
+    /// Access and refresh tokens.
+    pub auth: AuthConfig,
+    /// The payment gateway.
+    pub payment: PaymentConfig,
+    /// Logs and metrics.
+    pub telemetry: TelemetryConfig,
+    /// Deliberate disturbance.
+    pub chaos: ChaosConfig,
+}
+
+impl ApiConfig {
+    /// Reads every concern of the API and reports all that is wrong at once.
+    pub fn read(source: &Source) -> Result<Self, ConfigError> {
+        let mut reader = Reader::new(source);
+        let process = reader.section(ProcessConfig::read(source));
+        let http = reader.section(HttpConfig::read(source));
+        let database = reader.section(DatabaseConfig::read(source, Process::Api));
+        let queue = reader.section(QueueConfig::read(source));
+        let cache = reader.section(CacheConfig::read(source));
+        let auth = reader.section(AuthConfig::read(source));
+        let payment = reader.section(PaymentConfig::read(source));
+        let telemetry = reader.section(TelemetryConfig::read(source, Process::Api));
+        let chaos = reader.section(ChaosConfig::read(source));
+        reader.finish(|| {
+            Some(Self {
+                process: process?,
+                http: http?,
+                database: database?,
+                queue: queue?,
+                cache: cache?,
+                auth: auth?,
+                payment: payment?,
+                telemetry: telemetry?,
+                chaos: chaos?,
+            })
+        })
+    }
+}
+
+/// Everything `bharatmart-worker run` needs.
+#[derive(Clone, Debug)]
+pub struct WorkerProcessConfig {
+    /// Ports, addresses and shutdown of the process.
+    pub process: ProcessConfig,
+    /// Which jobs, how many at a time.
+    pub worker: WorkerConfig,
+    /// PostgreSQL.
+    pub database: DatabaseConfig,
+    /// The Redis that holds the queues.
+    pub queue: QueueConfig,
+    /// How mails leave.
+    pub mail: MailConfig,
+    /// The payment gateway.
+    pub payment: PaymentConfig,
+    /// Logs and metrics.
+    pub telemetry: TelemetryConfig,
+}
+
+impl WorkerProcessConfig {
+    /// Reads every concern of a worker and reports all that is wrong at once.
+    pub fn read(source: &Source) -> Result<Self, ConfigError> {
+        let mut reader = Reader::new(source);
+        let process = reader.section(ProcessConfig::read(source));
+        let worker = reader.section(WorkerConfig::read(source));
+        let database = reader.section(DatabaseConfig::read(source, Process::Worker));
+        let queue = reader.section(QueueConfig::read(source));
+        let mail = reader.section(MailConfig::read(source));
+        let payment = reader.section(PaymentConfig::read(source));
+        let telemetry = reader.section(TelemetryConfig::read(source, Process::Worker));
+        reader.finish(|| {
+            Some(Self {
+                process: process?,
+                worker: worker?,
+                database: database?,
+                queue: queue?,
+                mail: mail?,
+                payment: payment?,
+                telemetry: telemetry?,
+            })
+        })
+    }
+}

@@ -19,4 +19,5 @@ pub mod users;
 
 pub use error::{Error, Result};
 pub use migrations::{SchemaState, migrate};
+pub use sqlx::PgConnection;
 pub use pool::{Connection, Database, PoolStatus, Transaction};

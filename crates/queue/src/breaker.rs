@@ -40,7 +40,11 @@ pub(crate) enum Transition {
 impl Breaker {
     /// Opens after `threshold` failures in a row; tries again after `cooldown`.
     pub(crate) const fn new(threshold: u32, cooldown: Duration) -> Self {
-        Self { threshold, cooldown, state: State::Closed { failures: 0 } }
+        Self {
+            threshold,
+            cooldown,
+            state: State::Closed { failures: 0 },
+        }
     }
 
     pub(crate) const fn is_closed(&self) -> bool {
@@ -63,7 +67,9 @@ impl Breaker {
         if !self.allows(now) {
             return Err(Refused);
         }
-        self.state = State::HalfOpen { until: now + self.cooldown };
+        self.state = State::HalfOpen {
+            until: now + self.cooldown,
+        };
         Ok(Some(Transition::HalfOpened))
     }
 
@@ -76,10 +82,14 @@ impl Breaker {
 
     /// A call failed in a way that says that Redis is away.
     pub(crate) fn fail(&mut self, now: Instant) -> Option<Transition> {
-        let open = State::Open { until: now + self.cooldown };
+        let open = State::Open {
+            until: now + self.cooldown,
+        };
         match self.state {
             State::Closed { failures } if failures + 1 < self.threshold => {
-                self.state = State::Closed { failures: failures + 1 };
+                self.state = State::Closed {
+                    failures: failures + 1,
+                };
                 None
             }
             State::Closed { .. } => {

@@ -13,12 +13,19 @@ pub(crate) struct JitteredDelay {
 
 impl JitteredDelay {
     pub(crate) const fn new(first: Duration, longest: Duration) -> Self {
-        Self { first, longest, step: 0 }
+        Self {
+            first,
+            longest,
+            step: 0,
+        }
     }
 
     /// The next wait: between half and all of the doubled one, never above the limit.
     pub(crate) fn next(&mut self) -> Duration {
-        let full = self.first.saturating_mul(2_u32.saturating_pow(self.step)).min(self.longest);
+        let full = self
+            .first
+            .saturating_mul(2_u32.saturating_pow(self.step))
+            .min(self.longest);
         self.step = self.step.saturating_add(1);
         full.mul_f64(rand::random_range(0.5..=1.0))
     }

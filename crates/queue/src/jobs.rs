@@ -36,7 +36,10 @@ pub trait Job: Serialize + DeserializeOwned + Send + 'static {
 
     /// The outbox row of a job that may start at `run_at`; an error when the payload has no JSON form.
     fn to_outbox_at(&self, run_at: DateTime<Utc>) -> Result<NewJob, serde_json::Error> {
-        Ok(NewJob { run_at: Some(run_at), ..self.to_outbox()? })
+        Ok(NewJob {
+            run_at: Some(run_at),
+            ..self.to_outbox()?
+        })
     }
 }
 
@@ -218,7 +221,10 @@ mod tests {
             }],
         };
         let row = order.to_outbox().unwrap();
-        assert_eq!((row.queue, row.job_name), ("order-processing", "process-order"));
+        assert_eq!(
+            (row.queue, row.job_name),
+            ("order-processing", "process-order")
+        );
         assert_eq!(row.job_id, format!("order-{ORDER}"));
         assert_eq!(
             row.payload,
@@ -253,7 +259,11 @@ mod tests {
     #[test]
     fn a_delayed_job_carries_its_time() {
         let run_at = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
-        let row = PaymentDeadline { order_id: id(ORDER) }.to_outbox_at(run_at).unwrap();
+        let row = PaymentDeadline {
+            order_id: id(ORDER),
+        }
+        .to_outbox_at(run_at)
+        .unwrap();
         assert_eq!(row.run_at, Some(run_at));
         assert_eq!(row.job_id, format!("payment-deadline-{ORDER}"));
     }

@@ -25,8 +25,11 @@ pub struct UnknownQueue(pub String);
 
 impl QueueName {
     /// Every queue.
-    pub const ALL: [Self; 3] =
-        [Self::OrderProcessing, Self::EmailNotifications, Self::PaymentProcessing];
+    pub const ALL: [Self; 3] = [
+        Self::OrderProcessing,
+        Self::EmailNotifications,
+        Self::PaymentProcessing,
+    ];
 
     /// The name in Redis.
     #[must_use]
@@ -108,6 +111,12 @@ mod tests {
             assert_eq!(queue.as_str().parse(), Ok(queue));
             assert_eq!(queue.short_name().parse(), Ok(queue));
         }
-        assert!("order".parse::<QueueName>().unwrap_err().to_string().contains("orders"));
+        assert!(
+            "order"
+                .parse::<QueueName>()
+                .unwrap_err()
+                .to_string()
+                .contains("orders")
+        );
     }
 }

@@ -90,7 +90,9 @@ mod tests {
     fn waits_are_those_of_the_table() {
         let waits = |queue: QueueName| {
             let policy = queue.policy();
-            (1..policy.attempts).map(|n| policy.delay_after(n).as_secs()).collect::<Vec<_>>()
+            (1..policy.attempts)
+                .map(|n| policy.delay_after(n).as_secs())
+                .collect::<Vec<_>>()
         };
         assert_eq!(waits(QueueName::OrderProcessing), [2, 4]);
         assert_eq!(waits(QueueName::EmailNotifications), [1, 2, 4, 8]);

@@ -54,8 +54,8 @@ impl AppBuilder {
 
     /// Sets an environment variable; the program gets no other than these and the defaults.
     #[must_use]
-    pub fn env(mut self, name: &str, value: impl ToString) -> Self {
-        self.environment.insert(name.to_owned(), value.to_string());
+    pub fn env(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.environment.insert(name.to_owned(), value.into());
         self
     }
 
@@ -81,7 +81,7 @@ impl AppBuilder {
     #[must_use]
     pub fn mail_dir(self, folder: &Path) -> Self {
         self.env("EMAIL_TRANSPORT", "file")
-            .env("EMAIL_DIR", folder.display())
+            .env("EMAIL_DIR", folder.display().to_string())
     }
 
     /// Sends mails to this server.
@@ -89,7 +89,7 @@ impl AppBuilder {
     pub fn smtp(self, server: &SmtpServer) -> Self {
         self.env("EMAIL_TRANSPORT", "smtp")
             .env("SMTP_HOST", "127.0.0.1")
-            .env("SMTP_PORT", server.port())
+            .env("SMTP_PORT", server.port().to_string())
             .env("SMTP_SECURE", "none")
     }
 
@@ -183,21 +183,19 @@ impl App {
         let url = format!("{}/api/health/ready", self.metrics_url());
         let http = reqwest::Client::builder()
             .timeout(Duration::from_secs(2))
+            .no_proxy()
             .build()?;
         let name = self.child.name().to_owned();
-        let ended = wait_until(&format!("{name} to be ready"), READY_LIMIT, async || {
-            if let Ok(Some(status)) = self.child.try_wait() {
-                return Some(Some(status));
+        let child = &mut self.child;
+        let waited = wait_until(&format!("{name} to be ready"), READY_LIMIT, async || {
+            if let Some(status) = child.try_wait()? {
+                bail!("{name} ended with {status}");
             }
-            let answer = http.get(&url).send().await.ok()?;
-            answer.status().is_success().then_some(None)
+            let answer = http.get(&url).send().await;
+            Ok(answer.is_ok_and(|answer| answer.status().is_success()))
         })
-        .await
-        .with_context(|| self.log_tail(30))?;
-        if let Some(status) = ended {
-            bail!("{name} ended with {status}:\n{}", self.log_tail(30));
-        }
-        Ok(())
+        .await;
+        waited.with_context(|| self.log_tail(30))
     }
 
     /// Asks it to stop.

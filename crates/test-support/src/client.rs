@@ -30,6 +30,7 @@ impl ShopClient {
         Ok(Self {
             http: reqwest::Client::builder()
                 .timeout(Duration::from_secs(30))
+                .no_proxy()
                 .build()?,
             base_url: base_url.into(),
             email: String::new(),
@@ -211,12 +212,20 @@ impl ShopClient {
         self.post("/api/orders", &body).await
     }
 
-    /// Pays for an order: the method (`upi`, …) and the token that names the account.
+    /// Pays for an order: the method (`upi`, …) and the token that names the account, if any.
     ///
     /// # Errors
     /// When there is no answer.
-    pub async fn pay(&self, order_id: &str, method: &str, token: &str) -> Result<(u16, Value)> {
-        let body = json!({"order_id": order_id, "payment_method": method, "payment_token": token});
+    pub async fn pay(
+        &self,
+        order_id: &str,
+        method: &str,
+        token: Option<&str>,
+    ) -> Result<(u16, Value)> {
+        let mut body = json!({"order_id": order_id, "payment_method": method});
+        if let Some(token) = token {
+            body["payment_token"] = token.into();
+        }
         self.post("/api/payments", &body).await
     }
 
@@ -250,11 +259,12 @@ impl ShopClient {
 
     async fn wait_for_status(&self, path: &str, wanted: &str, limit: Duration) -> Result<Value> {
         let mut last = Value::Null;
-        wait_until(&format!("{path} to be {wanted}"), limit, async || {
-            last = self.get(path).await.ok()?.1;
-            (last["status"] == wanted).then(|| last.clone())
+        let waited = wait_until(&format!("{path} to be {wanted}"), limit, async || {
+            last = self.get(path).await?.1;
+            Ok(last["status"] == wanted)
         })
-        .await
-        .with_context(|| format!("the last answer was {last}"))
+        .await;
+        waited.with_context(|| format!("the last answer was {last}"))?;
+        Ok(last)
     }
 }

@@ -33,13 +33,15 @@ pub fn read_mail_dir(folder: &Path) -> Result<Vec<ReceivedMail>> {
         fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?
     {
         let entry = entry?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if !name.starts_with('.') && !name.ends_with(".tmp") && entry.file_type()?.is_file() {
+        let path = entry.path();
+        let hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
+        let unfinished = hidden || path.extension().is_some_and(|extension| extension == "tmp");
+        if !unfinished && entry.file_type()?.is_file() {
             let written = entry
                 .metadata()?
                 .modified()
                 .unwrap_or(SystemTime::UNIX_EPOCH);
-            files.push((written, entry.path()));
+            files.push((written, path));
         }
     }
     files.sort();

@@ -1,1 +1,10 @@
-//! bharatmart-worker: WORKER_TYPE picks the queues it serves.
+//! bharatmart-worker: takes jobs from the queues that `WORKER_TYPE` names and does them.
+//!
+//! What a job means is in `bharatmart-commerce`; here it is fetched, run, mailed and counted.
+
+mod deliver;
+mod handlers;
+mod mailer;
+mod run;
+
+pub use run::run;

@@ -1,2 +1,50 @@
-//! The developer's own tool.
-fn main() {}
+//! `cargo xtask`: everything that a developer of BharatMart runs. `cargo xtask help` lists it.
+
+mod cargo;
+mod console;
+mod dev;
+mod interrupts;
+mod paths;
+mod sqlx;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    about = "Develop, test and measure BharatMart",
+    version
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the whole shop on this machine, with servers of its own, until Ctrl-C
+    Dev(dev::Arguments),
+    /// Refresh `.sqlx/`, the database's answers about our SQL that builds without a database use
+    Sqlx(sqlx::Arguments),
+    /// Run all tests, with the servers that they need
+    Test(test::Arguments),
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Dev(arguments) => dev::run(arguments).await,
+        Command::Sqlx(arguments) => sqlx::run(arguments).await,
+        Command::Test(arguments) => test::run(arguments).await,
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -41,9 +41,20 @@ pub(super) async fn stop(pid_file: &Path, program: &str, signal: Signal) -> Resu
     }
 }
 
+/// Whether `pid` is a process of `program` that has not ended.
 fn runs(pid: i32, program: &str) -> bool {
-    std::process::Command::new("ps")
-        .args(["-o", "comm=", "-p", &pid.to_string()])
-        .output()
-        .is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains(program))
+    let description = if cfg!(target_os = "linux") {
+        // `ps` need not be installed. "8913 (postgres) S 1 …"
+        fs::read_to_string(format!("/proc/{pid}/stat")).ok()
+    } else {
+        std::process::Command::new("ps")
+            .args(["-o", "comm=,stat=", "-p", &pid.to_string()])
+            .output()
+            .ok()
+            .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    // Z is a process that has ended and that its parent has not asked about yet.
+    description.is_some_and(|text| {
+        text.contains(program) && !text.split_whitespace().any(|word| word == "Z")
+    })
 }

@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// How long a server may take until it answers; the machine may be busy compiling.
-const START_LIMIT: Duration = Duration::from_secs(60);
+const START_LIMIT: Duration = Duration::from_mins(1);
 /// How long a server may take to stop when asked.
 const STOP_LIMIT: Duration = Duration::from_secs(20);
 
@@ -67,22 +67,14 @@ async fn wait_until_answers(
     mut answers: impl AsyncFnMut() -> bool,
 ) -> Result<()> {
     let what = format!("{} to answer", child.name());
-    let ended = wait_until(&what, START_LIMIT, async || {
-        if let Ok(Some(status)) = child.try_wait() {
-            return Some(Some(status));
+    let waited = wait_until(&what, START_LIMIT, async || {
+        if let Some(status) = child.try_wait()? {
+            bail!("{} ended with {status}", child.name());
         }
-        answers().await.then_some(None)
+        Ok(answers().await)
     })
-    .await
-    .with_context(|| child.log_tail(10))?;
-    if let Some(status) = ended {
-        bail!(
-            "{} ended with {status}:\n{}",
-            child.name(),
-            child.log_tail(10)
-        );
-    }
-    Ok(())
+    .await;
+    waited.with_context(|| child.log_tail(10))
 }
 
 /// Connects to `port`, sends `question`, and says whether the answer begins with `expected`.

@@ -1,4 +1,5 @@
 use std::{
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -14,8 +15,6 @@ use crate::{
     ports::free_port,
     scratch::server_user,
 };
-use std::os::unix::process::CommandExt;
-
 /// How to run a private PostgreSQL.
 #[derive(Clone, Debug)]
 pub struct PostgresOptions {
@@ -136,6 +135,28 @@ impl Postgres {
         }
         connection.close().await?;
         Ok(self.url(name))
+    }
+
+    /// Runs a file of SQL in one transaction, with `psql`.
+    ///
+    /// # Errors
+    /// With what `psql` says, when a statement fails.
+    pub fn run_file(&self, database: &str, file: &Path) -> Result<()> {
+        let programs = required(postgres_programs(), Requirement::Postgres)?;
+        let output = Command::new(programs.join("psql"))
+            .args(["--no-psqlrc", "--quiet", "--single-transaction"])
+            .args(["--set", "ON_ERROR_STOP=1", "--dbname", &self.url(database)])
+            .arg("--file")
+            .arg(file)
+            .stdin(Stdio::null())
+            .output()
+            .context("cannot start psql")?;
+        ensure!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+        Ok(())
     }
 
     /// How the server ended, when it has.

@@ -1,0 +1,446 @@
+//! Everything that a request can be refused with.
+
+use std::{error::Error as StdError, fmt::Write as _, time::Duration};
+
+use axum::response::{IntoResponse, Response};
+use bharatmart_commerce::{
+    AccountError, ChangeOrderError, ChangePaymentError, CheckoutError, StartPaymentError,
+};
+use bharatmart_database::{self as database, orders::Shortage};
+use bharatmart_queue::QueueError;
+use http::{
+    HeaderValue, StatusCode,
+    header::{RETRY_AFTER, WWW_AUTHENTICATE},
+};
+use serde::Serialize;
+
+use crate::problem::Problem;
+
+/// What is wrong with one field of a body, or with one parameter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FieldError {
+    /// Its path, such as `items[0].quantity`.
+    pub field: String,
+    /// What it should be.
+    pub message: String,
+}
+
+impl FieldError {
+    /// Says what is wrong with `field`.
+    pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            field: field.into(),
+            message: message.into(),
+        }
+    }
+}
+
+type BoxError = Box<dyn StdError + Send + Sync>;
+
+/// Why a request is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// 400: the body is not JSON, or not an object.
+    #[error("{0}")]
+    MalformedBody(String),
+    /// 400: required fields are missing; further fields may be wrong as well.
+    #[error("required fields are missing")]
+    MissingFields {
+        /// The fields' names, in the order in which they are documented.
+        missing: Vec<&'static str>,
+        /// What else is wrong.
+        invalid: Vec<FieldError>,
+        /// What to say instead of `Missing required fields: …`.
+        sentence: Option<&'static str>,
+    },
+    /// 400: fields or parameters are wrong.
+    #[error("fields are invalid")]
+    Invalid {
+        /// Each of them.
+        errors: Vec<FieldError>,
+        /// What to say instead of `Invalid …`.
+        sentence: Option<&'static str>,
+    },
+    /// 401: who is asking is not known, or their proof is no good.
+    #[error("{0}")]
+    Unauthenticated(&'static str),
+    /// 403: who is asking may not.
+    #[error("{0}")]
+    Forbidden(&'static str),
+    /// 404: there is no such thing, or it is somebody else's.
+    #[error("{0} not found")]
+    NotFound(&'static str),
+    /// 404: there is no such route.
+    #[error("Route not found")]
+    RouteNotFound,
+    /// 405: the route has other methods.
+    #[error("Method not allowed")]
+    MethodNotAllowed,
+    /// 409: the state of things forbids it.
+    #[error("{message}")]
+    Conflict {
+        /// For programs.
+        code: &'static str,
+        /// For people.
+        message: String,
+        /// The field at fault, if it is one.
+        field: Option<&'static str>,
+    },
+    /// 409: too little is left.
+    #[error("out of stock")]
+    OutOfStock(Vec<Shortage>),
+    /// 413: the body is longer than the limit.
+    #[error("The body must be at most {0} bytes")]
+    BodyTooLarge(usize),
+    /// 415: the body is not declared as JSON.
+    #[error("The body must be sent as application/json")]
+    UnsupportedMediaType,
+    /// 422: well-formed, but it cannot be done.
+    #[error("{message}")]
+    Unprocessable {
+        /// For programs.
+        code: &'static str,
+        /// For people.
+        message: String,
+        /// What is wrong, field by field.
+        errors: Vec<FieldError>,
+    },
+    /// 500: a defect of ours.
+    #[error("internal error")]
+    Internal(#[source] BoxError),
+    /// 503: something that this needs is away.
+    #[error("{what} is not available")]
+    Unavailable {
+        /// What is away.
+        what: &'static str,
+        /// How long to wait before trying again.
+        retry_after: Duration,
+        /// How we know.
+        #[source]
+        source: BoxError,
+    },
+    /// 503: it took longer than a request may.
+    #[error("the request took longer than {0:?}")]
+    TimedOut(Duration),
+}
+
+impl ApiError {
+    /// One wrong field or parameter.
+    pub fn invalid(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::Invalid {
+            errors: vec![FieldError::new(field, message)],
+            sentence: None,
+        }
+    }
+
+    /// The response's status.
+    #[must_use]
+    pub const fn status(&self) -> StatusCode {
+        match self {
+            Self::MalformedBody(_) | Self::MissingFields { .. } | Self::Invalid { .. } => {
+                StatusCode::BAD_REQUEST
+            }
+            Self::Unauthenticated(_) => StatusCode::UNAUTHORIZED,
+            Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            Self::NotFound(_) | Self::RouteNotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Conflict { .. } | Self::OutOfStock(_) => StatusCode::CONFLICT,
+            Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Unprocessable { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Unavailable { .. } | Self::TimedOut(_) => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// The word that programs tell errors apart by.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::MalformedBody(_) => "malformed_body",
+            Self::MissingFields { .. } => "missing_fields",
+            Self::Invalid { .. } => "invalid_fields",
+            Self::Unauthenticated(_) => "unauthenticated",
+            Self::Forbidden(_) => "forbidden",
+            Self::NotFound(_) => "not_found",
+            Self::RouteNotFound => "route_not_found",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::Conflict { code, .. } | Self::Unprocessable { code, .. } => code,
+            Self::OutOfStock(_) => "out_of_stock",
+            Self::BodyTooLarge(_) => "body_too_large",
+            Self::UnsupportedMediaType => "unsupported_media_type",
+            Self::Internal(_) => "internal_error",
+            Self::Unavailable { .. } => "unavailable",
+            Self::TimedOut(_) => "timed_out",
+        }
+    }
+
+    const fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Unavailable { retry_after, .. } => Some(*retry_after),
+            Self::TimedOut(_) => Some(database::Error::RETRY_AFTER),
+            _ => None,
+        }
+    }
+
+    /// What the client is told.
+    fn into_problem(self) -> Problem {
+        let (status, code) = (self.status(), self.code());
+        let problem = |error: String| Problem::new(status, code, error);
+        match self {
+            Self::MissingFields {
+                missing,
+                invalid,
+                sentence,
+            } => {
+                let all = format!("Missing required fields: {}", missing.join(", "));
+                let detail = [Some(all.clone()), sentences(&invalid)]
+                    .into_iter()
+                    .flatten()
+                    .collect::<Vec<_>>()
+                    .join("; ");
+                let errors = missing
+                    .into_iter()
+                    .map(|field| FieldError::new(field, "is required"))
+                    .chain(invalid)
+                    .collect();
+                problem(sentence.map_or(all, str::to_owned))
+                    .with_detail(detail)
+                    .with_errors(errors)
+            }
+            Self::Invalid { errors, sentence } => {
+                let names: Vec<_> = errors.iter().map(|error| error.field.as_str()).collect();
+                let error = sentence.map_or_else(
+                    || format!("Invalid {}", names.join(", ")),
+                    str::to_owned,
+                );
+                let detail = sentences(&errors).unwrap_or_else(|| error.clone());
+                problem(error).with_detail(detail).with_errors(errors)
+            }
+            Self::Conflict { message, field, .. } => {
+                let errors = field
+                    .map(|field| FieldError::new(field, &*message))
+                    .into_iter()
+                    .collect();
+                problem(message).with_errors(errors)
+            }
+            Self::OutOfStock(shortages) => out_of_stock(problem, shortages),
+            Self::Unprocessable {
+                message, errors, ..
+            } => problem(message).with_errors(errors),
+            // What went wrong inside is for the log alone.
+            Self::Internal(_) => problem("Internal server error".to_owned())
+                .with_detail("The request could not be completed. Quote request_id when you ask about it."),
+            Self::Unavailable { .. } | Self::TimedOut(_) => {
+                problem("Service temporarily unavailable".to_owned())
+                    .with_detail("The request could not be completed in time. Try again shortly.")
+            }
+            other => problem(other.to_string()),
+        }
+    }
+}
+
+fn sentences(errors: &[FieldError]) -> Option<String> {
+    let mut text = String::new();
+    for FieldError { field, message } in errors {
+        let separator = if text.is_empty() { "" } else { "; " };
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{separator}{field}: {message}");
+    }
+    (!text.is_empty()).then_some(text)
+}
+
+fn out_of_stock(problem: impl FnOnce(String) -> Problem, shortages: Vec<Shortage>) -> Problem {
+    let named: Vec<_> = shortages
+        .iter()
+        .map(|short| format!("{} ({} left)", short.name, short.available))
+        .collect();
+    let errors = shortages
+        .iter()
+        .map(|short| {
+            let Shortage {
+                product_id,
+                name,
+                requested,
+                available,
+            } = short;
+            FieldError::new(
+                "items",
+                format!("{name} ({product_id}): {requested} requested, {available} left"),
+            )
+        })
+        .collect();
+    problem(format!("Out of stock: {}", named.join(", ")))
+        .with_errors(errors)
+        .with_shortages(shortages)
+}
+
+/// Writes an error and its sources on one line.
+fn chain(error: &(dyn StdError + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        let inner_text = inner.to_string();
+        // Transparent wrappers repeat what they wrap.
+        if !text.ends_with(&inner_text) {
+            let _ = write!(text, ": {inner_text}");
+        }
+        source = inner.source();
+    }
+    text
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let status = self.status();
+        match &self {
+            Self::Internal(_) => {
+                tracing::error!(code = self.code(), error = chain(&self), "request failed");
+            }
+            Self::Unavailable { .. } | Self::TimedOut(_) => {
+                tracing::warn!(code = self.code(), error = chain(&self), "request failed");
+            }
+            _ => {}
+        }
+        let retry_after = self.retry_after();
+        let mut response = self.into_problem().into_response();
+        if let Some(retry_after) = retry_after {
+            let seconds = HeaderValue::from(retry_after.as_secs().max(1));
+            response.headers_mut().insert(RETRY_AFTER, seconds);
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            let scheme = HeaderValue::from_static("Bearer");
+            response.headers_mut().insert(WWW_AUTHENTICATE, scheme);
+        }
+        response
+    }
+}
+
+impl From<database::Error> for ApiError {
+    fn from(error: database::Error) -> Self {
+        if error.is_transient() {
+            Self::Unavailable {
+                what: "the database",
+                retry_after: database::Error::RETRY_AFTER,
+                source: error.into(),
+            }
+        } else {
+            Self::Internal(error.into())
+        }
+    }
+}
+
+impl From<QueueError> for ApiError {
+    fn from(error: QueueError) -> Self {
+        Self::Unavailable {
+            what: "the queue",
+            retry_after: Duration::from_secs(5),
+            source: error.into(),
+        }
+    }
+}
+
+impl From<AccountError> for ApiError {
+    fn from(error: AccountError) -> Self {
+        match error {
+            AccountError::EmailTaken => Self::Conflict {
+                code: "email_taken",
+                message: "An account with this email already exists".to_owned(),
+                field: Some("email"),
+            },
+            AccountError::BadCredentials => Self::Unauthenticated("Invalid email or password"),
+            AccountError::BadToken => Self::Unauthenticated("Invalid or expired refresh token"),
+            AccountError::LastAdmin => Self::Conflict {
+                code: "last_admin",
+                message: "The last administrator cannot be removed".to_owned(),
+                field: None,
+            },
+            AccountError::Database(error) => error.into(),
+            error @ AccountError::Hash(_) => Self::Internal(error.into()),
+        }
+    }
+}
+
+impl From<CheckoutError> for ApiError {
+    fn from(error: CheckoutError) -> Self {
+        match error {
+            CheckoutError::UnknownProducts(products) => {
+                let names: Vec<_> = products.iter().map(ToString::to_string).collect();
+                Self::Unprocessable {
+                    code: "unknown_product",
+                    message: format!("Unknown products: {}", names.join(", ")),
+                    errors: names
+                        .iter()
+                        .map(|id| FieldError::new("items", format!("there is no product {id}")))
+                        .collect(),
+                }
+            }
+            CheckoutError::OutOfStock(shortages) => Self::OutOfStock(shortages),
+            CheckoutError::TooLarge => Self::Unprocessable {
+                code: "order_too_large",
+                message: "The order is too large".to_owned(),
+                errors: vec![FieldError::new("items", "cost more than an order can hold")],
+            },
+            CheckoutError::UnknownUser => Self::Unprocessable {
+                code: "unknown_user",
+                message: "Unknown user".to_owned(),
+                errors: vec![FieldError::new("user_id", "there is no such user")],
+            },
+            CheckoutError::Database(error) => error.into(),
+        }
+    }
+}
+
+impl From<ChangeOrderError> for ApiError {
+    fn from(error: ChangeOrderError) -> Self {
+        match error {
+            ChangeOrderError::NotFound => Self::NotFound("Order"),
+            ChangeOrderError::Forbidden => Self::Forbidden("Insufficient permissions"),
+            ChangeOrderError::Illegal(illegal) => Self::Conflict {
+                code: "illegal_transition",
+                message: format!("The order {illegal}"),
+                field: Some("status"),
+            },
+            ChangeOrderError::Database(error) => error.into(),
+        }
+    }
+}
+
+impl From<StartPaymentError> for ApiError {
+    fn from(error: StartPaymentError) -> Self {
+        match error {
+            StartPaymentError::NotFound => Self::NotFound("Order"),
+            StartPaymentError::NotPayable(message) => Self::Conflict {
+                code: "not_payable",
+                message,
+                field: None,
+            },
+            StartPaymentError::AmountDiffers { expected } => Self::Unprocessable {
+                code: "amount_differs",
+                message: "The amount differs from the order's total".to_owned(),
+                errors: vec![FieldError::new("amount", format!("must be {expected}"))],
+            },
+            StartPaymentError::BadToken(message) => Self::invalid("payment_token", message),
+            StartPaymentError::Database(error) => error.into(),
+        }
+    }
+}
+
+impl From<ChangePaymentError> for ApiError {
+    fn from(error: ChangePaymentError) -> Self {
+        match error {
+            ChangePaymentError::NotFound => Self::NotFound("Payment"),
+            ChangePaymentError::Illegal(illegal) => Self::Conflict {
+                code: "illegal_transition",
+                message: format!("The payment {illegal}"),
+                field: Some("status"),
+            },
+            ChangePaymentError::Gateway(error) => Self::Unavailable {
+                what: "the payment gateway",
+                retry_after: Duration::from_secs(10),
+                source: error.into(),
+            },
+            ChangePaymentError::Database(error) => error.into(),
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Who is asking.
+
+use axum::extract::{FromRef, FromRequestParts, OptionalFromRequestParts};
+use bharatmart_commerce::Actor;
+use bharatmart_domain::{Role, UserId};
+use http::{header::AUTHORIZATION, request::Parts};
+use uuid::Uuid;
+
+use crate::{error::ApiError, tokens::Tokens};
+
+/// Somebody who is signed in.
+#[derive(Clone, Debug)]
+pub(crate) struct AuthUser {
+    pub(crate) id: UserId,
+    pub(crate) role: Role,
+    /// What all tokens of this sign-in have in common.
+    pub(crate) family: Uuid,
+}
+
+impl AuthUser {
+    pub(crate) fn is_admin(&self) -> bool {
+        self.role == Role::Admin
+    }
+
+    /// Whose things a list may show: `None` is everybody's.
+    ///
+    /// An administrator may ask for anybody's; a customer has their own, and asking for somebody
+    /// else's is refused rather than answered with something else.
+    pub(crate) fn scope(&self, asked_for: Option<UserId>) -> Result<Option<UserId>, ApiError> {
+        match asked_for {
+            _ if self.is_admin() => Ok(asked_for),
+            Some(other) if other != self.id => Err(ApiError::Forbidden(FORBIDDEN)),
+            _ => Ok(Some(self.id)),
+        }
+    }
+}
+
+impl From<&AuthUser> for Actor {
+    fn from(user: &AuthUser) -> Self {
+        Self {
+            user_id: user.id,
+            role: user.role,
+        }
+    }
+}
+
+const FORBIDDEN: &str = "Insufficient permissions";
+
+impl<S> OptionalFromRequestParts<S> for AuthUser
+where
+    Tokens: FromRef<S>,
+    S: Send + Sync,
+{
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Option<Self>, ApiError> {
+        let Some(header) = parts.headers.get(AUTHORIZATION) else {
+            return Ok(None);
+        };
+        let token = header
+            .to_str()
+            .ok()
+            .and_then(|text| text.split_once(' '))
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+            .map(|(_, token)| token.trim())
+            .ok_or(ApiError::Unauthenticated("Access token required"))?;
+        let claims = Tokens::from_ref(state)
+            .verify(token)
+            .ok_or(ApiError::Unauthenticated("Invalid or expired token"))?;
+        Ok(Some(Self {
+            id: claims.sub,
+            role: claims.role,
+            family: claims.sid,
+        }))
+    }
+}
+
+impl<S> FromRequestParts<S> for AuthUser
+where
+    Tokens: FromRef<S>,
+    S: Send + Sync,
+{
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        <Self as OptionalFromRequestParts<S>>::from_request_parts(parts, state)
+            .await?
+            .ok_or(ApiError::Unauthenticated("Access token required"))
+    }
+}
+
+/// An administrator who is signed in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AdminUser;
+
+impl<S> FromRequestParts<S> for AdminUser
+where
+    Tokens: FromRef<S>,
+    S: Send + Sync,
+{
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let user = <AuthUser as FromRequestParts<S>>::from_request_parts(parts, state).await?;
+        if user.is_admin() {
+            Ok(Self)
+        } else {
+            Err(ApiError::Forbidden(FORBIDDEN))
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! Extractors: what a handler receives is parsed, within bounds and allowed.
+
+mod auth;
+mod json;
+mod path;
+mod prefer;
+mod query;
+
+pub(crate) use auth::{AdminUser, AuthUser};
+pub(crate) use json::{Body, ChangeStatus, ValidatedJson};
+pub(crate) use path::Id;
+pub(crate) use prefer::Wait;
+pub(crate) use query::{FromParams, Params, ValidatedQuery};

@@ -1,0 +1,136 @@
+//! Orders.
+
+use axum::{
+    Json, Router,
+    extract::State,
+    routing::{get, patch},
+};
+use bharatmart_commerce::{self as commerce, Checkout, OrderDetails, Shop};
+use bharatmart_database::{
+    Database,
+    orders::{self, HistoryEntry, Item, Order, OrderFilter},
+    payments::Payment,
+};
+use bharatmart_domain::{OrderId, OrderStatus, PaymentMethod, ProductId, UserId};
+use http::{StatusCode, header::LOCATION};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    error::ApiError,
+    extract::{
+        AuthUser, Body, ChangeStatus, FromParams, Id, Params, ValidatedJson, ValidatedQuery,
+    },
+    fields::{Few, Object, Text, Whole},
+    page::{List, PageParams, SortedBy},
+    state::AppState,
+};
+
+pub(crate) fn router() -> Router<AppState> {
+    Router::new()
+        .route("/api/orders", get(list_orders).post(create_order))
+        .route("/api/orders/{id}", get(read_order))
+        .route("/api/orders/{id}/status", patch(change_order_status))
+}
+
+struct ListOrders {
+    filter: OrderFilter,
+    page: PageParams,
+}
+
+impl FromParams for ListOrders {
+    fn from_params(params: &mut Params) -> Self {
+        Self {
+            filter: OrderFilter {
+                user_id: params.optional("user_id"),
+                status: params.optional("status"),
+            },
+            page: PageParams::from_params(params),
+        }
+    }
+}
+
+async fn list_orders(
+    user: AuthUser,
+    State(database): State<Database>,
+    ValidatedQuery(ListOrders { mut filter, page }): ValidatedQuery<ListOrders>,
+) -> Result<Json<List<Order>>, ApiError> {
+    filter.user_id = user.scope(filter.user_id)?;
+    let request = page.of_list(filter.fingerprint(), SortedBy::Time)?;
+    let found = orders::list(&mut *database.read().await?, &filter, &request).await?;
+    List::respond(found, &request)
+}
+
+#[derive(Debug, Serialize)]
+struct OrderResponse {
+    #[serde(flatten)]
+    order: Order,
+    items: Vec<Item>,
+    payment: Option<Payment>,
+    history: Vec<HistoryEntry>,
+}
+
+impl From<OrderDetails> for OrderResponse {
+    fn from(details: OrderDetails) -> Self {
+        let OrderDetails { order, items, payment, history } = details;
+        Self { order, items, payment, history }
+    }
+}
+
+async fn read_order(
+    user: AuthUser,
+    State(shop): State<Shop>,
+    Id(id): Id<OrderId>,
+) -> Result<Json<OrderResponse>, ApiError> {
+    let details = commerce::order_details(&shop, (&user).into(), id).await?;
+    details.map(|details| Json(details.into())).ok_or(ApiError::NotFound("Order"))
+}
+
+#[derive(Debug, Deserialize)]
+struct OrderLine {
+    product_id: ProductId,
+    quantity: Whole<1, 10_000>,
+}
+
+#[derive(Debug, Deserialize)]
+struct CreateOrder {
+    items: Few<Object<OrderLine>, 1, 100>,
+    shipping_address: Text<1, 1000>,
+    payment_method: Option<PaymentMethod>,
+    /// Whom an administrator orders for.
+    user_id: Option<UserId>,
+}
+
+impl Body for CreateOrder {
+    const REQUIRED: &'static [&'static str] = &["items", "shipping_address"];
+}
+
+async fn create_order(
+    user: AuthUser,
+    State(shop): State<Shop>,
+    ValidatedJson(body): ValidatedJson<CreateOrder>,
+) -> Result<(StatusCode, [(http::HeaderName, String); 1], Json<Order>), ApiError> {
+    let checkout = Checkout {
+        user_id: body.user_id.filter(|_| user.is_admin()).unwrap_or(user.id),
+        items: body
+            .items
+            .0
+            .into_iter()
+            .map(|Object(line)| (line.product_id, line.quantity.0))
+            .collect(),
+        shipping_address: body.shipping_address.into_string(),
+        payment_method: body.payment_method,
+    };
+    let order = commerce::place_order(&shop, checkout).await?;
+    let location = format!("/api/orders/{}", order.id);
+    Ok((StatusCode::CREATED, [(LOCATION, location)], Json(order)))
+}
+
+async fn change_order_status(
+    user: AuthUser,
+    State(shop): State<Shop>,
+    Id(id): Id<OrderId>,
+    ValidatedJson(body): ValidatedJson<ChangeStatus<OrderStatus>>,
+) -> Result<Json<Order>, ApiError> {
+    let order = commerce::change_order_status(&shop, (&user).into(), id, body.status).await?;
+    Ok(Json(order))
+}

@@ -1,0 +1,195 @@
+//! Products and categories.
+
+use axum::{Json, Router, extract::State, routing::get};
+use bharatmart_database::{
+    self as database, Database,
+    products::{
+        self, Category, NewProduct, Product, ProductChanges, ProductFilter, ProductSort, SKU_TAKEN,
+    },
+};
+use bharatmart_domain::{Money, ProductId};
+use http::{StatusCode, header::LOCATION};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    error::ApiError,
+    extract::{AdminUser, Body, FromParams, Id, Params, ValidatedJson, ValidatedQuery},
+    fields::{Flag, ImageUrl, Line, Text, Whole, sent},
+    page::{List, PageParams, SortedBy},
+    state::AppState,
+};
+
+pub(crate) fn router() -> Router<AppState> {
+    Router::new()
+        .route("/api/products", get(list_products).post(create_product))
+        .route(
+            "/api/products/{id}",
+            get(read_product).put(update_product).delete(delete_product),
+        )
+        .route("/api/categories", get(list_categories))
+}
+
+type Name = Line<1, 200>;
+type CategoryName = Line<1, 100>;
+type Sku = Line<1, 64>;
+type Description = Text<0, 10_000>;
+/// Far enough from the column's end that returned goods still fit.
+type Stock = Whole<0, 1_000_000_000>;
+
+struct ListProducts {
+    filter: ProductFilter,
+    page: PageParams,
+}
+
+impl FromParams for ListProducts {
+    fn from_params(params: &mut Params) -> Self {
+        Self {
+            filter: ProductFilter {
+                category: params.optional_text("category").map(CategoryName::into_string),
+                search: params.optional_text("search").map(Line::<1, 200>::into_string),
+                min_price: params.optional("min_price"),
+                max_price: params.optional("max_price"),
+                in_stock: params.optional::<Flag>("in_stock").map(|flag| flag.0),
+                sort: params.optional("sort").unwrap_or_default(),
+            },
+            page: PageParams::from_params(params),
+        }
+    }
+}
+
+const fn sorted_by(sort: ProductSort) -> SortedBy {
+    match sort {
+        ProductSort::Name | ProductSort::NameDescending => SortedBy::Text,
+        ProductSort::Price | ProductSort::PriceDescending => SortedBy::Price,
+        ProductSort::CreatedAt | ProductSort::CreatedAtDescending => SortedBy::Time,
+    }
+}
+
+async fn list_products(
+    State(database): State<Database>,
+    ValidatedQuery(ListProducts { filter, page }): ValidatedQuery<ListProducts>,
+) -> Result<Json<List<Product>>, ApiError> {
+    let request = page.of_list(filter.fingerprint(), sorted_by(filter.sort))?;
+    let found = products::list(&mut *database.read().await?, &filter, &request).await?;
+    List::respond(found, &request)
+}
+
+async fn read_product(
+    State(database): State<Database>,
+    Id(id): Id<ProductId>,
+) -> Result<Json<Product>, ApiError> {
+    let product = products::find(&mut *database.read().await?, id).await?;
+    product.map(Json).ok_or(ApiError::NotFound("Product"))
+}
+
+#[derive(Debug, Serialize)]
+struct Categories {
+    data: Vec<Category>,
+}
+
+async fn list_categories(State(database): State<Database>) -> Result<Json<Categories>, ApiError> {
+    let data = products::categories(&mut *database.read().await?).await?;
+    Ok(Json(Categories { data }))
+}
+
+#[derive(Debug, Deserialize)]
+struct CreateProduct {
+    name: Name,
+    price: Money,
+    category: CategoryName,
+    description: Option<Description>,
+    stock_quantity: Option<Stock>,
+    sku: Option<Sku>,
+    image_url: Option<ImageUrl>,
+}
+
+impl Body for CreateProduct {
+    const REQUIRED: &'static [&'static str] = &["name", "price", "category"];
+}
+
+async fn create_product(
+    _: AdminUser,
+    State(database): State<Database>,
+    ValidatedJson(body): ValidatedJson<CreateProduct>,
+) -> Result<(StatusCode, [(http::HeaderName, String); 1], Json<Product>), ApiError> {
+    let new = NewProduct {
+        name: body.name.into_string(),
+        description: body.description.map(Text::into_string),
+        price: body.price,
+        category: body.category.into_string(),
+        image_url: body.image_url.map(ImageUrl::into_string),
+        stock_quantity: body.stock_quantity.map_or(0, |stock| stock.0),
+        sku: body.sku.map(Line::into_string),
+    };
+    let product = products::insert(&mut *database.write().await?, &new)
+        .await
+        .map_err(sku_taken)?;
+    let location = format!("/api/products/{}", product.id);
+    Ok((StatusCode::CREATED, [(LOCATION, location)], Json(product)))
+}
+
+/// Fields that are not sent stay as they are; `null` clears those that may be empty.
+#[derive(Debug, Deserialize)]
+struct UpdateProduct {
+    #[serde(default, deserialize_with = "sent")]
+    name: Option<Name>,
+    #[serde(default, deserialize_with = "sent")]
+    price: Option<Money>,
+    #[serde(default, deserialize_with = "sent")]
+    category: Option<CategoryName>,
+    #[serde(default, deserialize_with = "sent")]
+    description: Option<Option<Description>>,
+    #[serde(default, deserialize_with = "sent")]
+    stock_quantity: Option<Stock>,
+    #[serde(default, deserialize_with = "sent")]
+    sku: Option<Option<Sku>>,
+    #[serde(default, deserialize_with = "sent")]
+    image_url: Option<Option<ImageUrl>>,
+}
+
+impl Body for UpdateProduct {}
+
+async fn update_product(
+    _: AdminUser,
+    State(database): State<Database>,
+    Id(id): Id<ProductId>,
+    ValidatedJson(body): ValidatedJson<UpdateProduct>,
+) -> Result<Json<Product>, ApiError> {
+    let changes = ProductChanges {
+        name: body.name.map(Line::into_string),
+        description: body.description.map(|text| text.map(Text::into_string)),
+        price: body.price,
+        category: body.category.map(Line::into_string),
+        image_url: body.image_url.map(|url| url.map(ImageUrl::into_string)),
+        stock_quantity: body.stock_quantity.map(|stock| stock.0),
+        sku: body.sku.map(|sku| sku.map(Line::into_string)),
+    };
+    let product = products::update(&mut *database.write().await?, id, &changes)
+        .await
+        .map_err(sku_taken)?;
+    product.map(Json).ok_or(ApiError::NotFound("Product"))
+}
+
+async fn delete_product(
+    _: AdminUser,
+    State(database): State<Database>,
+    Id(id): Id<ProductId>,
+) -> Result<StatusCode, ApiError> {
+    if products::hide(&mut *database.write().await?, id).await? {
+        Ok(StatusCode::NO_CONTENT)
+    } else {
+        Err(ApiError::NotFound("Product"))
+    }
+}
+
+fn sku_taken(error: database::Error) -> ApiError {
+    if error.is_constraint(SKU_TAKEN) {
+        ApiError::Conflict {
+            code: "sku_taken",
+            message: "A product with this SKU already exists".to_owned(),
+            field: Some("sku"),
+        }
+    } else {
+        error.into()
+    }
+}

@@ -1,0 +1,87 @@
+//! Users, for administrators.
+
+use axum::{
+    Json, Router,
+    extract::State,
+    routing::{get, patch},
+};
+use bharatmart_commerce::Accounts;
+use bharatmart_database::{
+    Database,
+    users::{self, User, UserChanges},
+};
+use bharatmart_domain::{Role, UserId};
+use serde::Deserialize;
+
+use crate::{
+    error::ApiError,
+    extract::{AdminUser, Body, FromParams, Id, Params, ValidatedJson, ValidatedQuery},
+    fields::{Line, Text, sent},
+    page::{List, PageParams, SortedBy},
+    state::AppState,
+};
+
+pub(crate) fn router() -> Router<AppState> {
+    Router::new()
+        .route("/api/users", get(list_users))
+        .route("/api/users/{id}", patch(update_user))
+}
+
+/// A person's name.
+pub(crate) type FullName = Line<1, 200>;
+/// A telephone number, however people write it.
+pub(crate) type Phone = Line<1, 32>;
+/// A postal address.
+pub(crate) type Address = Text<1, 1000>;
+
+struct ListUsers(PageParams);
+
+impl FromParams for ListUsers {
+    fn from_params(params: &mut Params) -> Self {
+        Self(PageParams::from_params(params))
+    }
+}
+
+async fn list_users(
+    _: AdminUser,
+    State(database): State<Database>,
+    ValidatedQuery(ListUsers(page)): ValidatedQuery<ListUsers>,
+) -> Result<Json<List<User>>, ApiError> {
+    let request = page.of_list(users::fingerprint(), SortedBy::Time)?;
+    let found = users::list(&mut *database.read().await?, &request).await?;
+    List::respond(found, &request)
+}
+
+/// Fields that are not sent stay as they are; `null` clears those that may be empty.
+#[derive(Debug, Deserialize)]
+struct UpdateUser {
+    #[serde(default, deserialize_with = "sent")]
+    full_name: Option<FullName>,
+    #[serde(default, deserialize_with = "sent")]
+    phone: Option<Option<Phone>>,
+    #[serde(default, deserialize_with = "sent")]
+    address: Option<Option<Address>>,
+    #[serde(default, deserialize_with = "sent")]
+    role: Option<Role>,
+    #[serde(default, deserialize_with = "sent")]
+    is_active: Option<bool>,
+}
+
+impl Body for UpdateUser {}
+
+async fn update_user(
+    _: AdminUser,
+    State(accounts): State<Accounts>,
+    Id(id): Id<UserId>,
+    ValidatedJson(body): ValidatedJson<UpdateUser>,
+) -> Result<Json<User>, ApiError> {
+    let changes = UserChanges {
+        full_name: body.full_name.map(Line::into_string),
+        address: body.address.map(|text| text.map(Text::into_string)),
+        phone: body.phone.map(|text| text.map(Line::into_string)),
+        role: body.role,
+        is_active: body.is_active,
+    };
+    let user = accounts.change_user(id, &changes).await?;
+    user.map(Json).ok_or(ApiError::NotFound("User"))
+}

@@ -1,0 +1,84 @@
+//! Placing an order.
+
+use std::collections::BTreeMap;
+
+use bharatmart_database::{
+    self as database,
+    orders::{self, NewOrder, Order, Placement, Shortage},
+};
+use bharatmart_domain::{OrderId, PaymentMethod, ProductId, UserId};
+use bharatmart_telemetry::metrics::{ORDERS_CREATED_TOTAL, ORDERS_FAILED_TOTAL, ORDERS_VALUE_TOTAL};
+use metrics::counter;
+
+use crate::shop::Shop;
+
+/// What somebody wants to buy.
+#[derive(Clone, Debug)]
+pub struct Checkout {
+    /// Who buys.
+    pub user_id: UserId,
+    /// What and how many; a product that is named twice is summed.
+    pub items: Vec<(ProductId, i32)>,
+    /// Where it goes.
+    pub shipping_address: String,
+    /// How it will be paid, if that is known yet.
+    pub payment_method: Option<PaymentMethod>,
+}
+
+/// Why an order was not placed. Nothing was written.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckoutError {
+    /// These products are not sold here.
+    #[error("unknown products")]
+    UnknownProducts(Vec<ProductId>),
+    /// Of these products too little is left.
+    #[error("out of stock")]
+    OutOfStock(Vec<Shortage>),
+    /// The total, or the sum of one product's quantities, is beyond what an order can hold.
+    #[error("the order is too large")]
+    TooLarge,
+    /// There is no such customer.
+    #[error("unknown customer")]
+    UnknownUser,
+    /// The database failed.
+    #[error(transparent)]
+    Database(#[from] database::Error),
+}
+
+/// Places an order at the database's prices and reserves its stock, all or nothing.
+pub async fn place_order(shop: &Shop, checkout: Checkout) -> Result<Order, CheckoutError> {
+    let result = place(shop, checkout).await;
+    match &result {
+        Ok(order) => {
+            shop.relay.notify();
+            counter!(ORDERS_CREATED_TOTAL, "status" => order.status.as_str()).increment(1);
+            counter!(ORDERS_VALUE_TOTAL).increment(order.total_amount.paise().unsigned_abs() / 100);
+        }
+        Err(_) => counter!(ORDERS_FAILED_TOTAL).increment(1),
+    }
+    result
+}
+
+async fn place(shop: &Shop, checkout: Checkout) -> Result<Order, CheckoutError> {
+    let mut lines = BTreeMap::<ProductId, i32>::new();
+    for (product, quantity) in checkout.items {
+        let sum = lines.entry(product).or_default();
+        *sum = sum.checked_add(quantity).ok_or(CheckoutError::TooLarge)?;
+    }
+    let order = NewOrder {
+        id: OrderId::generate(),
+        user_id: checkout.user_id,
+        shipping_address: checkout.shipping_address,
+        payment_method: checkout.payment_method,
+        lines: lines.into_iter().collect(),
+    };
+    let mut connection = shop.database.write().await?;
+    match orders::place(&mut connection, order).await {
+        Ok(Placement::Placed(order)) => Ok(order),
+        Ok(Placement::Unknown(products)) => Err(CheckoutError::UnknownProducts(products)),
+        Ok(Placement::OutOfStock(shortages)) => Err(CheckoutError::OutOfStock(shortages)),
+        Ok(Placement::TooLarge) => Err(CheckoutError::TooLarge),
+        Err(error) if error.is_constraint("orders_user_id_fkey") => Err(CheckoutError::UnknownUser),
+        Err(error) => Err(error.into()),
+    }
+}

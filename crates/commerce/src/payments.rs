@@ -1,0 +1,404 @@
+//! Taking money and giving it back.
+
+use std::time::Duration;
+
+use bharatmart_database::{
+    self as database,
+    orders::{self, LockedOrder},
+    payments::{self, NewPayment, ONE_OPEN_PAYMENT, OwnedPayment, Payment},
+};
+use bharatmart_domain::{
+    IllegalTransition, MailKind, Money, OrderId, OrderStatus, PaymentId, PaymentMethod,
+    PaymentStatus,
+};
+use bharatmart_queue::{ChargePayment, RefundPayment};
+use bharatmart_telemetry::metrics::{PAYMENTS_PROCESSED_TOTAL, PAYMENTS_VALUE_TOTAL};
+use metrics::counter;
+use tokio::time::{Instant, sleep};
+
+use crate::{
+    gateway::{GatewayUnavailable, Outcome},
+    mails::compose,
+    orders::{Actor, cancel},
+    shop::{Jobs, Shop},
+};
+
+/// How often a waiting request looks whether its payment is settled.
+const POLL: Duration = Duration::from_millis(100);
+
+/// A payment that a customer wants to make.
+#[derive(Clone, Debug)]
+pub struct StartPayment {
+    /// What it pays for.
+    pub order_id: OrderId,
+    /// How.
+    pub payment_method: PaymentMethod,
+    /// How much the customer believes it is.
+    pub amount: Option<Money>,
+    /// What the gateway knows the card or handle by.
+    pub payment_token: Option<String>,
+}
+
+/// Why a payment was not started. Nothing was written.
+#[derive(Debug, thiserror::Error)]
+pub enum StartPaymentError {
+    /// There is no such order, or it is somebody else's.
+    #[error("unknown order")]
+    NotFound,
+    /// The order is not waiting for a payment.
+    #[error("{0}")]
+    NotPayable(String),
+    /// The order costs something else.
+    #[error("the order costs {expected}")]
+    AmountDiffers {
+        /// The order's total.
+        expected: Money,
+    },
+    /// The gateway does not take such a token.
+    #[error("payment_token {0}")]
+    BadToken(String),
+    /// The database failed.
+    #[error(transparent)]
+    Database(#[from] database::Error),
+}
+
+/// Writes a pending payment and the job that will charge it. Cash on delivery has no such job: the
+/// order goes on at once and the payment is completed when the goods arrive.
+pub async fn start_payment(
+    shop: &Shop,
+    actor: Actor,
+    start: StartPayment,
+) -> Result<Payment, StartPaymentError> {
+    let mut transaction = shop.database.begin().await?;
+    let order = orders::lock(&mut transaction, start.order_id)
+        .await?
+        .filter(|order| order.user_id == actor.user_id)
+        .ok_or(StartPaymentError::NotFound)?;
+    let on_delivery = !start.payment_method.is_prepaid();
+    let ordered_on_delivery = order.payment_method == Some(PaymentMethod::CashOnDelivery);
+    let payable = order.status.is_payable()
+        || (on_delivery && ordered_on_delivery && order.status == OrderStatus::Processing);
+    if !payable {
+        return Err(StartPaymentError::NotPayable(format!(
+            "The order is {} and does not wait for a payment",
+            order.status
+        )));
+    }
+    if start.amount.is_some_and(|amount| amount != order.total_amount) {
+        return Err(StartPaymentError::AmountDiffers { expected: order.total_amount });
+    }
+    let token = start.payment_token.as_deref();
+    if let Some(reason) = token.and_then(|token| shop.gateway.refuses_token(token)) {
+        return Err(StartPaymentError::BadToken(reason.to_owned()));
+    }
+    let new = NewPayment {
+        id: PaymentId::generate(),
+        order_id: order.id,
+        amount: order.total_amount,
+        payment_method: start.payment_method,
+        payment_token: token,
+    };
+    let payment = payments::insert(&mut transaction, &new).await.map_err(|error| {
+        if error.is_constraint(ONE_OPEN_PAYMENT) {
+            let reason = "The order has a payment that is pending or completed";
+            StartPaymentError::NotPayable(reason.to_owned())
+        } else {
+            error.into()
+        }
+    })?;
+    let mut jobs = Jobs::default();
+    let mut status = order.status;
+    if status == OrderStatus::PaymentFailed {
+        let reason = Some("payment retried");
+        orders::set_status(&mut transaction, order.id, status, OrderStatus::Pending, reason).await?;
+        status = OrderStatus::Pending;
+    }
+    if on_delivery {
+        if status == OrderStatus::Pending {
+            let (to, reason) = (OrderStatus::Processing, Some("cash on delivery"));
+            orders::set_status(&mut transaction, order.id, status, to, reason).await?;
+        }
+    } else {
+        jobs.add(&ChargePayment {
+            order_id: order.id,
+            payment_id: payment.id,
+            amount: payment.amount,
+            payment_method: payment.payment_method,
+            user_id: order.user_id,
+        });
+    }
+    shop.commit(transaction, jobs).await?;
+    Ok(payment)
+}
+
+/// Waits until a payment is settled, but no longer than `at_most`; the payment as it then is.
+pub async fn wait_for_outcome(
+    shop: &Shop,
+    id: PaymentId,
+    at_most: Duration,
+) -> Result<Option<Payment>, database::Error> {
+    let deadline = Instant::now() + at_most;
+    loop {
+        let mut connection = shop.database.write().await?;
+        let found = payments::find(&mut connection, id).await?;
+        drop(connection);
+        let settled =
+            found.as_ref().is_none_or(|found| found.payment.status != PaymentStatus::Pending);
+        if settled || Instant::now() >= deadline {
+            return Ok(found.map(|found| found.payment));
+        }
+        sleep(POLL).await;
+    }
+}
+
+/// Why a payment could not be settled. The job is to be tried again.
+#[derive(Debug, thiserror::Error)]
+pub enum SettleError {
+    /// The gateway's answer is not known.
+    #[error(transparent)]
+    Gateway(#[from] GatewayUnavailable),
+    /// Another payment was started at the same moment.
+    #[error("another payment was started meanwhile")]
+    StartedMeanwhile,
+    /// The database failed.
+    #[error(transparent)]
+    Database(#[from] database::Error),
+}
+
+/// Charges a pending payment and records the outcome. Does nothing to one that is settled.
+pub async fn charge_payment(shop: &Shop, id: PaymentId) -> Result<(), SettleError> {
+    let mut connection = shop.database.write().await?;
+    let Some(found) = payments::find(&mut connection, id).await? else {
+        tracing::warn!(payment.id = %id, "there is no such payment; nothing to charge");
+        return Ok(());
+    };
+    if found.payment.status != PaymentStatus::Pending {
+        tracing::info!(payment.id = %id, payment.status = %found.payment.status, "already settled");
+        return Ok(());
+    }
+    let order = orders::find(&mut connection, found.payment.order_id).await?;
+    drop(connection);
+    let key = id.to_string();
+    let outcome = if order.is_some_and(|order| order.status.is_payable()) {
+        let token = found.payment_token.as_deref();
+        shop.gateway.charge(&key, found.payment.amount, token).await?
+    } else {
+        shop.gateway.void(&key, found.payment.amount).await?
+    };
+    record(shop, &found, outcome).await?;
+    Ok(())
+}
+
+/// Gives a payment's money back and takes the goods back. One that is still pending is made
+/// impossible at the gateway instead. Does nothing to one that failed or was refunded.
+pub async fn refund_payment(shop: &Shop, id: PaymentId) -> Result<(), SettleError> {
+    let Some(mut found) = find(shop, id).await? else { return Ok(()) };
+    if found.payment.status == PaymentStatus::Pending {
+        let outcome = shop.gateway.void(&id.to_string(), found.payment.amount).await?;
+        record(shop, &found, outcome).await?;
+        match find(shop, id).await? {
+            Some(settled) => found = settled,
+            None => return Ok(()),
+        }
+    }
+    if found.payment.status != PaymentStatus::Completed {
+        return Ok(());
+    }
+    if found.payment.payment_method.is_prepaid() {
+        shop.gateway.refund(&id.to_string()).await?;
+    }
+
+    let mut transaction = shop.database.begin().await?;
+    let Some(order) = orders::lock(&mut transaction, found.payment.order_id).await? else {
+        return Ok(());
+    };
+    let status = payments::find(&mut transaction, id).await?.map(|found| found.payment.status);
+    if status != Some(PaymentStatus::Completed) {
+        return Ok(());
+    }
+    payments::mark_refunded(&mut transaction, id).await?;
+    let mut jobs = Jobs::default();
+    if order.status == OrderStatus::Processing {
+        cancel(&mut transaction, &mut jobs, &order, "refunded").await?;
+    } else {
+        let reason = format!("order {} refunded", order.id);
+        orders::restock(&mut transaction, order.id, &reason).await?;
+    }
+    shop.commit(transaction, jobs).await?;
+    count(&found.payment, PaymentStatus::Refunded);
+    tracing::info!(payment.id = %id, order.id = %order.id, "payment refunded");
+    Ok(())
+}
+
+/// Why a payment's status was not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangePaymentError {
+    /// There is no such payment.
+    #[error("unknown payment")]
+    NotFound,
+    /// The state machine forbids it.
+    #[error(transparent)]
+    Illegal(#[from] IllegalTransition<PaymentStatus>),
+    /// The gateway's answer is not known.
+    #[error(transparent)]
+    Gateway(#[from] GatewayUnavailable),
+    /// The database failed.
+    #[error(transparent)]
+    Database(#[from] database::Error),
+}
+
+/// Gives a payment another status on an administrator's word.
+///
+/// `refunded` is written down first and then carried out; when the gateway is away, the payment is
+/// returned as `completed` with `refund_requested_at` set, and the worker goes on trying.
+/// `completed` and `failed` first make sure that the gateway does not charge it any more.
+pub async fn change_payment_status(
+    shop: &Shop,
+    id: PaymentId,
+    to: PaymentStatus,
+) -> Result<Payment, ChangePaymentError> {
+    let found = find(shop, id).await?.ok_or(ChangePaymentError::NotFound)?;
+    found.payment.status.transition(to)?;
+    match to {
+        PaymentStatus::Refunded => {
+            let mut transaction = shop.database.begin().await?;
+            let order_id = found.payment.order_id;
+            orders::lock(&mut transaction, order_id).await?;
+            let locked =
+                payments::find(&mut transaction, id).await?.ok_or(ChangePaymentError::NotFound)?;
+            locked.payment.status.transition(to)?;
+            payments::request_refund(&mut transaction, id).await?;
+            let mut jobs = Jobs::default();
+            jobs.add(&RefundPayment { payment_id: id, order_id });
+            shop.commit(transaction, jobs).await?;
+            match refund_payment(shop, id).await {
+                Ok(()) => {}
+                Err(error @ (SettleError::Gateway(_) | SettleError::StartedMeanwhile)) => {
+                    tracing::warn!(payment.id = %id, %error, "the refund is left to the worker");
+                }
+                Err(SettleError::Database(error)) => return Err(error.into()),
+            }
+        }
+        PaymentStatus::Completed | PaymentStatus::Failed => {
+            let outcome = if found.payment.payment_method.is_prepaid() {
+                shop.gateway.void(&id.to_string(), found.payment.amount).await?
+            } else {
+                Outcome::Voided
+            };
+            let outcome = match (to, outcome) {
+                (PaymentStatus::Completed, Outcome::Voided) => {
+                    Outcome::Approved { transaction_id: format!("manual-{id}") }
+                }
+                (_, Outcome::Voided) => {
+                    Outcome::Declined { reason: "marked as failed by an administrator".to_owned() }
+                }
+                (_, settled) => settled,
+            };
+            record(shop, &found, outcome).await?;
+        }
+        PaymentStatus::Pending => {}
+    }
+    let changed = find(shop, id).await?.ok_or(ChangePaymentError::NotFound)?.payment;
+    let settled_otherwise = changed.status != to && to != PaymentStatus::Refunded;
+    if settled_otherwise {
+        return Err(IllegalTransition { from: changed.status, to }.into());
+    }
+    Ok(changed)
+}
+
+/// Makes an order's pending payment impossible at the gateway, or records that it was charged.
+pub(crate) async fn void_pending(shop: &Shop, order: OrderId) -> Result<(), SettleError> {
+    let mut connection = shop.database.write().await?;
+    let latest = payments::latest(&mut connection, order).await?;
+    drop(connection);
+    let Some(pending) = latest.filter(|payment| {
+        payment.status == PaymentStatus::Pending && payment.payment_method.is_prepaid()
+    }) else {
+        return Ok(());
+    };
+    let Some(found) = find(shop, pending.id).await? else { return Ok(()) };
+    let outcome = shop.gateway.void(&pending.id.to_string(), pending.amount).await?;
+    record(shop, &found, outcome).await?;
+    Ok(())
+}
+
+async fn find(shop: &Shop, id: PaymentId) -> Result<Option<OwnedPayment>, database::Error> {
+    let mut connection = shop.database.write().await?;
+    payments::find(&mut connection, id).await
+}
+
+/// Records what the gateway said, together with the order's new status and the mail. Does nothing
+/// when the payment was settled meanwhile.
+async fn record(
+    shop: &Shop,
+    found: &OwnedPayment,
+    outcome: Outcome,
+) -> Result<(), database::Error> {
+    let id = found.payment.id;
+    let mut transaction = shop.database.begin().await?;
+    let Some(order) = orders::lock(&mut transaction, found.payment.order_id).await? else {
+        return Ok(());
+    };
+    let status = payments::find(&mut transaction, id).await?.map(|found| found.payment.status);
+    if status != Some(PaymentStatus::Pending) {
+        return Ok(());
+    }
+    let mut jobs = Jobs::default();
+    let recorded = match outcome {
+        Outcome::Approved { transaction_id } => {
+            payments::complete(&mut transaction, id, &transaction_id).await?;
+            if order.status == OrderStatus::Cancelled {
+                // Charged in the very moment of the cancellation: the money goes back.
+                payments::request_refund(&mut transaction, id).await?;
+                jobs.add(&RefundPayment { payment_id: id, order_id: order.id });
+            } else {
+                paid(&mut transaction, &order).await?;
+                jobs.add(&compose(MailKind::PaymentSuccess, &order));
+            }
+            PaymentStatus::Completed
+        }
+        Outcome::Declined { reason } => {
+            payments::fail(&mut transaction, id, &reason).await?;
+            if order.status == OrderStatus::Pending {
+                let to = OrderStatus::PaymentFailed;
+                orders::set_status(&mut transaction, order.id, order.status, to, Some(&reason))
+                    .await?;
+                jobs.add(&compose(MailKind::PaymentFailed, &order));
+            }
+            PaymentStatus::Failed
+        }
+        Outcome::Voided => {
+            payments::fail(&mut transaction, id, "given up before it was charged").await?;
+            PaymentStatus::Failed
+        }
+    };
+    shop.commit(transaction, jobs).await?;
+    count(&found.payment, recorded);
+    tracing::info!(payment.id = %id, order.id = %order.id, payment.status = %recorded, "payment settled");
+    Ok(())
+}
+
+/// Sends a paid order on its way, by legal steps.
+async fn paid(
+    transaction: &mut database::Transaction,
+    order: &LockedOrder,
+) -> Result<(), database::Error> {
+    let mut status = order.status;
+    if status == OrderStatus::PaymentFailed {
+        orders::set_status(transaction, order.id, status, OrderStatus::Pending, None).await?;
+        status = OrderStatus::Pending;
+    }
+    if status == OrderStatus::Pending {
+        let to = OrderStatus::Processing;
+        orders::set_status(transaction, order.id, status, to, Some("paid")).await?;
+    }
+    Ok(())
+}
+
+fn count(payment: &Payment, status: PaymentStatus) {
+    let method = payment.payment_method.as_str();
+    counter!(PAYMENTS_PROCESSED_TOTAL, "status" => status.as_str(), "payment_method" => method)
+        .increment(1);
+    counter!(PAYMENTS_VALUE_TOTAL, "status" => status.as_str())
+        .increment(payment.amount.paise().unsigned_abs() / 100);
+}

@@ -1,0 +1,126 @@
+//! The API's HTTP server.
+//!
+//! - `PORT`
+//! - `HOST` (with the process)
+//! - `FRONTEND_URL`
+//! - `CORS_ORIGIN`
+//! - `FRONTEND_DIST`
+//! - `MAX_CONNECTIONS_PER_INSTANCE`
+//! - `KEEP_ALIVE_TIMEOUT`
+//! - `REQUEST_TIMEOUT`
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::error::ConfigError;
+use crate::parse;
+use crate::process::HOST;
+use crate::reader::Reader;
+use crate::source::Source;
+use crate::variable::{Table, Variable};
+
+const PORT: Variable = Variable::new(
+    "PORT",
+    "Port of the API",
+    "a port number from 0 to 65535 (0 lets the system choose)",
+)
+.default("3000");
+const FRONTEND_URL: Variable = Variable::new(
+    "FRONTEND_URL",
+    "Where customers open the shop; links in mails lead there",
+    "an origin such as https://shop.example",
+)
+.default("http://localhost:5173");
+const CORS_ORIGIN: Variable = Variable::new(
+    "CORS_ORIGIN",
+    "Origins whose pages may call the API",
+    "origins such as https://shop.example separated by commas; * is not possible",
+)
+.unset("FRONTEND_URL");
+const FRONTEND_DIST: Variable = Variable::new(
+    "FRONTEND_DIST",
+    "Folder of the built frontend, to serve it from the API's port",
+    "a folder",
+)
+.unset("the frontend is not served");
+const MAX_CONNECTIONS_PER_INSTANCE: Variable = Variable::new(
+    "MAX_CONNECTIONS_PER_INSTANCE",
+    "Connections held open at a time; further ones wait to be accepted",
+    "a whole number above 0",
+)
+.default("10000");
+const KEEP_ALIVE_TIMEOUT: Variable = Variable::new(
+    "KEEP_ALIVE_TIMEOUT",
+    "How long an idle connection stays open; longer than the load balancer's own",
+    "milliseconds above 0, or a duration such as 65s",
+)
+.default("65000");
+const REQUEST_TIMEOUT: Variable = Variable::new(
+    "REQUEST_TIMEOUT",
+    "How long a request may take before it is answered 503",
+    "milliseconds above 0, or a duration such as 15s",
+)
+.default("15000");
+
+pub(crate) const TABLE: Table = Table {
+    title: "HTTP",
+    variables: &[
+        PORT,
+        FRONTEND_URL,
+        CORS_ORIGIN,
+        FRONTEND_DIST,
+        MAX_CONNECTIONS_PER_INSTANCE,
+        KEEP_ALIVE_TIMEOUT,
+        REQUEST_TIMEOUT,
+    ],
+};
+
+/// The API's HTTP server.
+#[derive(Clone, Debug)]
+pub struct HttpConfig {
+    /// The address to listen on.
+    pub host: IpAddr,
+    /// The port of the API.
+    pub port: u16,
+    /// Where customers open the shop, without a closing slash.
+    pub frontend_url: String,
+    /// The origins whose pages may call the API; at least one, never `*`.
+    pub cors_origins: Vec<String>,
+    /// The built frontend, when the API serves it.
+    pub frontend_dist: Option<PathBuf>,
+    /// Connections held open at a time.
+    pub max_connections: usize,
+    /// How long an idle connection stays open.
+    pub keep_alive_timeout: Duration,
+    /// How long a request may take.
+    pub request_timeout: Duration,
+}
+
+impl HttpConfig {
+    /// Reads the variables that the module's doc lists.
+    pub fn read(source: &Source) -> Result<Self, ConfigError> {
+        let mut reader = Reader::new(source);
+        let host = reader.required(&HOST, parse::ip);
+        let port = reader.required(&PORT, parse::port);
+        let frontend_url = reader.required(&FRONTEND_URL, parse::origin);
+        let cors_origins = reader.optional(&CORS_ORIGIN, parse::origins);
+        let frontend_dist = reader.optional(&FRONTEND_DIST, parse::path);
+        let max_connections = reader.required(&MAX_CONNECTIONS_PER_INSTANCE, parse::positive);
+        let keep_alive_timeout = reader.required(&KEEP_ALIVE_TIMEOUT, parse::positive_milliseconds);
+        let request_timeout = reader.required(&REQUEST_TIMEOUT, parse::positive_milliseconds);
+        reader.finish(|| {
+            let frontend_url = frontend_url?;
+            Some(Self {
+                host: host?,
+                port: port?,
+                cors_origins: cors_origins?.unwrap_or_else(|| vec![frontend_url.clone()]),
+                frontend_url,
+                frontend_dist: frontend_dist?,
+                max_connections: max_connections?,
+                keep_alive_timeout: keep_alive_timeout?,
+                request_timeout: request_timeout?,
+            })
+        })
+    }
+}

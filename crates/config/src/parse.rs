@@ -1,0 +1,204 @@
+//! Parsers of single values. Each answers `None` for a value that its variable's table does not allow.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+/// Any text.
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "has the shape of the other parsers"
+)]
+pub(crate) fn text(value: &str) -> Option<String> {
+    Some(value.to_owned())
+}
+
+/// Any text, kept from being printed.
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "has the shape of the other parsers"
+)]
+pub(crate) fn secret(value: &str) -> Option<SecretString> {
+    Some(SecretString::from(value))
+}
+
+/// A file or folder.
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "has the shape of the other parsers"
+)]
+pub(crate) fn path(value: &str) -> Option<PathBuf> {
+    Some(PathBuf::from(value))
+}
+
+/// A number in decimal digits.
+pub(crate) fn number<T: FromStr>(value: &str) -> Option<T> {
+    value.parse().ok()
+}
+
+/// A number from 1 up.
+pub(crate) fn positive<T: FromStr + Default + PartialOrd>(value: &str) -> Option<T> {
+    number(value).filter(|number| *number > T::default())
+}
+
+/// A TCP port; 0 lets the system choose one.
+pub(crate) fn port(value: &str) -> Option<u16> {
+    number(value)
+}
+
+/// An address to listen on.
+pub(crate) fn ip(value: &str) -> Option<IpAddr> {
+    value.parse().ok()
+}
+
+/// A share between 0 and 1.
+pub(crate) fn share(value: &str) -> Option<f64> {
+    number(value).filter(|share| (0.0..=1.0).contains(share))
+}
+
+/// Yes or no, in the usual spellings.
+pub(crate) fn boolean(value: &str) -> Option<bool> {
+    match value.to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" => Some(true),
+        "false" | "0" | "no" | "off" => Some(false),
+        _ => None,
+    }
+}
+
+/// A plain number of milliseconds, or a number with a unit such as `15s`, `30m`, `7d`.
+pub(crate) fn milliseconds(value: &str) -> Option<Duration> {
+    duration(value, Duration::from_millis)
+}
+
+/// Like [`milliseconds`], but more than nothing.
+pub(crate) fn positive_milliseconds(value: &str) -> Option<Duration> {
+    milliseconds(value).filter(|duration| !duration.is_zero())
+}
+
+/// A plain number of seconds, or a number with a unit such as `15s`, `30m`, `7d`; more than nothing.
+pub(crate) fn positive_seconds(value: &str) -> Option<Duration> {
+    duration(value, Duration::from_secs).filter(|duration| !duration.is_zero())
+}
+
+/// A number with a unit such as `15s`, `30m`, `7d`; more than nothing.
+pub(crate) fn positive_with_unit(value: &str) -> Option<Duration> {
+    humantime::parse_duration(value)
+        .ok()
+        .filter(|duration| !duration.is_zero())
+}
+
+fn duration(value: &str, plain: fn(u64) -> Duration) -> Option<Duration> {
+    if value.bytes().all(|byte| byte.is_ascii_digit()) {
+        number(value).map(plain)
+    } else {
+        humantime::parse_duration(value).ok()
+    }
+}
+
+/// `postgres://` or `postgresql://` and something behind it.
+pub(crate) fn postgres_url(value: &str) -> Option<SecretString> {
+    has_scheme(value, &["postgres://", "postgresql://"]).then(|| SecretString::from(value))
+}
+
+/// `redis://` or `rediss://` and something behind it.
+pub(crate) fn redis_url(value: &str) -> Option<SecretString> {
+    has_scheme(value, &["redis://", "rediss://"]).then(|| SecretString::from(value))
+}
+
+/// An origin as browsers send it: scheme, host and perhaps a port. A closing slash is dropped.
+pub(crate) fn origin(value: &str) -> Option<String> {
+    let origin = value.strip_suffix('/').unwrap_or(value);
+    let host = origin
+        .strip_prefix("https://")
+        .or_else(|| origin.strip_prefix("http://"))?;
+    let plain = !host.is_empty() && !host.contains(['/', '?', '#', '@', '*', ',', ' ']);
+    plain.then(|| origin.to_owned())
+}
+
+/// Origins separated by commas; at least one.
+pub(crate) fn origins(value: &str) -> Option<Vec<String>> {
+    value.split(',').map(|part| origin(part.trim())).collect()
+}
+
+/// Something that looks like an e-mail address.
+pub(crate) fn email(value: &str) -> Option<String> {
+    let (local, domain) = value.split_once('@')?;
+    let plausible = !local.is_empty()
+        && domain.contains('.')
+        && !domain.starts_with('.')
+        && !domain.ends_with('.')
+        && !value.contains([' ', '<', '>', ','])
+        && !domain.contains('@');
+    plausible.then(|| value.to_owned())
+}
+
+fn has_scheme(value: &str, schemes: &[&str]) -> bool {
+    schemes.iter().any(|scheme| {
+        value
+            .strip_prefix(scheme)
+            .is_some_and(|rest| !rest.is_empty())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_milliseconds_or_carry_a_unit() {
+        assert_eq!(milliseconds("1500"), Some(Duration::from_millis(1500)));
+        assert_eq!(milliseconds("15m"), Some(Duration::from_mins(15)));
+        assert_eq!(positive_seconds("300"), Some(Duration::from_mins(5)));
+        assert_eq!(positive_with_unit("7d"), Some(Duration::from_hours(168)));
+        assert_eq!(positive_with_unit("7"), None);
+        assert_eq!(milliseconds("-1"), None);
+        assert_eq!(milliseconds("soon"), None);
+        assert_eq!(positive_milliseconds("0"), None);
+        assert_eq!(milliseconds("99999999999999999999999"), None);
+    }
+
+    #[test]
+    fn origins_are_never_a_wildcard_and_never_a_page() {
+        let both = vec![
+            "https://shop.example".to_owned(),
+            "http://localhost:5173".to_owned(),
+        ];
+        assert_eq!(
+            origins("https://shop.example/, http://localhost:5173"),
+            Some(both)
+        );
+        for bad in [
+            "*",
+            "https://*",
+            "https://",
+            "shop.example",
+            "https://shop.example/cart",
+            "https://a.example,",
+        ] {
+            assert_eq!(origins(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn urls_need_their_scheme_and_something_behind_it() {
+        assert!(postgres_url("postgres://localhost/shop").is_some());
+        assert!(postgres_url("postgresql://localhost/shop").is_some());
+        assert!(postgres_url("mysql://localhost/shop").is_none());
+        assert!(postgres_url("postgres://").is_none());
+        assert!(redis_url("rediss://localhost").is_some());
+        assert!(redis_url("http://localhost").is_none());
+    }
+
+    #[test]
+    fn booleans_and_shares_have_bounds() {
+        assert_eq!(boolean("TRUE"), Some(true));
+        assert_eq!(boolean("off"), Some(false));
+        assert_eq!(boolean("maybe"), None);
+        assert_eq!(share("1"), Some(1.0));
+        assert_eq!(share("1.01"), None);
+        assert_eq!(share("NaN"), None);
+    }
+}

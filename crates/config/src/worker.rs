@@ -1,0 +1,145 @@
+//! Which jobs a worker takes, and how.
+//!
+//! - `WORKER_TYPE`
+//! - `WORKER_MODE`
+//! - `WORKER_CONCURRENCY`
+//! - `MAX_CONCURRENT_JOBS`
+//! - `JOB_TIMEOUT`
+//! - `WORKER_LOCK_DURATION`
+//! - `WORKER_STALLED_INTERVAL`
+
+use std::time::Duration;
+
+use crate::error::ConfigError;
+use crate::parse;
+use crate::reader::Reader;
+use crate::source::Source;
+use crate::variable::{Table, Variable};
+
+const WORKER_TYPE: Variable = Variable::new(
+    "WORKER_TYPE",
+    "Which jobs this worker takes",
+    "email, order, payment or all",
+)
+.default("all");
+const WORKER_MODE: Variable =
+    Variable::new("WORKER_MODE", "How workers get their jobs", "bull-queue").default("bull-queue");
+const WORKER_CONCURRENCY: Variable = Variable::new(
+    "WORKER_CONCURRENCY",
+    "Jobs at a time in each queue",
+    "a whole number above 0",
+)
+.default("5");
+const MAX_CONCURRENT_JOBS: Variable = Variable::new(
+    "MAX_CONCURRENT_JOBS",
+    "Upper bound of WORKER_CONCURRENCY",
+    "a whole number above 0",
+)
+.unset("no bound");
+const JOB_TIMEOUT: Variable = Variable::new(
+    "JOB_TIMEOUT",
+    "How long one attempt at a job may take",
+    "milliseconds above 0, or a duration such as 30s",
+)
+.default("30000");
+const WORKER_LOCK_DURATION: Variable = Variable::new(
+    "WORKER_LOCK_DURATION",
+    "How long a job stays reserved for a worker that gives no sign of life",
+    "milliseconds from 1000, or a duration such as 30s",
+)
+.default("30000");
+const WORKER_STALLED_INTERVAL: Variable = Variable::new(
+    "WORKER_STALLED_INTERVAL",
+    "How often to look for jobs whose worker died",
+    "milliseconds from 1000, or a duration such as 30s",
+)
+.default("30000");
+
+pub(crate) const TABLE: Table = Table {
+    title: "Worker",
+    variables: &[
+        WORKER_TYPE,
+        WORKER_MODE,
+        WORKER_CONCURRENCY,
+        MAX_CONCURRENT_JOBS,
+        JOB_TIMEOUT,
+        WORKER_LOCK_DURATION,
+        WORKER_STALLED_INTERVAL,
+    ],
+};
+
+/// Which jobs a worker takes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum WorkerType {
+    /// Mails only.
+    Email,
+    /// Orders only.
+    Order,
+    /// Payments only.
+    Payment,
+    /// All of them, in one process.
+    All,
+}
+
+impl WorkerType {
+    /// The value of `WORKER_TYPE`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Email => "email",
+            Self::Order => "order",
+            Self::Payment => "payment",
+            Self::All => "all",
+        }
+    }
+
+    fn parse(value: &str) -> Option<Self> {
+        [Self::Email, Self::Order, Self::Payment, Self::All]
+            .into_iter()
+            .find(|kind| kind.as_str() == value)
+    }
+}
+
+/// Which jobs a worker takes, and how.
+#[derive(Clone, Debug)]
+pub struct WorkerConfig {
+    /// Which jobs.
+    pub worker_type: WorkerType,
+    /// Jobs at a time in each queue, already bounded by `MAX_CONCURRENT_JOBS`.
+    pub concurrency: usize,
+    /// How long one attempt may take.
+    pub job_timeout: Duration,
+    /// How long a job stays reserved without renewal.
+    pub lock_duration: Duration,
+    /// How often to look for jobs whose worker died.
+    pub stalled_interval: Duration,
+}
+
+impl WorkerConfig {
+    /// Reads the variables that the module's doc lists.
+    pub fn read(source: &Source) -> Result<Self, ConfigError> {
+        let mut reader = Reader::new(source);
+        let worker_type = reader.required(&WORKER_TYPE, WorkerType::parse);
+        // There is one mode so far. Reading it turns any other value into a line instead of a surprise.
+        reader.required(&WORKER_MODE, |mode| (mode == "bull-queue").then_some(()));
+        let concurrency = reader.required(&WORKER_CONCURRENCY, parse::positive::<usize>);
+        let bound = reader.optional(&MAX_CONCURRENT_JOBS, parse::positive::<usize>);
+        let job_timeout = reader.required(&JOB_TIMEOUT, parse::positive_milliseconds);
+        let lock_duration = reader.required(&WORKER_LOCK_DURATION, at_least_a_second);
+        let stalled_interval = reader.required(&WORKER_STALLED_INTERVAL, at_least_a_second);
+        reader.finish(|| {
+            Some(Self {
+                worker_type: worker_type?,
+                concurrency: concurrency?.min(bound?.unwrap_or(usize::MAX)),
+                job_timeout: job_timeout?,
+                lock_duration: lock_duration?,
+                stalled_interval: stalled_interval?,
+            })
+        })
+    }
+}
+
+// A shorter lock would be lost in an ordinary pause of the machine and the job done twice.
+fn at_least_a_second(value: &str) -> Option<Duration> {
+    parse::milliseconds(value).filter(|duration| *duration >= Duration::from_secs(1))
+}

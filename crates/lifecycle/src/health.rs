@@ -1,0 +1,317 @@
+//! What the process knows about its dependencies, and the routes that tell it.
+
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant, SystemTime};
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use futures_util::FutureExt;
+use http::{HeaderName, StatusCode, header};
+use serde_json::{Map, Value, json};
+use tokio::net::TcpListener;
+
+use crate::lifecycle::{Lifecycle, Tokens};
+use crate::task::{Outcome, panic_message};
+
+/// Gauge `{dependency}`: 1 while the last background probe of a dependency succeeded, else 0.
+pub const DEPENDENCY_UP: &str = "dependency_up";
+
+/// What a failing dependency means for the process.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Importance {
+    /// The process cannot serve without it: readiness fails.
+    Critical,
+    /// The process serves without it: readiness only tells.
+    Informational,
+}
+
+/// The state of the process and of everything it depends on. Cheap to clone.
+#[derive(Clone)]
+pub struct Health {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    version: &'static str,
+    since: Instant,
+    started: AtomicBool,
+    tokens: Tokens,
+    checks: RwLock<Vec<Check>>,
+}
+
+struct Check {
+    name: &'static str,
+    importance: Importance,
+    state: CheckState,
+}
+
+#[derive(Clone, Copy)]
+enum CheckState {
+    /// The first probe is still under way.
+    Pending,
+    /// The last probe, and how long it took.
+    Known { ok: bool, took: Duration },
+}
+
+impl Health {
+    /// `version` is what `/api/health` shows.
+    #[must_use]
+    pub fn new(version: &'static str, lifecycle: &Lifecycle) -> Self {
+        metrics::describe_gauge!(
+            DEPENDENCY_UP,
+            "Whether the last background probe of a dependency succeeded"
+        );
+        let inner = Inner {
+            version,
+            since: Instant::now(),
+            started: AtomicBool::new(false),
+            tokens: lifecycle.tokens(),
+            checks: RwLock::default(),
+        };
+        Self {
+            inner: Arc::new(inner),
+        }
+    }
+
+    /// Probes a dependency now and then every `interval`, until the end of the process. A probe that takes longer than
+    /// `timeout`, fails or panics is a failure; each change is logged once, with the reason.
+    pub fn watch<P, F>(
+        &self,
+        name: &'static str,
+        importance: Importance,
+        interval: Duration,
+        timeout: Duration,
+        probe: P,
+    ) where
+        P: Fn() -> F + Send + Sync + 'static,
+        F: Future<Output: Outcome> + Send,
+    {
+        self.write_checks(|checks| {
+            checks.push(Check {
+                name,
+                importance,
+                state: CheckState::Pending,
+            });
+        });
+        let health = self.clone();
+        let ended = self.inner.tokens.ended.clone();
+        let forever = async move {
+            let mut failing = false;
+            loop {
+                let begin = Instant::now();
+                let failure = failure_of(timeout, probe()).await;
+                health.record(
+                    name,
+                    CheckState::Known {
+                        ok: failure.is_none(),
+                        took: begin.elapsed(),
+                    },
+                );
+                match failure {
+                    Some(error) if !failing => {
+                        failing = true;
+                        tracing::warn!(
+                            dependency = name,
+                            error,
+                            "{name} does not answer its probe"
+                        );
+                    }
+                    None if failing => {
+                        failing = false;
+                        tracing::info!(dependency = name, "{name} answers its probe again");
+                    }
+                    Some(_) | None => {}
+                }
+                tokio::time::sleep(interval).await;
+            }
+        };
+        tokio::spawn(ended.run_until_cancelled_owned(forever));
+    }
+
+    /// Says that the process serves. Until then readiness and `/api/health` are 503.
+    pub fn mark_started(&self) {
+        self.inner.started.store(true, Ordering::Release);
+    }
+
+    /// Whether the process should be sent work: started, not draining, and every critical dependency answers.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.serves() && self.read_checks(|checks| checks.iter().all(Check::allows_ready))
+    }
+
+    /// `GET /api/health`, `/api/health/live` and `/api/health/ready`.
+    pub fn router<S: Clone + Send + Sync + 'static>(&self) -> Router<S> {
+        Router::new()
+            .route("/api/health", get(health))
+            .route("/api/health/live", get(live))
+            .route("/api/health/ready", get(ready))
+            .with_state(self.clone())
+    }
+
+    fn started(&self) -> bool {
+        self.inner.started.load(Ordering::Acquire)
+    }
+
+    fn draining(&self) -> bool {
+        self.inner.tokens.draining.is_cancelled()
+    }
+
+    fn serves(&self) -> bool {
+        self.started() && !self.draining()
+    }
+
+    fn record(&self, name: &'static str, state: CheckState) {
+        let up = matches!(state, CheckState::Known { ok: true, .. });
+        metrics::gauge!(DEPENDENCY_UP, "dependency" => name).set(if up { 1.0 } else { 0.0 });
+        self.write_checks(|checks| {
+            checks
+                .iter_mut()
+                .filter(|check| check.name == name)
+                .for_each(|check| check.state = state);
+        });
+    }
+
+    // A panic cannot happen while these locks are held, so a poisoned one holds good data.
+    fn read_checks<T>(&self, read: impl FnOnce(&[Check]) -> T) -> T {
+        read(
+            &self
+                .inner
+                .checks
+                .read()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
+    }
+
+    fn write_checks(&self, write: impl FnOnce(&mut Vec<Check>)) {
+        write(
+            &mut self
+                .inner
+                .checks
+                .write()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
+    }
+}
+
+impl Check {
+    fn allows_ready(&self) -> bool {
+        self.importance == Importance::Informational
+            || matches!(self.state, CheckState::Known { ok: true, .. })
+    }
+
+    fn to_json(&self) -> Value {
+        match self.state {
+            CheckState::Pending => json!({"status": "pending", "responseTimeMs": null}),
+            CheckState::Known { ok, took } => {
+                let status = if ok { "ok" } else { "error" };
+                json!({"status": status, "responseTimeMs": milliseconds(took)})
+            }
+        }
+    }
+}
+
+async fn failure_of<F: Future<Output: Outcome>>(timeout: Duration, probe: F) -> Option<String> {
+    match tokio::time::timeout(timeout, AssertUnwindSafe(probe).catch_unwind()).await {
+        Ok(Ok(outcome)) => outcome.failure(),
+        Ok(Err(panic)) => Some(format!(
+            "the probe panicked: {}",
+            panic_message(panic.as_ref())
+        )),
+        Err(_) => Some(format!("no answer within {} ms", timeout.as_millis())),
+    }
+}
+
+async fn health(State(health): State<Health>) -> Response {
+    let ok = health.serves();
+    let mut body = Map::new();
+    body.insert("ok".to_owned(), ok.into());
+    if !ok {
+        body.insert("draining".to_owned(), health.draining().into());
+    }
+    body.insert(
+        "uptime".to_owned(),
+        health.inner.since.elapsed().as_secs().into(),
+    );
+    body.insert("version".to_owned(), health.inner.version.into());
+    body.insert("timestamp".to_owned(), timestamp().into());
+    answer(ok, body.into())
+}
+
+async fn live() -> Response {
+    answer(true, json!({"status": "alive", "timestamp": timestamp()}))
+}
+
+async fn ready(State(health): State<Health>) -> Response {
+    let ready = health.is_ready();
+    let mut checks: Map<String, Value> = health.read_checks(|checks| {
+        checks
+            .iter()
+            .map(|check| (check.name.to_owned(), check.to_json()))
+            .collect()
+    });
+    let service = match (health.started(), health.draining()) {
+        (_, true) => "draining",
+        (false, false) => "starting",
+        (true, false) => "ok",
+    };
+    checks.insert("service".to_owned(), service.into());
+    let status = if ready { "ready" } else { "not ready" };
+    answer(
+        ready,
+        json!({"status": status, "timestamp": timestamp(), "checks": checks}),
+    )
+}
+
+fn answer(ok: bool, body: Value) -> Response {
+    const NEVER_CACHED: [(HeaderName, &str); 1] = [(header::CACHE_CONTROL, "no-store")];
+    if ok {
+        (NEVER_CACHED, Json(body)).into_response()
+    } else {
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            NEVER_CACHED,
+            [(header::RETRY_AFTER, "5")],
+            Json(body),
+        )
+            .into_response()
+    }
+}
+
+fn timestamp() -> String {
+    humantime::format_rfc3339_millis(SystemTime::now()).to_string()
+}
+
+/// With one decimal, since a healthy dependency answers within a few.
+fn milliseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 10_000.0).round() / 10.0
+}
+
+/// Serves `/metrics` (what `render` returns) and the three probe routes, from now to the very end of the process.
+pub fn serve_admin<R>(listener: TcpListener, health: &Health, render: R, lifecycle: &Lifecycle)
+where
+    R: Fn() -> String + Send + Sync + 'static,
+{
+    let render = Arc::new(render);
+    let metrics = move || {
+        let render = Arc::clone(&render);
+        async move {
+            (
+                [(
+                    header::CONTENT_TYPE,
+                    "text/plain; version=0.0.4; charset=utf-8",
+                )],
+                render(),
+            )
+        }
+    };
+    let router = health.router().route("/metrics", get(metrics));
+    let ended = lifecycle.tokens().ended;
+    tokio::spawn(
+        ended.run_until_cancelled_owned(async move { axum::serve(listener, router).await }),
+    );
+}

@@ -1,0 +1,440 @@
+//! Adding jobs and counting them.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use bharatmart_config::QueueConfig;
+use bharatmart_database::outbox::PendingJob;
+use bharatmart_domain::Clock;
+use bharatmart_telemetry::metrics::{
+    CIRCUIT_BREAKER_OPEN_TOTAL, QUEUE_DEPTH, QUEUE_OLDEST_WAITING_SECONDS,
+};
+use bullmq::{BulkJob, JobOptions};
+use futures_util::future::{join_all, try_join_all};
+use serde::Serialize;
+use tokio::{
+    sync::{Notify, watch},
+    time::timeout,
+};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::{
+    breaker::{Breaker, Transition},
+    connection::{DEPENDENCY, Endpoint, Link},
+    jobs::id_defect,
+    name::QueueName,
+};
+
+/// How long a batch may take.
+const BATCH_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a question about a queue may take.
+const QUESTION_TIMEOUT: Duration = Duration::from_secs(1);
+/// Failed calls in a row that open the breaker, and how long it stays open before a probe.
+const BREAKER_THRESHOLD: u32 = 3;
+const BREAKER_COOLDOWN: Duration = Duration::from_secs(1);
+
+/// The producing side of all queues, over one connection; cheap to clone.
+///
+/// The connection is made and made again in the background, for as long as a clone exists.
+#[derive(Clone)]
+pub struct JobQueues {
+    shared: Arc<Shared>,
+    _connecting: Arc<DropGuard>,
+}
+
+struct Shared {
+    clock: Arc<dyn Clock>,
+    link: watch::Sender<Option<Link>>,
+    breaker: Mutex<Breaker>,
+    broken: Notify,
+}
+
+/// What became of one job of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Added {
+    /// The queue has it, now or already.
+    Taken,
+    /// The queue will never take it, for this reason.
+    Refused(String),
+    /// Redis answered with this error; it may take it later.
+    Failed(String),
+}
+
+/// How many jobs a queue holds, by state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Counts {
+    /// Ready to be taken.
+    pub waiting: u64,
+    /// Being worked on.
+    pub active: u64,
+    /// Done, of those that are kept.
+    pub completed: u64,
+    /// Given up, of those that are kept.
+    pub failed: u64,
+    /// Waiting for their time.
+    pub delayed: u64,
+    /// Held back because the queue is paused.
+    pub paused: u64,
+    /// Ready, with a priority. Ours have none.
+    pub prioritized: u64,
+    /// How long ago the first waiting job was due, in seconds; 0 when none waits.
+    pub oldest_waiting_seconds: f64,
+}
+
+/// Why the queue did not answer. Each means that its Redis is away, and the same call may succeed later.
+#[derive(Debug, thiserror::Error)]
+pub enum QueueError {
+    /// Not connected yet.
+    #[error("not connected to the queue's Redis yet")]
+    NotConnected,
+    /// Refused without asking, because the last calls failed.
+    #[error("the queue's Redis failed repeatedly and is left alone for a moment")]
+    BreakerOpen,
+    /// No answer in this time. What was asked may still happen.
+    #[error("no answer from the queue's Redis within {0:?}")]
+    Timeout(Duration),
+    /// An error instead of an answer.
+    #[error("the queue's Redis failed")]
+    Redis(#[source] bullmq::Error),
+}
+
+impl JobQueues {
+    /// Starts connecting and returns at once; needs a tokio runtime.
+    #[must_use]
+    pub fn connect(config: &QueueConfig, clock: Arc<dyn Clock>) -> Self {
+        let shared = Arc::new(Shared {
+            clock,
+            link: watch::Sender::new(None),
+            breaker: Mutex::new(Breaker::new(BREAKER_THRESHOLD, BREAKER_COOLDOWN)),
+            broken: Notify::new(),
+        });
+        let stop = CancellationToken::new();
+        let connecting = keep_connected(Arc::clone(&shared), Endpoint::new(config));
+        tokio::spawn(stop.clone().run_until_cancelled_owned(connecting));
+        Self {
+            shared,
+            _connecting: Arc::new(stop.drop_guard()),
+        }
+    }
+
+    /// Whether the last calls succeeded; asks nobody.
+    #[must_use]
+    pub fn is_available(&self) -> bool {
+        self.shared.link.borrow().is_some() && self.shared.breaker().is_closed()
+    }
+
+    /// Whether a call would be attempted now, be it as a probe; asks nobody.
+    pub(crate) fn would_try(&self) -> bool {
+        self.shared.link.borrow().is_some() && self.shared.breaker().allows(Instant::now())
+    }
+
+    /// Adds `jobs` in one go and says what became of each, in their order; takes at most 2 s.
+    ///
+    /// After an error some of them may have been added; adding them again under the same ids is harmless.
+    pub async fn add_batch(&self, jobs: &[PendingJob]) -> Result<Vec<Added>, QueueError> {
+        if jobs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let now = self.shared.clock.now();
+        let mut outcomes = vec![Added::Taken; jobs.len()];
+        let mut batches: HashMap<QueueName, Vec<(usize, Entry<'_>)>> = HashMap::new();
+        for (index, job) in jobs.iter().enumerate() {
+            match Entry::new(job, now) {
+                Ok((queue, entry)) => batches.entry(queue).or_default().push((index, entry)),
+                Err(reason) => outcomes[index] = Added::Refused(reason),
+            }
+        }
+        if batches.is_empty() {
+            return Ok(outcomes);
+        }
+        let added = self
+            .guarded(BATCH_TIMEOUT, |link| {
+                try_join_all(
+                    batches
+                        .iter()
+                        .map(move |(queue, entries)| add(link.clone(), *queue, entries)),
+                )
+            })
+            .await?;
+        for (index, outcome) in added.into_iter().flatten() {
+            outcomes[index] = outcome;
+        }
+        Ok(outcomes)
+    }
+
+    /// Counts the jobs of `queue`; takes at most 1 s.
+    pub async fn counts(&self, queue: QueueName) -> Result<Counts, QueueError> {
+        let now = self.shared.clock.now();
+        bounded(
+            QUESTION_TIMEOUT,
+            counts(&self.link()?, queue, now.timestamp_millis()),
+        )
+        .await
+    }
+
+    /// Asks Redis for a sign of life; takes at most 1 s.
+    pub async fn ping(&self) -> Result<(), QueueError> {
+        bounded(QUESTION_TIMEOUT, self.link()?.connection().ping()).await
+    }
+
+    /// Counts the jobs of `queue` into the gauges; takes at most 1 s.
+    pub async fn publish_depth(&self, queue: QueueName) -> Result<(), QueueError> {
+        let counts = self.counts(queue).await?;
+        for (state, count) in [
+            ("waiting", counts.waiting),
+            ("active", counts.active),
+            ("delayed", counts.delayed),
+            ("failed", counts.failed),
+            ("completed", counts.completed),
+            ("paused", counts.paused),
+            ("prioritized", counts.prioritized),
+        ] {
+            #[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
+            metrics::gauge!(QUEUE_DEPTH, "queue" => queue.as_str(), "state" => state)
+                .set(count as f64);
+        }
+        metrics::gauge!(QUEUE_OLDEST_WAITING_SECONDS, "queue" => queue.as_str())
+            .set(counts.oldest_waiting_seconds);
+        Ok(())
+    }
+
+    fn link(&self) -> Result<Link, QueueError> {
+        self.shared
+            .link
+            .borrow()
+            .clone()
+            .ok_or(QueueError::NotConnected)
+    }
+
+    /// Calls Redis through the breaker.
+    async fn guarded<T, Fut>(
+        &self,
+        limit: Duration,
+        call: impl FnOnce(Link) -> Fut,
+    ) -> Result<T, QueueError>
+    where
+        Fut: Future<Output = Result<T, bullmq::Error>>,
+    {
+        let link = self.link()?;
+        let admitted = self.shared.breaker().acquire(Instant::now());
+        report(admitted.map_err(|_| QueueError::BreakerOpen)?);
+        let answer = bounded(limit, call(link)).await;
+        let transition = if answer.is_ok() {
+            self.shared.breaker().succeed()
+        } else {
+            self.shared.breaker().fail(Instant::now())
+        };
+        report(transition);
+        if transition == Some(Transition::Opened) {
+            self.shared.broken.notify_one();
+        }
+        answer
+    }
+}
+
+impl Shared {
+    fn breaker(&self) -> MutexGuard<'_, Breaker> {
+        // Its transitions cannot panic half-way, so a poisoned one is as good as new.
+        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Connects, and connects anew whenever the breaker opens: the crate's own connection can take 5 s to
+/// notice that Redis is back.
+async fn keep_connected(shared: Arc<Shared>, endpoint: Endpoint) {
+    loop {
+        let link = endpoint.open_queues().await;
+        shared.link.send_replace(Some(link));
+        tracing::info!(dependency = DEPENDENCY, "Connected to the queue's Redis.");
+        shared.broken.notified().await;
+    }
+}
+
+async fn bounded<T>(
+    limit: Duration,
+    call: impl Future<Output = Result<T, bullmq::Error>>,
+) -> Result<T, QueueError> {
+    match timeout(limit, call).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(error)) => Err(QueueError::Redis(error)),
+        Err(_) => Err(QueueError::Timeout(limit)),
+    }
+}
+
+fn report(transition: Option<Transition>) {
+    match transition {
+        None => {}
+        Some(Transition::Opened) => {
+            metrics::counter!(CIRCUIT_BREAKER_OPEN_TOTAL, "dependency" => DEPENDENCY).increment(1);
+            tracing::warn!(
+                dependency = DEPENDENCY,
+                "Circuit breaker opened: calls kept failing."
+            );
+        }
+        Some(Transition::HalfOpened) => {
+            tracing::debug!(
+                dependency = DEPENDENCY,
+                "Circuit breaker half-open: one probe."
+            );
+        }
+        Some(Transition::Reopened) => {
+            tracing::debug!(
+                dependency = DEPENDENCY,
+                "Circuit breaker open again: the probe failed."
+            );
+        }
+        Some(Transition::Closed) => {
+            tracing::info!(
+                dependency = DEPENDENCY,
+                "Circuit breaker closed: calls succeed again."
+            );
+        }
+    }
+}
+
+/// A job with its options, ready to be added.
+struct Entry<'a> {
+    job: &'a PendingJob,
+    options: JobOptions,
+}
+
+impl<'a> Entry<'a> {
+    /// Checks what would be refused for good, so that one such job does not spoil a batch.
+    fn new(
+        job: &'a PendingJob,
+        now: chrono::DateTime<chrono::Utc>,
+    ) -> Result<(QueueName, Self), String> {
+        let queue: QueueName = job.queue.parse().map_err(|e| format!("{e}"))?;
+        if let Some(defect) = id_defect(&job.job_id) {
+            return Err(defect.to_owned());
+        }
+        let mut options = queue.policy().job_options(&job.job_id);
+        // A job that was due when it was written is not delayed, whatever our clock makes of the
+        // database's: a delayed job is not among those that wait.
+        if job.run_at > job.created_at
+            && let Ok(delay) = (job.run_at - now).to_std()
+            && delay >= Duration::from_millis(1)
+        {
+            options = options.delay(delay);
+        }
+        Ok((queue, Self { job, options }))
+    }
+}
+
+/// Adds jobs of one queue; an error when Redis did not answer.
+async fn add(
+    link: Link,
+    name: QueueName,
+    entries: &[(usize, Entry<'_>)],
+) -> Result<Vec<(usize, Added)>, bullmq::Error> {
+    let queue = link.queue(name);
+    let bulk = entries
+        .iter()
+        .map(|(_, Entry { job, options })| {
+            BulkJob::with_options(&job.job_name, &job.payload, options.clone())
+        })
+        .collect();
+    match queue.add_bulk(bulk).await {
+        Ok(_) => {
+            return Ok(entries
+                .iter()
+                .map(|(index, _)| (*index, Added::Taken))
+                .collect());
+        }
+        Err(error) if !is_about_a_job(&error) => return Err(error),
+        // One of them spoiled the batch; add each by itself to learn which.
+        Err(_) => {}
+    }
+    let answers = join_all(entries.iter().map(async |(index, Entry { job, options })| {
+        let added = queue
+            .add(&job.job_name, &job.payload)
+            .options(options.clone())
+            .await;
+        (*index, added)
+    }))
+    .await;
+    answers
+        .into_iter()
+        .map(|(index, added)| match added {
+            Ok(_) => Ok((index, Added::Taken)),
+            Err(bullmq::Error::InvalidConfig(reason)) => Ok((index, Added::Refused(reason))),
+            Err(error) if is_about_a_job(&error) => Ok((index, Added::Failed(error.to_string()))),
+            Err(error) => Err(error),
+        })
+        .collect()
+}
+
+/// Whether the error may concern one job only, rather than the connection or the whole server.
+fn is_about_a_job(error: &bullmq::Error) -> bool {
+    match error {
+        bullmq::Error::Redis(error) => {
+            let whole_server = [
+                "LOADING",
+                "MASTERDOWN",
+                "MISCONF",
+                "NOAUTH",
+                "NOPERM",
+                "OOM",
+                "READONLY",
+            ];
+            error
+                .code()
+                .is_some_and(|code| !whole_server.contains(&code))
+        }
+        bullmq::Error::ConnectionClosed => false,
+        _ => true,
+    }
+}
+
+async fn counts(link: &Link, name: QueueName, now: i64) -> Result<Counts, bullmq::Error> {
+    type Answer = (u64, u64, u64, u64, u64, u64, u64, Vec<String>);
+    let queue = link.queue(name);
+    let keys = queue.keys();
+    let mut lengths = redis::pipe();
+    lengths
+        .llen(keys.wait())
+        .llen(keys.active())
+        .zcard(keys.completed())
+        .zcard(keys.failed())
+        .zcard(keys.delayed())
+        .llen(keys.paused())
+        .zcard(keys.prioritized())
+        // Jobs are taken from this end.
+        .lrange(keys.wait(), -1, -1);
+    let (waiting, active, completed, failed, delayed, paused, prioritized, next): Answer =
+        queue.connection().pipe(&lengths).await?;
+    let mut oldest_waiting_seconds = 0.0;
+    if let Some(id) = next.first() {
+        let mut fields = redis::cmd("HMGET");
+        fields.arg(keys.job_key(id)).arg("timestamp").arg("opts");
+        let (added, options): (Option<i64>, Option<String>) =
+            queue.connection().cmd(&mut fields).await?;
+        if let Some(added) = added {
+            let due = added.saturating_add(options.as_deref().map_or(0, delay_millis));
+            #[expect(clippy::cast_precision_loss, reason = "an age in milliseconds fits")]
+            let age = now.saturating_sub(due).max(0) as f64;
+            oldest_waiting_seconds = age / 1000.0;
+        }
+    }
+    Ok(Counts {
+        waiting,
+        active,
+        completed,
+        failed,
+        delayed,
+        paused,
+        prioritized,
+        oldest_waiting_seconds,
+    })
+}
+
+/// The delay in a job's stored options; 0 when it has none.
+fn delay_millis(options: &str) -> i64 {
+    serde_json::from_str::<serde_json::Value>(options)
+        .ok()
+        .and_then(|options| options.get("delay")?.as_i64())
+        .unwrap_or(0)
+}

@@ -1,0 +1,292 @@
+//! Carries committed outbox rows to the queues.
+//!
+//! Any number of relays may run, in any processes: a row is locked while it is carried, and carrying it
+//! twice adds one job.
+
+use std::{sync::Arc, time::Duration};
+
+use bharatmart_database::{Database, outbox};
+use bharatmart_domain::Clock;
+use bharatmart_telemetry::metrics::{
+    OUTBOX_DISPATCHED_TOTAL, OUTBOX_FAILED_TOTAL, OUTBOX_OLDEST_SECONDS, OUTBOX_PENDING,
+    RETRY_ATTEMPTS_TOTAL,
+};
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    connection::DEPENDENCY,
+    delay::JitteredDelay,
+    producer::{Added, JobQueues, QueueError},
+};
+
+/// The most rows in one transaction.
+const BATCH: i64 = 500;
+/// How long to wait after a notification, so that orders that are placed together travel together.
+const LINGER: Duration = Duration::from_millis(10);
+/// How often to look for rows that nobody notified about: those of processes that died.
+const SWEEP: Duration = Duration::from_secs(1);
+/// How often to look whether an open breaker lets a probe through.
+const BREAKER_POLL: Duration = Duration::from_millis(200);
+/// Waits after failures.
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
+/// How often the backlog is measured.
+const MEASURE_EVERY: Duration = Duration::from_secs(5);
+/// How long carried rows are kept, and how they are removed.
+const KEEP: chrono::TimeDelta = chrono::TimeDelta::days(7);
+const CLEAN_EVERY: Duration = Duration::from_mins(10);
+const CLEAN_BATCH: i64 = 1000;
+const CLEAN_BATCHES: usize = 50;
+
+/// Carries rows until it is told to stop.
+pub struct Relay {
+    database: Database,
+    queues: JobQueues,
+    clock: Arc<dyn Clock>,
+    wake: Arc<Notify>,
+}
+
+/// Tells a [`Relay`] that there is something to carry; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct RelayHandle {
+    wake: Arc<Notify>,
+}
+
+impl RelayHandle {
+    /// To be called right after a commit. Does not wait; many calls are as good as one.
+    pub fn notify(&self) {
+        self.wake.notify_one();
+    }
+}
+
+/// Why a batch was not carried. Nothing is lost: its rows are as they were.
+#[derive(Debug, thiserror::Error)]
+enum RelayError {
+    #[error("the outbox cannot be read or marked")]
+    Database(#[from] bharatmart_database::Error),
+    #[error("the queue does not take jobs")]
+    Queue(#[from] QueueError),
+    #[error("the queue answered to every job with an error, the first with {0}")]
+    EveryJob(String),
+}
+
+impl Relay {
+    /// A relay and the handle that wakes it. Nothing happens before [`Relay::run`].
+    #[must_use]
+    pub fn new(
+        database: Database,
+        queues: JobQueues,
+        clock: Arc<dyn Clock>,
+    ) -> (Self, RelayHandle) {
+        let wake = Arc::new(Notify::new());
+        let handle = RelayHandle {
+            wake: Arc::clone(&wake),
+        };
+        (
+            Self {
+                database,
+                queues,
+                clock,
+                wake,
+            },
+            handle,
+        )
+    }
+
+    /// Carries rows until `stop` fires, then finishes the batch in hand.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut trouble = Trouble::new();
+        let mut chores = Chores::new();
+        while !stop.is_cancelled() {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                () = self.wake.notified() => sleep(LINGER).await,
+                () = sleep(SWEEP.mul_f64(rand::random_range(0.8..=1.2))) => {}
+            }
+            if !self.queues.would_try() {
+                stop.run_until_cancelled(sleep(BREAKER_POLL)).await;
+                continue;
+            }
+            if let Some(wait) = trouble.after(&self.carry(&stop).await) {
+                stop.run_until_cancelled(sleep(wait)).await;
+            }
+            chores.run(&self, &stop).await;
+        }
+    }
+
+    /// Carries batches until none is left.
+    async fn carry(&self, stop: &CancellationToken) -> Result<(), RelayError> {
+        while self.carry_batch().await? && !stop.is_cancelled() {}
+        Ok(())
+    }
+
+    /// Carries one batch; whether there may be more.
+    async fn carry_batch(&self) -> Result<bool, RelayError> {
+        let mut transaction = self.database.begin().await?;
+        let rows = outbox::claim(&mut transaction, BATCH).await?;
+        if rows.is_empty() {
+            transaction
+                .rollback()
+                .await
+                .map_err(bharatmart_database::Error::from)?;
+            return Ok(false);
+        }
+        let outcomes = self.queues.add_batch(&rows).await?;
+        let mut carried = Vec::with_capacity(rows.len());
+        let (mut taken, mut failure) = (0, None);
+        for (row, outcome) in rows.iter().zip(outcomes) {
+            match outcome {
+                Added::Taken => {
+                    taken += 1;
+                    carried.push(row.id);
+                }
+                // Marked as carried all the same, or it would be first in every batch to come.
+                Added::Refused(reason) => {
+                    metrics::counter!(OUTBOX_FAILED_TOTAL).increment(1);
+                    tracing::error!(
+                        outbox.id = row.id,
+                        queue = row.queue,
+                        job.name = row.job_name,
+                        job.id = row.job_id,
+                        reason,
+                        "Outbox row dropped: the queue will never take it."
+                    );
+                    carried.push(row.id);
+                }
+                Added::Failed(reason) => {
+                    metrics::counter!(OUTBOX_FAILED_TOTAL).increment(1);
+                    tracing::error!(
+                        outbox.id = row.id,
+                        queue = row.queue,
+                        job.name = row.job_name,
+                        job.id = row.job_id,
+                        reason,
+                        "Outbox row left for later: the queue answered with an error."
+                    );
+                    failure.get_or_insert(reason);
+                }
+            }
+        }
+        if let (true, Some(reason)) = (carried.is_empty(), failure) {
+            return Err(RelayError::EveryJob(reason));
+        }
+        outbox::mark_dispatched(&mut transaction, &carried).await?;
+        transaction
+            .commit()
+            .await
+            .map_err(bharatmart_database::Error::from)?;
+        metrics::counter!(OUTBOX_DISPATCHED_TOTAL).increment(taken);
+        Ok(i64::try_from(rows.len()).is_ok_and(|rows| rows >= BATCH))
+    }
+
+    async fn measure(&self) -> Result<(), bharatmart_database::Error> {
+        let backlog = outbox::backlog(&mut *self.database.read().await?).await?;
+        #[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
+        metrics::gauge!(OUTBOX_PENDING).set(backlog.pending as f64);
+        metrics::gauge!(OUTBOX_OLDEST_SECONDS).set(backlog.oldest_seconds);
+        Ok(())
+    }
+
+    /// Removes rows that were carried long ago, in batches that hold no lock for long.
+    async fn clean(&self, stop: &CancellationToken) -> Result<(), bharatmart_database::Error> {
+        let before = self.clock.now() - KEEP;
+        let mut connection = self.database.write().await?;
+        let mut removed = 0;
+        for _ in 0..CLEAN_BATCHES {
+            let batch =
+                outbox::delete_dispatched_before(&mut connection, before, CLEAN_BATCH).await?;
+            removed += batch;
+            if batch == 0 || stop.is_cancelled() {
+                break;
+            }
+        }
+        if removed > 0 {
+            tracing::info!(rows = removed, "Removed old outbox rows.");
+        }
+        Ok(())
+    }
+}
+
+/// How long failures last: logs the first and the recovery, not each one.
+struct Trouble {
+    delay: JitteredDelay,
+    failing: bool,
+}
+
+impl Trouble {
+    const fn new() -> Self {
+        Self {
+            delay: JitteredDelay::new(FIRST_WAIT, LONGEST_WAIT),
+            failing: false,
+        }
+    }
+
+    /// How long to wait after this result.
+    fn after(&mut self, result: &Result<(), RelayError>) -> Option<Duration> {
+        match result {
+            Ok(()) => {
+                if self.failing {
+                    tracing::info!("The outbox relay carries jobs again.");
+                }
+                self.failing = false;
+                self.delay.reset();
+                None
+            }
+            Err(error) => {
+                metrics::counter!(RETRY_ATTEMPTS_TOTAL, "dependency" => DEPENDENCY).increment(1);
+                if !self.failing {
+                    tracing::warn!(
+                        error = error as &dyn std::error::Error,
+                        "The outbox relay cannot carry jobs; they wait in the outbox."
+                    );
+                }
+                self.failing = true;
+                Some(self.delay.next())
+            }
+        }
+    }
+}
+
+/// What is done now and then.
+struct Chores {
+    measure_at: Instant,
+    clean_at: Instant,
+}
+
+impl Chores {
+    fn new() -> Self {
+        let now = Instant::now();
+        // Not all processes at once, and not while they start.
+        let first_clean = CLEAN_EVERY.mul_f64(rand::random_range(0.1..=1.0));
+        Self {
+            measure_at: now,
+            clean_at: now + first_clean,
+        }
+    }
+
+    async fn run(&mut self, relay: &Relay, stop: &CancellationToken) {
+        let now = Instant::now();
+        if now >= self.measure_at {
+            self.measure_at = now + MEASURE_EVERY;
+            if let Err(error) = relay.measure().await {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "The outbox cannot be measured."
+                );
+            }
+        }
+        if now >= self.clean_at {
+            self.clean_at = now + CLEAN_EVERY;
+            if let Err(error) = relay.clean(stop).await {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "Old outbox rows cannot be removed."
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! The consuming side of one queue.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use bharatmart_config::{QueueConfig, WorkerConfig};
+use bullmq::{
+    Job, Worker,
+    worker::{CancellationToken, WorkerEvent},
+};
+use tokio::{
+    sync::oneshot,
+    task::JoinHandle,
+    time::{Instant, sleep, timeout},
+};
+
+use crate::{connection::Endpoint, handlers::Handlers, name::QueueName, runner::Runner};
+
+/// How long the crate waits in one go for a job to arrive, and after an error.
+const POLL: Duration = Duration::from_secs(1);
+/// How often a job may be taken from a dead worker before it fails. A dropped connection counts as one.
+const MAX_STALLED: u32 = 3;
+/// How long jobs may take to be handed back after the grace.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
+/// A worker without jobs for this long is idle: a fetch that was under way has come back.
+const QUIET: Duration = Duration::from_millis(250);
+/// How often idleness is looked at.
+const LOOK: Duration = Duration::from_millis(20);
+/// How long the courtesy to other workers at the end may take.
+const WAKE_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// How a worker works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WorkerOptions {
+    /// The most jobs at a time.
+    pub concurrency: usize,
+    /// How long a job stays ours without a sign of life; renewed every third of it.
+    pub lock_duration: Duration,
+    /// How often jobs of dead workers are looked for. One is found at the second look.
+    pub stalled_interval: Duration,
+    /// How long an attempt may take.
+    pub job_timeout: Duration,
+}
+
+impl From<&WorkerConfig> for WorkerOptions {
+    fn from(config: &WorkerConfig) -> Self {
+        Self {
+            concurrency: config.concurrency,
+            lock_duration: config.lock_duration,
+            stalled_interval: config.stalled_interval,
+            job_timeout: config.job_timeout,
+        }
+    }
+}
+
+/// Takes jobs of one queue and runs their handlers.
+///
+/// Dropping it without [`QueueWorker::shutdown`] hands running jobs back too, but nobody waits for that.
+pub struct QueueWorker {
+    queue: QueueName,
+    runner: Arc<Runner>,
+    running: Arc<AtomicBool>,
+    stop: oneshot::Sender<Duration>,
+    task: JoinHandle<Shutdown>,
+}
+
+/// What became of the jobs that were running when the worker was told to stop.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shutdown {
+    /// Ended by themselves, well or not.
+    pub finished: usize,
+    /// Back in their queue, with their attempts as they were.
+    pub released: usize,
+    /// Neither, because Redis was away: another worker takes them when their locks have expired.
+    pub abandoned: usize,
+}
+
+impl QueueWorker {
+    /// Starts connecting and returns at once; needs a tokio runtime.
+    ///
+    /// Jobs are taken as soon as Redis answers, however late that is.
+    #[must_use]
+    pub fn spawn(config: &QueueConfig, options: WorkerOptions, handlers: Handlers) -> Self {
+        let queue = handlers.queue();
+        let endpoint = Endpoint::new(config);
+        let runner = Arc::new(Runner::new(handlers, options));
+        let running = Arc::new(AtomicBool::new(false));
+        let (stop, stopped) = oneshot::channel();
+        let task = tokio::spawn(serve(
+            endpoint,
+            queue,
+            options,
+            Arc::clone(&runner),
+            Arc::clone(&running),
+            stopped,
+        ));
+        Self {
+            queue,
+            runner,
+            running,
+            stop,
+            task,
+        }
+    }
+
+    /// Whether it has connected and takes jobs.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.running.load(Ordering::Acquire)
+    }
+
+    /// How many jobs run now.
+    #[must_use]
+    pub fn active(&self) -> usize {
+        self.runner.tally.in_flight()
+    }
+
+    /// Takes no more jobs, lets those that run end within `grace`, and hands the others back to their queue.
+    ///
+    /// Returns within `grace` and 3 s, also when Redis is away.
+    pub async fn shutdown(self, grace: Duration) -> Shutdown {
+        if self.stop.send(grace).is_err() {
+            tracing::debug!(queue = self.queue.as_str(), "The worker had ended before.");
+        }
+        match self.task.await {
+            Ok(shutdown) => shutdown,
+            Err(error) => {
+                tracing::error!(queue = self.queue.as_str(), %error, "The worker's task died.");
+                Shutdown {
+                    abandoned: self.runner.tally.in_flight(),
+                    ..Shutdown::default()
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Debug for QueueWorker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("QueueWorker")
+            .field("queue", &self.queue)
+            .field("running", &self.is_running())
+            .field("active", &self.active())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The worker's life: connect, work until told to stop, wind down.
+async fn serve(
+    endpoint: Endpoint,
+    queue: QueueName,
+    options: WorkerOptions,
+    runner: Arc<Runner>,
+    running: Arc<AtomicBool>,
+    mut stopped: oneshot::Receiver<Duration>,
+) -> Shutdown {
+    let crate_options = crate_options(&endpoint, queue, options);
+    let connect = endpoint.until_ready(|| {
+        let runner = Arc::clone(&runner);
+        let process = move |job: Job, _: CancellationToken| {
+            let runner = Arc::clone(&runner);
+            async move { runner.run(job).await }
+        };
+        Worker::with_options(queue.as_str(), process, crate_options.clone())
+    });
+    let worker = tokio::select! {
+        worker = connect => Arc::new(worker),
+        _ = &mut stopped => return Shutdown::default(),
+    };
+    let events = tokio::spawn(drain_events(Arc::clone(&worker)));
+    if let Err(error) = worker.run().await {
+        tracing::error!(queue = queue.as_str(), %error, "The worker does not start.");
+        return Shutdown::default();
+    }
+    running.store(true, Ordering::Release);
+    tracing::info!(
+        queue = queue.as_str(),
+        concurrency = options.concurrency,
+        "Worker takes jobs."
+    );
+
+    // Dropped without a word: no grace.
+    let grace = stopped.await.unwrap_or_default();
+    running.store(false, Ordering::Release);
+    let shutdown = wind_down(&worker, &runner, grace).await;
+    events.abort();
+    drop(worker);
+    match timeout(WAKE_TIMEOUT, endpoint.wake_a_worker(queue)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            tracing::debug!(queue = queue.as_str(), %error, "Other workers were not woken.");
+        }
+        Err(_) => tracing::debug!(
+            queue = queue.as_str(),
+            "Other workers were not woken in time."
+        ),
+    }
+    tracing::info!(
+        queue = queue.as_str(),
+        finished = shutdown.finished,
+        released = shutdown.released,
+        abandoned = shutdown.abandoned,
+        "Worker stopped."
+    );
+    shutdown
+}
+
+fn crate_options(
+    endpoint: &Endpoint,
+    queue: QueueName,
+    options: WorkerOptions,
+) -> bullmq::WorkerOptions {
+    let policy = queue.policy();
+    bullmq::WorkerOptions::new()
+        .connection(endpoint.options())
+        .prefix(endpoint.prefix())
+        .concurrency(options.concurrency.max(1))
+        .lock_duration(options.lock_duration)
+        .stalled_interval(options.stalled_interval)
+        .max_stalled_count(MAX_STALLED)
+        .drain_delay(POLL)
+        .run_retry_delay(POLL)
+        .remove_on_complete(policy.completed_retention())
+        .remove_on_fail(policy.failed_retention())
+        // The runner renews each lock itself: the crate would renew that of a dead job for ever and not
+        // notice a lost one.
+        .skip_lock_renewal()
+        .manual_start()
+}
+
+/// The crate's channel of events has no bound; unread, it would grow with each job.
+async fn drain_events(worker: Arc<Worker>) {
+    while let Some(event) = worker.next_event().await {
+        if matches!(event, WorkerEvent::Closed) {
+            break;
+        }
+    }
+}
+
+async fn wind_down(worker: &Worker, runner: &Runner, grace: Duration) -> Shutdown {
+    let (finished, abandoned) = (runner.tally.finished(), runner.tally.abandoned());
+    let deadline = Instant::now() + grace;
+    // Not `close` yet: it would cut a fetch that is under way, and its job would stay locked.
+    worker.pause();
+    runner.stopping.cancel();
+    if !idle_before(worker, runner, deadline).await {
+        runner.release.cancel();
+        idle_before(worker, runner, deadline + RELEASE_TIMEOUT).await;
+    }
+    let unfinished = worker.active_count().await;
+    if let Err(error) = worker.close(0).await {
+        tracing::warn!(%error, "The worker did not close.");
+    }
+    Shutdown {
+        finished: runner.tally.finished() - finished,
+        released: runner.tally.released(),
+        abandoned: (runner.tally.abandoned() - abandoned).max(unfinished),
+    }
+}
+
+/// Waits until no job has run for a moment; false when that was not before `deadline`.
+///
+/// The crate counts a job until Redis has its outcome.
+async fn idle_before(worker: &Worker, runner: &Runner, deadline: Instant) -> bool {
+    let mut quiet_since = Instant::now();
+    loop {
+        if runner.tally.in_flight() > 0 || worker.active_count().await > 0 {
+            quiet_since = Instant::now();
+            if quiet_since >= deadline {
+                return false;
+            }
+        } else if quiet_since.elapsed() >= QUIET {
+            return true;
+        }
+        sleep(LOOK).await;
+    }
+}

@@ -1,0 +1,8 @@
+//! The queue against real servers.
+
+mod outage;
+mod producer;
+mod relay;
+mod shutdown;
+mod support;
+mod worker;

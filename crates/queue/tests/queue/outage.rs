@@ -1,0 +1,153 @@
+//! Redis away, frozen, and back.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::Result;
+use bharatmart_domain::SystemClock;
+use bharatmart_queue::{JobQueues, QueueError, QueueWorker};
+use bharatmart_test_support::{servers::RedisServer, wait_until};
+use tokio::time::sleep;
+
+use crate::support::{
+    Act, Keys, config, connected, deadline_row, foreign_queue, handlers, options, payload,
+    persistent_redis, quick,
+};
+
+/// Adds one job after another until `until`, and says how long the slowest call took.
+async fn keep_adding(queues: &JobQueues, until: Instant) -> Duration {
+    let mut slowest = Duration::ZERO;
+    let mut n = 1000;
+    while Instant::now() < until {
+        n += 1;
+        let start = Instant::now();
+        queues.add_batch(&[deadline_row(n)]).await.ok();
+        slowest = slowest.max(start.elapsed());
+        sleep(Duration::from_millis(20)).await;
+    }
+    slowest
+}
+
+async fn until_added(queues: &JobQueues, n: u32, limit: Duration) -> Result<()> {
+    wait_until("a job is added again", limit, async || {
+        queues.add_batch(&[deadline_row(n)]).await.ok().map(|_| ())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn adding_without_redis_fails_fast_and_works_when_it_comes() -> Result<()> {
+    let mut redis = RedisServer::temporary().await?;
+    redis.stop().await?;
+    let start = Instant::now();
+    let queues = JobQueues::connect(&config(&redis), Arc::new(SystemClock));
+    let error = queues.add_batch(&[deadline_row(1)]).await.unwrap_err();
+    assert!(matches!(error, QueueError::NotConnected), "{error}");
+    assert!(queues.ping().await.is_err());
+    assert!(
+        start.elapsed() < Duration::from_millis(100),
+        "{:?}",
+        start.elapsed()
+    );
+    assert!(!queues.is_available());
+    redis.start_again().await?;
+    until_added(&queues, 1, Duration::from_secs(3)).await?;
+    queues.ping().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn adding_recovers_within_seconds_from_a_long_outage() -> Result<()> {
+    let mut redis = persistent_redis().await?;
+    let queues = connected(&redis).await?;
+    queues.add_batch(&[deadline_row(1)]).await?;
+    redis.stop().await?;
+    let slowest = keep_adding(&queues, Instant::now() + Duration::from_secs(22)).await;
+    assert!(slowest < Duration::from_millis(2500), "{slowest:?}");
+    redis.start_again().await?;
+    let back = Instant::now();
+    until_added(&queues, 2, Duration::from_secs(6)).await?;
+    println!("adding works {:?} after Redis is back", back.elapsed());
+    assert!(queues.is_available());
+    let keys = Keys::of(&redis).await?;
+    assert_eq!(keys.length("wait").await, 2);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_frozen_redis_opens_the_breaker_and_calls_are_refused_without_waiting() -> Result<()> {
+    let mut redis = RedisServer::temporary().await?;
+    let queues = connected(&redis).await?;
+    redis.pause()?;
+    for _ in 0..3 {
+        let start = Instant::now();
+        let error = queues.add_batch(&[deadline_row(1)]).await.unwrap_err();
+        assert!(matches!(error, QueueError::Timeout(_)), "{error}");
+        assert!(
+            start.elapsed() < Duration::from_millis(2300),
+            "{:?}",
+            start.elapsed()
+        );
+    }
+    assert!(!queues.is_available());
+    let start = Instant::now();
+    let error = queues.add_batch(&[deadline_row(1)]).await.unwrap_err();
+    assert!(matches!(error, QueueError::BreakerOpen), "{error}");
+    assert!(
+        start.elapsed() < Duration::from_millis(20),
+        "{:?}",
+        start.elapsed()
+    );
+    redis.resume()?;
+    until_added(&queues, 2, Duration::from_secs(4)).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_worker_started_without_redis_begins_when_it_comes() -> Result<()> {
+    let mut redis = RedisServer::temporary().await?;
+    redis.stop().await?;
+    let (handlers, _watch) = handlers();
+    let worker = QueueWorker::spawn(&config(&redis), options(), handlers);
+    sleep(Duration::from_secs(2)).await;
+    assert!(!worker.is_running());
+    redis.start_again().await?;
+    let queue = foreign_queue(&redis).await?;
+    queue
+        .add("payment-deadline", payload(Act::Succeed))
+        .options(quick(1, "a"))
+        .await?;
+    let back = Instant::now();
+    Keys::of(&redis).await?.until("a", "completed").await?;
+    assert!(
+        back.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        back.elapsed()
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_worker_goes_on_after_an_outage_and_loses_nothing() -> Result<()> {
+    let mut redis = persistent_redis().await?;
+    let (queues, keys) = (connected(&redis).await?, Keys::of(&redis).await?);
+    let (handlers, _watch) = handlers();
+    let _worker = QueueWorker::spawn(&config(&redis), options(), handlers);
+    queues.add_batch(&[deadline_row(9)]).await?;
+    keys.until(&deadline_row(9).job_id, "completed").await?;
+    redis.stop().await?;
+    sleep(Duration::from_secs(8)).await;
+    redis.start_again().await?;
+    let back = Instant::now();
+    until_added(&queues, 10, Duration::from_secs(6)).await?;
+    let keys = Keys::of(&redis).await?;
+    keys.until(&deadline_row(10).job_id, "completed").await?;
+    assert!(
+        back.elapsed() < Duration::from_secs(8),
+        "{:?}",
+        back.elapsed()
+    );
+    Ok(())
+}

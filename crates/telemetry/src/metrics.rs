@@ -1,0 +1,142 @@
+//! The name and the help text of every metric, each once.
+//!
+//! Crates count with `metrics::counter!(bharatmart_telemetry::metrics::ORDERS_SUCCESS_TOTAL)` and the like. Everything in
+//! [`ALL`] shows its help and type from the first scrape on, and what has no labels shows a zero as well.
+//!
+//! Amounts of money are counted in paise and shown in rupees, because the counters are whole numbers.
+
+/// What kind of metric a name stands for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Kind {
+    /// Only grows.
+    Counter,
+    /// Only grows; counted in paise, shown in rupees.
+    MoneyCounter,
+    /// Goes up and down.
+    Gauge,
+    /// Counts observations in buckets with these upper bounds.
+    Histogram(&'static [f64]),
+}
+
+/// One metric.
+#[derive(Clone, Copy, Debug)]
+pub struct Metric {
+    /// The name in the scrape.
+    pub name: &'static str,
+    /// Its kind.
+    pub kind: Kind,
+    /// What it tells.
+    pub help: &'static str,
+    /// The names of its labels.
+    pub labels: &'static [&'static str],
+}
+
+/// Upper bounds for HTTP requests, in seconds.
+const REQUEST_SECONDS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
+/// Upper bounds for calls to a dependency, in milliseconds.
+const CALL_MILLISECONDS: &[f64] = &[
+    1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0,
+];
+/// Upper bounds for jobs, in seconds.
+const JOB_SECONDS: &[f64] = &[0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+
+/// The values of the label `dependency`.
+pub mod dependency {
+    /// PostgreSQL.
+    pub const DATABASE: &str = "database";
+    /// The Redis of the queues.
+    pub const QUEUE: &str = "queue";
+    /// The payment gateway.
+    pub const PAYMENT_GATEWAY: &str = "payment_gateway";
+    /// The mail server.
+    pub const MAIL: &str = "mail";
+
+    /// All of them.
+    pub const ALL: [&str; 4] = [DATABASE, QUEUE, PAYMENT_GATEWAY, MAIL];
+}
+
+macro_rules! declare {
+    ($($name:ident = $text:literal, $kind:expr, [$($label:literal),*], $help:literal;)+) => {
+        $(
+            #[doc = concat!($help, ".")]
+            pub const $name: &str = $text;
+        )+
+
+        /// Every metric of this product that is declared here.
+        pub const ALL: &[Metric] =
+            &[$(Metric { name: $name, kind: $kind, help: $help, labels: &[$($label),*] }),+];
+    };
+}
+
+declare! {
+    // HTTP.
+    HTTP_REQUEST_DURATION_SECONDS = "http_request_duration_seconds",
+        Kind::Histogram(REQUEST_SECONDS), ["method", "route", "status_code"],
+        "Time from the head of a request to the head of its answer, in seconds";
+    HTTP_REQUESTS_TOTAL = "http_requests_total", Kind::Counter, ["method", "route", "status_code"],
+        "Requests answered";
+    HTTP_REQUESTS_IN_FLIGHT = "http_requests_in_flight", Kind::Gauge, [],
+        "Requests being worked on";
+    ERRORS_TOTAL = "errors_total", Kind::Counter, ["error_type", "endpoint"],
+        "Requests that failed, by kind of error and route";
+
+    // Orders and payments.
+    ORDERS_CREATED_TOTAL = "orders_created_total", Kind::Counter, ["status"],
+        "Orders created, by their first status";
+    ORDERS_VALUE_TOTAL = "orders_value_total", Kind::MoneyCounter, [],
+        "Value of the orders created, in rupees";
+    ORDERS_SUCCESS_TOTAL = "orders_success_total", Kind::Counter, [],
+        "Attempts to order that created an order";
+    ORDERS_FAILED_TOTAL = "orders_failed_total", Kind::Counter, [],
+        "Attempts to order that failed";
+    PAYMENTS_PROCESSED_TOTAL = "payments_processed_total", Kind::Counter, ["status", "payment_method"],
+        "Payments that reached a status, by payment method";
+    PAYMENTS_VALUE_TOTAL = "payments_value_total", Kind::MoneyCounter, ["status"],
+        "Value of the payments that reached a status, in rupees";
+
+    // The process and what it depends on.
+    SERVICE_RESTARTS_TOTAL = "service_restarts_total", Kind::Counter, [],
+        "Starts of this process";
+    CHAOS_EVENTS_TOTAL = "chaos_events_total", Kind::Counter, [],
+        "Requests disturbed on purpose";
+    SIMULATED_LATENCY_MS = "simulated_latency_ms", Kind::Gauge, [],
+        "Delay that is added to requests on purpose, in milliseconds";
+    EXTERNAL_CALL_LATENCY_MS = "external_call_latency_ms", Kind::Histogram(CALL_MILLISECONDS), ["dependency"],
+        "Time of calls to a dependency, in milliseconds";
+    RETRY_ATTEMPTS_TOTAL = "retry_attempts_total", Kind::Counter, ["dependency"],
+        "Calls to a dependency that were repeated";
+    CIRCUIT_BREAKER_OPEN_TOTAL = "circuit_breaker_open_total", Kind::Counter, ["dependency"],
+        "Times that the circuit breaker of a dependency opened";
+    DATABASE_POOL_CONNECTIONS = "database_pool_connections", Kind::Gauge, ["state"],
+        "Connections to the database, by state";
+    LOG_LINES_DROPPED_TOTAL = "log_lines_dropped_total", Kind::Counter, [],
+        "Lines of the log that were dropped because writing them was too slow";
+
+    // The cache.
+    CACHE_REQUESTS_TOTAL = "cache_requests_total", Kind::Counter, ["tier", "outcome"],
+        "Look-ups in the cache, by tier and outcome";
+    CACHE_BYTES = "cache_bytes", Kind::Gauge, ["tier"],
+        "Size of what is cached, in bytes";
+
+    // Queues, jobs and mails.
+    JOBS_PROCESSED_TOTAL = "jobs_processed_total", Kind::Counter, ["queue", "job", "outcome"],
+        "Attempts at jobs that ended, by outcome";
+    JOB_DURATION_SECONDS = "job_duration_seconds", Kind::Histogram(JOB_SECONDS), ["queue", "job"],
+        "Time of one attempt at a job, in seconds";
+    JOBS_IN_FLIGHT = "jobs_in_flight", Kind::Gauge, ["queue"],
+        "Jobs being worked on by this process";
+    QUEUE_DEPTH = "queue_depth", Kind::Gauge, ["queue", "state"],
+        "Jobs in a queue, by state";
+    QUEUE_OLDEST_WAITING_SECONDS = "queue_oldest_waiting_seconds", Kind::Gauge, ["queue"],
+        "Age of the oldest waiting job, in seconds";
+    OUTBOX_PENDING = "outbox_pending", Kind::Gauge, [],
+        "Rows of the outbox that are not yet in a queue";
+    OUTBOX_OLDEST_SECONDS = "outbox_oldest_seconds", Kind::Gauge, [],
+        "Age of the oldest row of the outbox that is not yet in a queue, in seconds";
+    OUTBOX_DISPATCHED_TOTAL = "outbox_dispatched_total", Kind::Counter, [],
+        "Rows of the outbox that were put into a queue";
+    OUTBOX_FAILED_TOTAL = "outbox_failed_total", Kind::Counter, [],
+        "Attempts to put rows of the outbox into a queue that failed";
+    MAILS_TOTAL = "mails_total", Kind::Counter, ["kind", "outcome"],
+        "Mails, by kind and outcome";
+}

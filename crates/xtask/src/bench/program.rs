@@ -1,0 +1,166 @@
+//! A release build of one of the programs, running.
+
+use std::{
+    fs,
+    path::PathBuf,
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use bharatmart_test_support::{
+    free_port,
+    servers::{Postgres, PostgresOptions, RedisOptions, RedisServer},
+};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use tokio::{
+    process::{Child, Command},
+    time::{sleep, timeout},
+};
+
+use crate::paths;
+
+/// How often readiness is asked for: the error of the start-up time.
+const POLL: Duration = Duration::from_millis(1);
+const READY_LIMIT: Duration = Duration::from_secs(30);
+
+/// PostgreSQL as in production (fsync on) and Redis that appends, with a migrated database.
+pub struct Servers {
+    pub postgres: Postgres,
+    pub redis: RedisServer,
+    pub database_url: String,
+}
+
+impl Servers {
+    pub async fn start() -> Result<Self> {
+        let postgres = Postgres::start(PostgresOptions {
+            durable: true,
+            ..PostgresOptions::default()
+        })
+        .await?;
+        let redis = RedisServer::start(RedisOptions {
+            append_only: true,
+            ..RedisOptions::default()
+        })
+        .await?;
+        let database_url = postgres.create_database("bharatmart").await?;
+        let servers = Self {
+            postgres,
+            redis,
+            database_url,
+        };
+        let status = servers
+            .command("bharatmart-api")?
+            .arg("migrate")
+            .status()
+            .await?;
+        ensure!(status.success(), "`bharatmart-api migrate` failed");
+        Ok(servers)
+    }
+
+    /// A command with the variables that both programs need, and no others.
+    pub fn command(&self, program: &str) -> Result<Command> {
+        let mut command = Command::new(binary(program)?);
+        command
+            .env_clear()
+            .env("ENVIRONMENT", "production")
+            .env("HOST", "127.0.0.1")
+            .env("DATABASE_URL", &self.database_url)
+            .env("REDIS_URL", self.redis.url())
+            .env("JWT_SECRET", "a secret for benchmarks, 32 bytes or more")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .kill_on_drop(true);
+        Ok(command)
+    }
+}
+
+/// The release build of `program`.
+pub fn binary(program: &str) -> Result<PathBuf> {
+    Ok(paths::programs(true)?.join(program))
+}
+
+pub struct Program {
+    child: Child,
+    pub port: u16,
+    /// From the start of the process to its first `ready`.
+    pub start_up: Duration,
+}
+
+impl Program {
+    /// Starts `command` on free ports and waits until it is ready.
+    pub async fn start(mut command: Command) -> Result<Self> {
+        let (port, metrics_port) = (free_port(), free_port());
+        let url = format!("http://127.0.0.1:{metrics_port}/api/health/ready");
+        let client = reqwest::Client::builder().timeout(READY_LIMIT).build()?;
+        let start = Instant::now();
+        let mut child = command
+            .env("PORT", port.to_string())
+            .env("METRICS_PORT", metrics_port.to_string())
+            .spawn()
+            .context("cannot start the program")?;
+        let ready = async {
+            loop {
+                if let Some(status) = child.try_wait()? {
+                    bail!("the program ended at once: {status}");
+                }
+                if let Ok(answer) = client.get(&url).send().await
+                    && answer.status().is_success()
+                {
+                    return Ok(start.elapsed());
+                }
+                sleep(POLL).await;
+            }
+        };
+        let start_up = timeout(READY_LIMIT, ready)
+            .await
+            .context("the program does not get ready")??;
+        Ok(Self {
+            child,
+            port,
+            start_up,
+        })
+    }
+
+    fn pid(&self) -> Result<i32> {
+        let id = self.child.id().context("the program has ended")?;
+        Ok(i32::try_from(id)?)
+    }
+
+    /// Resident memory in MB (10⁶ bytes), from `/proc`.
+    pub fn resident_megabytes(&self) -> Result<f64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid()?))?;
+        let kibibytes: f64 = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .and_then(|line| line.trim().strip_suffix(" kB"))
+            .context("no VmRSS")?
+            .trim()
+            .parse()?;
+        Ok(kibibytes * 1024.0 / 1e6)
+    }
+
+    /// Processor time of the process so far, in seconds, from `/proc`.
+    pub fn cpu_seconds(&self) -> Result<f64> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid()?))?;
+        let (_, fields) = stat.rsplit_once(')').context("no stat")?;
+        let ticks = fields
+            .split_whitespace()
+            .skip(11)
+            .take(2)
+            .map(str::parse::<f64>)
+            .sum::<Result<f64, _>>()?;
+        // USER_HZ is 100 on every Linux that Rust runs on.
+        Ok(ticks / 100.0)
+    }
+
+    pub async fn stop(mut self) -> Result<()> {
+        kill(Pid::from_raw(self.pid()?), Signal::SIGTERM)?;
+        let status = self.child.wait().await?;
+        ensure!(status.success(), "the program ended with {status}");
+        Ok(())
+    }
+}

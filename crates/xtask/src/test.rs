@@ -1,0 +1,111 @@
+//! `cargo xtask test`: all tests, with what they need.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, ensure};
+use bharatmart_test_support::{
+    BIN_DIR_VARIABLE, POSTGRES_VARIABLE, REDIS_VARIABLE, TEMPLATE_DATABASE,
+    install::{self, Requirement},
+    servers::{Postgres, PostgresOptions, RedisServer},
+};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use tokio::process::Command;
+
+use crate::{cargo, console::Steps, interrupts::Interrupts, paths};
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// For `cargo nextest run`: filters, `--no-capture`, …
+    #[arg(last = true)]
+    nextest: Vec<String>,
+}
+
+pub async fn run(arguments: Arguments) -> Result<ExitCode> {
+    let mut interrupts = Interrupts::new()?;
+    let mut steps = Steps::new(4);
+
+    let mut step = steps.begin("Requirements");
+    let all = [
+        Requirement::Postgres,
+        Requirement::Redis,
+        Requirement::Smtp,
+        Requirement::Nginx,
+    ];
+    install::ensure(&all, |text| step.note(text))?;
+    if install::find_program("cargo-nextest").is_none() {
+        step.note("cargo install cargo-nextest (takes minutes)");
+        cargo::run(&["install", "--locked", "cargo-nextest"]).await?;
+    }
+    step.done("all installed");
+
+    let mut step = steps.begin("Programs and tests");
+    step.note("cargo build");
+    tokio::select! {
+        built = cargo::run(&["build", "--workspace", "--all-targets", "--locked"]) => built?,
+        () = interrupts.next() => anyhow::bail!("interrupted"),
+    }
+    step.done("built");
+
+    let step = steps.begin("PostgreSQL and Redis");
+    let postgres = Postgres::start(PostgresOptions {
+        max_connections: 300,
+        ..PostgresOptions::default()
+    })
+    .await?;
+    let mut redis = RedisServer::temporary().await?;
+    step.done(&format!(
+        "ready on ports {} and {}",
+        postgres.port(),
+        redis.port()
+    ));
+
+    let step = steps.begin("Template database");
+    let template = postgres.create_database(TEMPLATE_DATABASE).await?;
+    migrate(&template).await?;
+    step.done("migrated");
+
+    let mut nextest = cargo::command(&["nextest", "run", "--workspace", "--locked"]);
+    nextest
+        .args(&arguments.nextest)
+        .env(POSTGRES_VARIABLE, postgres.url("postgres"))
+        .env(REDIS_VARIABLE, redis.url())
+        .env(BIN_DIR_VARIABLE, paths::programs(false)?);
+    let mut running = nextest.spawn().context("cannot start cargo nextest")?;
+    let status = loop {
+        tokio::select! {
+            status = running.wait() => break status?,
+            // Ctrl-C reaches nextest from the terminal; SIGTERM only if it is passed on.
+            () = interrupts.next() => if let Some(id) = running.id() {
+                kill(Pid::from_raw(id.cast_signed()), Signal::SIGTERM)?;
+            },
+        }
+    };
+
+    redis.stop().await?;
+    postgres.stop().await?;
+    // 100 is nextest's "tests failed"; a signal has no code.
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
+}
+
+async fn migrate(database: &str) -> Result<()> {
+    let output = Command::new(paths::programs(false)?.join("bharatmart-api"))
+        .arg("migrate")
+        .env_clear()
+        .env("DATABASE_URL", database)
+        .current_dir(paths::dev()?)
+        .kill_on_drop(true)
+        .output()
+        .await
+        .context("cannot start bharatmart-api")?;
+    ensure!(
+        output.status.success(),
+        "`bharatmart-api migrate` failed: {}{}",
+        String::from_utf8_lossy(&output.stdout).trim(),
+        String::from_utf8_lossy(&output.stderr).trim(),
+    );
+    Ok(())
+}

@@ -1,0 +1,113 @@
+//! Many customers, few goods.
+
+use anyhow::Result;
+use bharatmart_test_support::wait_until;
+use futures_util::future::{join_all, try_join_all};
+use rand::{Rng, SeedableRng, rngs::StdRng, seq::SliceRandom};
+use serde_json::json;
+
+use crate::stack::{SOON, Stack, customer, order};
+
+#[tokio::test]
+async fn the_last_unit_is_sold_to_exactly_one_of_200_customers() -> Result<()> {
+    let stack = Stack::new().await?;
+    let api = stack.api().start().await?;
+    let product = stack.product("Banarasi Silk Saree", 4999, 1).await?;
+    let customers = try_join_all((0..200).map(|_| customer(&api))).await?;
+
+    let body = json!({
+        "items": [{"product_id": product, "quantity": 1}],
+        "shipping_address": "12 MG Road, Bengaluru 560001",
+    });
+    let answers =
+        join_all(customers.iter().map(|customer| customer.post("/api/orders", &body))).await;
+
+    let mut placed = 0;
+    for answer in answers {
+        let (status, answer) = answer?;
+        if status == 201 {
+            placed += 1;
+            continue;
+        }
+        assert_eq!(status, 409, "{answer}");
+        let text = answer.to_string();
+        assert!(text.contains("Banarasi Silk Saree"), "names the product: {text}");
+        assert!(text.contains(&product.to_string()), "names the product's id: {text}");
+    }
+    assert_eq!(placed, 1);
+    assert_eq!(stack.stock(product).await?, 0);
+    assert_eq!(stack.count("SELECT count(*) FROM orders").await?, 1);
+    assert_eq!(stack.count("SELECT count(*) FROM outbox").await?, 1);
+    assert_eq!(stack.count("SELECT count(*) FROM inventory_logs").await?, 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn orders_over_the_same_products_in_any_order_neither_deadlock_nor_lose_stock() -> Result<()> {
+    const STOCK: i32 = 40;
+    let stack = Stack::new().await?;
+    let api = stack.api().start().await?;
+    let mut products = Vec::new();
+    for number in 0..6 {
+        products.push(stack.product(&format!("Product {number}"), 100, STOCK).await?);
+    }
+    let customer = customer(&api).await?;
+    let mut rng = StdRng::seed_from_u64(7);
+    let bodies: Vec<_> = (0..50)
+        .map(|_| {
+            products.shuffle(&mut rng);
+            let items: Vec<_> = products[..4]
+                .iter()
+                // The first product is listed twice: its quantities are summed.
+                .chain(&products[..1])
+                .map(|id| json!({"product_id": id, "quantity": rng.random_range(1..=2)}))
+                .collect();
+            json!({"items": items, "shipping_address": "12 MG Road, Bengaluru 560001"})
+        })
+        .collect();
+
+    let answers = join_all(bodies.iter().map(|body| customer.post("/api/orders", body))).await;
+
+    let mut placed = 0;
+    for answer in answers {
+        let (status, answer) = answer?;
+        assert!([201, 409].contains(&status), "{status}: {answer}");
+        placed += i64::from(status == 201);
+    }
+    assert!(placed > 0);
+    assert_eq!(stack.count("SELECT count(*) FROM orders").await?, placed);
+    assert_eq!(stack.count("SELECT count(*) FROM outbox").await?, placed);
+    let conserved = stack
+        .count(
+            "SELECT count(*) FROM products
+             WHERE stock_quantity + coalesce(
+                 (SELECT sum(quantity) FROM order_items WHERE product_id = products.id), 0
+             ) = 40 AND stock_quantity >= 0",
+        )
+        .await?;
+    assert_eq!(conserved, 6, "stock + sold is constant for every product");
+    let four_lines = stack
+        .count(
+            "SELECT count(*) FROM
+             (SELECT FROM order_items GROUP BY order_id HAVING count(*) = 4) AS orders",
+        )
+        .await?;
+    assert_eq!(four_lines, placed, "a product that is listed twice is one item");
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_waiting_list_that_scales_the_workers_counts_the_orders() -> Result<()> {
+    let stack = Stack::new().await?;
+    let api = stack.api().start().await?;
+    let product = stack.product("Darjeeling Tea", 350, 1000).await?;
+    let customer = customer(&api).await?;
+    for _ in 0..25 {
+        order(&customer, &[(product, 1)], "upi").await?;
+    }
+    wait_until("all orders to wait in the queue", SOON, async || {
+        Ok(stack.llen("order-processing", "wait").await? == 25)
+    })
+    .await?;
+    Ok(())
+}

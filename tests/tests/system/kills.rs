@@ -1,0 +1,114 @@
+//! Workers are killed in the middle of their jobs.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use bharatmart_test_support::{App, ShopClient, servers::SmtpServer, wait_until};
+use rand::{Rng, SeedableRng, rngs::StdRng};
+use tokio::{sync::watch, time::sleep};
+use uuid::Uuid;
+
+use crate::stack::{SOON, Stack, by_order_and_type, customer, id, order};
+
+const KILLS_OF_EACH: usize = 20;
+
+/// Places and pays orders until told to stop; their ids.
+async fn shop(
+    client: ShopClient,
+    product: Uuid,
+    mut stop: watch::Receiver<bool>,
+) -> Result<Vec<String>> {
+    let mut orders = Vec::new();
+    while !*stop.borrow_and_update() {
+        let placed = order(&client, &[(product, 1)], "upi").await?;
+        let order = id(&placed)?.to_string();
+        let (status, answer) = client.pay(&order, "upi", Some("success@upi")).await?;
+        anyhow::ensure!(status == 201, "{status}: {answer}");
+        orders.push(order);
+    }
+    Ok(orders)
+}
+
+#[tokio::test]
+async fn workers_killed_at_any_moment_process_charge_and_mail_every_order_exactly_once() -> Result<()>
+{
+    let seed = rand::rng().random();
+    println!("seed {seed}");
+    let mut rng = StdRng::seed_from_u64(seed);
+    let stack = Stack::new().await?;
+    let smtp = SmtpServer::start().await?;
+    let api = stack.api().start().await?;
+    let quick = |worker: bharatmart_test_support::AppBuilder| {
+        worker.env("WORKER_LOCK_DURATION", "2000").env("WORKER_STALLED_INTERVAL", "1000")
+    };
+    let mut workers: Vec<App> = Vec::new();
+    for kind in ["order", "payment", "email"] {
+        workers.push(quick(stack.worker(kind)).smtp(&smtp).start().await?);
+    }
+    let product = stack.product("Kolhapuri Chappal", 899, 1_000_000).await?;
+    let (stop, stopped) = watch::channel(false);
+    let mut shoppers = Vec::new();
+    for _ in 0..4 {
+        let client = customer(&api).await?;
+        shoppers.push(tokio::spawn(shop(client, product, stopped.clone())));
+    }
+
+    for kill in 0..KILLS_OF_EACH * workers.len() {
+        let worker = kill % workers.len();
+        let app = &mut workers[worker];
+        // The randomness of the moment is the point: no condition can be awaited.
+        sleep(Duration::from_millis(rng.random_range(0..150))).await;
+        app.kill9();
+        app.wait(SOON).await?;
+        app.start_again().await?;
+    }
+    stop.send(true)?;
+    let mut orders = Vec::new();
+    for shopper in shoppers {
+        orders.extend(shopper.await??);
+    }
+    let placed = i64::try_from(orders.len())?;
+    println!("{placed} orders, {} kills", KILLS_OF_EACH * workers.len());
+
+    wait_until("every order to be paid, confirmed and mailed", Duration::from_secs(120), async || {
+        let done = stack
+            .count(
+                "SELECT count(*) FROM orders
+                 WHERE status = 'processing' AND processed_at IS NOT NULL",
+            )
+            .await?;
+        let mailed = stack
+            .count("SELECT count(*) FROM mail_deliveries WHERE status IN ('sent', 'unconfirmed')")
+            .await?;
+        Ok(done == placed && mailed == placed * 2)
+    })
+    .await
+    .with_context(|| workers.iter().map(|worker| worker.log_tail(20)).collect::<String>())?;
+
+    let history = "SELECT count(*) FROM order_history WHERE to_status = 'processing'";
+    assert_eq!(stack.count(history).await?, placed, "each order is processed once");
+    let charges = "SELECT count(*) FROM sandbox_gateway.charges WHERE status = 'approved'";
+    assert_eq!(stack.count(charges).await?, placed, "the gateway's books: one charge an order");
+    let payments = "SELECT count(*) FROM payments WHERE status = 'completed'";
+    assert_eq!(stack.count(payments).await?, placed);
+
+    let counts = by_order_and_type(&smtp.mails()?);
+    let unconfirmed: Vec<(String, String)> = sqlx::query_as(
+        "SELECT order_id::text, kind FROM mail_deliveries WHERE status = 'unconfirmed'",
+    )
+    .fetch_all(&stack.pool)
+    .await?;
+    println!("{} mails, {} unconfirmed", counts.len(), unconfirmed.len());
+    for order in &orders {
+        for kind in ["order_confirmation", "payment_success"] {
+            let key = (order.clone(), kind.to_owned());
+            let mails = counts.get(&key).copied().unwrap_or_default();
+            // Between the record and the server's answer SMTP cannot tell; then it is not repeated.
+            let lost = mails == 0 && unconfirmed.contains(&key);
+            assert!(mails == 1 || lost, "{mails} mails {kind} for order {order}");
+        }
+    }
+    let left = stack.stock(product).await?;
+    assert_eq!(i64::from(1_000_000 - left), placed, "stock + sold is constant");
+    Ok(())
+}

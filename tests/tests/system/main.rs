@@ -1,0 +1,10 @@
+//! The whole system from outside: the real programs, PostgreSQL, Redis, SMTP and nginx.
+//!
+//! `cargo xtask test` starts what they need.
+
+mod checkout;
+mod drain;
+mod journey;
+mod kills;
+mod outage;
+mod stack;

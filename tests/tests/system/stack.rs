@@ -1,0 +1,120 @@
+//! A shop of one's own for a test.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use bharatmart_test_support::{
+    App, AppBuilder, ReceivedMail, ShopClient, TestDatabase, test_prefix, test_redis_url,
+};
+use redis::AsyncTypedCommands;
+use serde_json::Value;
+use sqlx::PgPool;
+use uuid::Uuid;
+
+/// How long anything may take that happens in the background.
+pub const SOON: Duration = Duration::from_secs(60);
+
+/// The database and the queue of one test; programs are started on it as the test needs them.
+pub struct Stack {
+    pub database: TestDatabase,
+    pub pool: PgPool,
+    redis: String,
+    prefix: String,
+}
+
+impl Stack {
+    /// On the shared Redis, with key names of its own.
+    pub async fn new() -> Result<Self> {
+        Self::on_redis(&test_redis_url()).await
+    }
+
+    /// On another Redis.
+    pub async fn on_redis(redis: &str) -> Result<Self> {
+        let database = TestDatabase::create().await;
+        let pool = database.pool().await;
+        Ok(Self { database, pool, redis: redis.to_owned(), prefix: test_prefix() })
+    }
+
+    pub fn api(&self) -> AppBuilder {
+        self.on(App::api())
+    }
+
+    pub fn worker(&self, kind: &str) -> AppBuilder {
+        self.on(App::worker(kind))
+    }
+
+    fn on(&self, app: AppBuilder) -> AppBuilder {
+        app.database(&self.database).redis(&self.redis).queue_prefix(&self.prefix)
+    }
+
+    /// Adds a product; its id.
+    pub async fn product(&self, name: &str, rupees: i32, stock: i32) -> Result<Uuid> {
+        let id = sqlx::query_scalar(
+            "INSERT INTO products (name, price, category, stock_quantity)
+             VALUES ($1, $2::integer, 'Test', $3) RETURNING id",
+        )
+        .bind(name)
+        .bind(rupees)
+        .bind(stock)
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(id)
+    }
+
+    pub async fn stock(&self, product: Uuid) -> Result<i32> {
+        let sql = "SELECT stock_quantity FROM products WHERE id = $1";
+        Ok(sqlx::query_scalar(sql).bind(product).fetch_one(&self.pool).await?)
+    }
+
+    /// The first column of the first row.
+    pub async fn count(&self, sql: &'static str) -> Result<i64> {
+        Ok(sqlx::query_scalar(sql).fetch_one(&self.pool).await?)
+    }
+
+    /// The length of one of a queue's lists, as the auto-scaler reads it.
+    pub async fn llen(&self, queue: &str, list: &str) -> Result<usize> {
+        let client = redis::Client::open(self.redis.as_str())?;
+        let mut connection = client.get_multiplexed_async_connection().await?;
+        Ok(connection.llen(format!("{}:{queue}:{list}", self.prefix)).await?)
+    }
+}
+
+/// A customer who has just signed up.
+pub async fn customer(api: &App) -> Result<ShopClient> {
+    let mut client = ShopClient::new(api.base_url())?;
+    client.sign_up().await?;
+    Ok(client)
+}
+
+/// The id in an answer.
+pub fn id(answer: &Value) -> Result<Uuid> {
+    let text = answer["id"].as_str().with_context(|| format!("no id in {answer}"))?;
+    Ok(text.parse()?)
+}
+
+/// Places an order that must succeed.
+pub async fn order(client: &ShopClient, items: &[(Uuid, u32)], method: &str) -> Result<Value> {
+    let items: Vec<_> = items
+        .iter()
+        .map(|(product, quantity)| serde_json::json!({"product_id": product, "quantity": quantity}))
+        .collect();
+    let body = serde_json::json!({
+        "items": items,
+        "shipping_address": "12 MG Road, Bengaluru 560001",
+        "payment_method": method,
+    });
+    let (status, answer) = client.post("/api/orders", &body).await?;
+    ensure!(status == 201, "{status}: {answer}");
+    Ok(answer)
+}
+
+/// How many mails of each type each order got.
+pub fn by_order_and_type(mails: &[ReceivedMail]) -> BTreeMap<(String, String), usize> {
+    let mut counts = BTreeMap::new();
+    for mail in mails {
+        let header = |name: &str| mail.headers.get(name).cloned().unwrap_or_default();
+        let key = (header("x-bharatmart-order"), header("x-bharatmart-type"));
+        *counts.entry(key).or_default() += 1;
+    }
+    counts
+}
