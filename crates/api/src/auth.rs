@@ -10,17 +10,14 @@ use bharatmart_database::{
     Database,
     users::{self, User, UserChanges},
 };
-use http::{
-    HeaderName, HeaderValue, StatusCode,
-    header::CACHE_CONTROL,
-};
+use http::{HeaderName, HeaderValue, StatusCode, header::CACHE_CONTROL};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     error::ApiError,
     extract::{AuthUser, Body, ValidatedJson},
-    fields::{Email, Line, Password, Text, sent},
+    fields::{Email, Line, Nullable, Password, Text, sent},
     state::AppState,
     tokens::Tokens,
     users::{Address, FullName, Phone},
@@ -56,7 +53,15 @@ fn session(
 ) -> Result<SessionResponse, ApiError> {
     let token = tokens.issue(&signed_in.user, signed_in.family)?;
     let refresh_token = signed_in.refresh_token.expose_secret().to_owned();
-    Ok((status, NO_STORE, Json(Session { user: signed_in.user, token, refresh_token })))
+    Ok((
+        status,
+        NO_STORE,
+        Json(Session {
+            user: signed_in.user,
+            token,
+            refresh_token,
+        }),
+    ))
 }
 
 #[derive(Debug, Deserialize)]
@@ -76,7 +81,9 @@ async fn sign_up(
     ValidatedJson(body): ValidatedJson<SignUp>,
 ) -> Result<SessionResponse, ApiError> {
     let name = body.full_name.into_string();
-    let signed_in = accounts.sign_up(body.email.as_str(), &body.password.0, &name).await?;
+    let signed_in = accounts
+        .sign_up(body.email.as_str(), &body.password.0, &name)
+        .await?;
     session(StatusCode::CREATED, &tokens, signed_in)
 }
 
@@ -96,7 +103,9 @@ async fn sign_in(
     State(tokens): State<Tokens>,
     ValidatedJson(body): ValidatedJson<SignIn>,
 ) -> Result<SessionResponse, ApiError> {
-    let signed_in = accounts.sign_in(&body.email.into_string(), &body.password.0).await?;
+    let signed_in = accounts
+        .sign_in(&body.email.into_string(), &body.password.0)
+        .await?;
     session(StatusCode::OK, &tokens, signed_in)
 }
 
@@ -129,7 +138,9 @@ async fn sign_out(
     State(accounts): State<Accounts>,
 ) -> Result<Json<Message>, ApiError> {
     accounts.sign_out(user.family).await?;
-    Ok(Json(Message { message: "Logged out successfully" }))
+    Ok(Json(Message {
+        message: "Logged out successfully",
+    }))
 }
 
 #[derive(Debug, Serialize)]
@@ -155,9 +166,9 @@ struct UpdateMe {
     #[serde(default, deserialize_with = "sent")]
     full_name: Option<FullName>,
     #[serde(default, deserialize_with = "sent")]
-    phone: Option<Option<Phone>>,
+    phone: Option<Nullable<Phone>>,
     #[serde(default, deserialize_with = "sent")]
-    address: Option<Option<Address>>,
+    address: Option<Nullable<Address>>,
 }
 
 impl Body for UpdateMe {}
@@ -169,8 +180,8 @@ async fn update_me(
 ) -> Result<Json<Me>, ApiError> {
     let changes = UserChanges {
         full_name: body.full_name.map(Line::into_string),
-        address: body.address.map(|text| text.map(Text::into_string)),
-        phone: body.phone.map(|text| text.map(Line::into_string)),
+        address: body.address.map(|text| text.0.map(Text::into_string)),
+        phone: body.phone.map(|text| text.0.map(Line::into_string)),
         ..UserChanges::default()
     };
     me(users::update(&mut *database.write().await?, user.id, &changes).await?)

@@ -210,10 +210,8 @@ impl ApiError {
             }
             Self::Invalid { errors, sentence } => {
                 let names: Vec<_> = errors.iter().map(|error| error.field.as_str()).collect();
-                let error = sentence.map_or_else(
-                    || format!("Invalid {}", names.join(", ")),
-                    str::to_owned,
-                );
+                let error =
+                    sentence.map_or_else(|| format!("Invalid {}", names.join(", ")), str::to_owned);
                 let detail = sentences(&errors).unwrap_or_else(|| error.clone());
                 problem(error).with_detail(detail).with_errors(errors)
             }
@@ -229,8 +227,9 @@ impl ApiError {
                 message, errors, ..
             } => problem(message).with_errors(errors),
             // What went wrong inside is for the log alone.
-            Self::Internal(_) => problem("Internal server error".to_owned())
-                .with_detail("The request could not be completed. Quote request_id when you ask about it."),
+            Self::Internal(_) => problem("Internal server error".to_owned()).with_detail(
+                "The request could not be completed. Quote request_id when you ask about it.",
+            ),
             Self::Unavailable { .. } | Self::TimedOut(_) => {
                 problem("Service temporarily unavailable".to_owned())
                     .with_detail("The request could not be completed in time. Try again shortly.")

@@ -175,7 +175,10 @@ impl<'de> Deserialize<'de> for ImageUrl {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = Line::<1, 2000>::deserialize(deserializer)?.into_string();
         // Anything else, such as `javascript:`, has no place in a page's markup.
-        if ["https://", "http://", "/"].iter().any(|start| text.starts_with(start)) {
+        if ["https://", "http://", "/"]
+            .iter()
+            .any(|start| text.starts_with(start))
+        {
             Ok(Self(text))
         } else {
             Err(de::Error::custom("must be an http or https URL, or a path"))
@@ -198,7 +201,6 @@ impl FromStr for Flag {
         }
     }
 }
-
 
 /// A JSON object. Derived structs would take an array, field by field, as well.
 #[derive(Clone, Debug)]
@@ -224,8 +226,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     }
 }
 
-/// A field that was sent. With `#[serde(default)]`, `None` means that it was not; for `T` =
-/// `Option<_>`, `Some(None)` means that it was `null`.
+/// A field that was sent. With `#[serde(default)]`, `None` means that it was not.
 pub(crate) fn sent<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,
@@ -234,13 +235,21 @@ where
     T::deserialize(deserializer).map(Some)
 }
 
+/// A field that `null` clears.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Nullable<T>(pub(crate) Option<T>);
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn text_is_trimmed_counted_in_characters_and_free_of_nul() {
-        assert_eq!("  चावल ".parse::<Line<1, 4>>().unwrap().into_string(), "चावल");
+        assert_eq!(
+            "  चावल ".parse::<Line<1, 4>>().unwrap().into_string(),
+            "चावल"
+        );
         assert!("   ".parse::<Line<1, 4>>().is_err());
         assert!("12345".parse::<Line<1, 4>>().is_err());
         assert!("a\nb".parse::<Line<1, 4>>().is_err());
@@ -250,19 +259,47 @@ mod tests {
 
     #[test]
     fn whole_numbers_are_neither_rounded_nor_wrapped() {
-        for json in ["0", "-1", "2.5", "2.0", "1e2", "99999999999999999999", "\"3\"", "null", "1e999"] {
-            let error = serde_json::from_str::<Whole<1, 10_000>>(json).unwrap_err().to_string();
-            assert!(error.starts_with("must be a whole number from 1 to 10000"), "{json}: {error}");
+        for json in [
+            "0",
+            "-1",
+            "2.5",
+            "2.0",
+            "1e2",
+            "99999999999999999999",
+            "\"3\"",
+            "null",
+            "1e999",
+        ] {
+            let error = serde_json::from_str::<Whole<1, 10_000>>(json)
+                .unwrap_err()
+                .to_string();
+            assert!(
+                error.starts_with("must be a whole number from 1 to 10000"),
+                "{json}: {error}"
+            );
         }
-        assert_eq!(serde_json::from_str::<Whole<1, 10_000>>("10000").unwrap().0, 10_000);
+        assert_eq!(
+            serde_json::from_str::<Whole<1, 10_000>>("10000").unwrap().0,
+            10_000
+        );
     }
 
     #[test]
     fn addresses_that_mail_cannot_reach_are_refused() {
-        assert_eq!(" Priya@Example.IN ".parse::<Email>().unwrap().as_str(), "priya@example.in");
+        assert_eq!(
+            " Priya@Example.IN ".parse::<Email>().unwrap().as_str(),
+            "priya@example.in"
+        );
         for text in [
-            "", "priya", "@example.in", "priya@", "priya@localhost", "a b@example.in",
-            "priya@example.in\r\nBcc: x@example.in", "Priya <priya@example.in>", "priya@[127.0.0.1]",
+            "",
+            "priya",
+            "@example.in",
+            "priya@",
+            "priya@localhost",
+            "a b@example.in",
+            "priya@example.in\r\nBcc: x@example.in",
+            "Priya <priya@example.in>",
+            "priya@[127.0.0.1]",
             "प्रिया@example.in",
         ] {
             assert!(text.parse::<Email>().is_err(), "{text:?}");
@@ -276,7 +313,10 @@ mod tests {
             #[expect(dead_code, reason = "only its presence matters")]
             x: i32,
         }
-        assert!(serde_json::from_str::<Point>("[1]").is_ok(), "what a derived struct does");
+        assert!(
+            serde_json::from_str::<Point>("[1]").is_ok(),
+            "what a derived struct does"
+        );
         assert!(serde_json::from_str::<Object<Point>>("[1]").is_err());
         assert!(serde_json::from_str::<Object<Point>>("{\"x\":1}").is_ok());
     }

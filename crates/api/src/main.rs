@@ -39,7 +39,10 @@ async fn serve(config: ApiConfig, source: &Source) -> ExitCode {
     for warning in source.take_warnings() {
         tracing::warn!("{warning}");
     }
-    let times = (config.process.shutdown_timeout, config.process.shutdown_drain_delay);
+    let times = (
+        config.process.shutdown_timeout,
+        config.process.shutdown_drain_delay,
+    );
     let code = match Lifecycle::new(times.0, times.1) {
         Ok(lifecycle) => bharatmart_api::run(config, telemetry.metrics(), lifecycle).await,
         Err(error) => {

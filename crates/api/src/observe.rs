@@ -28,7 +28,9 @@ fn request_id(headers: &HeaderMap) -> String {
     headers
         .get(REQUEST_ID)
         .and_then(|value| value.to_str().ok())
-        .filter(|id| (1..=LONGEST_ID).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic()))
+        .filter(|id| {
+            (1..=LONGEST_ID).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic())
+        })
         .map_or_else(|| Uuid::new_v4().to_string(), str::to_owned)
 }
 
@@ -67,10 +69,10 @@ pub(crate) async fn middleware(request: Request, next: Next) -> Response {
     let _in_flight = InFlight::new();
     let request_id = request_id(request.headers());
     let method = method_label(request.method());
-    let route = request
-        .extensions()
-        .get::<MatchedPath>()
-        .map_or_else(|| "unmatched".to_owned(), |matched| matched.as_str().to_owned());
+    let route = request.extensions().get::<MatchedPath>().map_or_else(
+        || "unmatched".to_owned(),
+        |matched| matched.as_str().to_owned(),
+    );
     let path = request.uri().path().to_owned();
     let span = info_span!("request", request_id, method, route);
 
@@ -109,12 +111,19 @@ mod tests {
     #[test]
     fn a_sane_id_is_kept_and_any_other_is_replaced() {
         let of = |id: &[u8]| {
-            let headers = HeaderMap::from_iter([(REQUEST_ID, HeaderValue::from_bytes(id).unwrap())]);
+            let headers =
+                HeaderMap::from_iter([(REQUEST_ID, HeaderValue::from_bytes(id).unwrap())]);
             request_id(&headers)
         };
         assert_eq!(of(b"abc-123"), "abc-123");
         assert_eq!(of(&[b'x'; 128]), "x".repeat(128));
-        for id in [b"".as_slice(), b"a b", b"a\tb", &[b'x'; 129], "é".as_bytes()] {
+        for id in [
+            b"".as_slice(),
+            b"a b",
+            b"a\tb",
+            &[b'x'; 129],
+            "é".as_bytes(),
+        ] {
             assert!(Uuid::parse_str(&of(id)).is_ok(), "{id:?}");
         }
     }

@@ -71,8 +71,18 @@ struct OrderResponse {
 
 impl From<OrderDetails> for OrderResponse {
     fn from(details: OrderDetails) -> Self {
-        let OrderDetails { order, items, payment, history } = details;
-        Self { order, items, payment, history }
+        let OrderDetails {
+            order,
+            items,
+            payment,
+            history,
+        } = details;
+        Self {
+            order,
+            items,
+            payment,
+            history,
+        }
     }
 }
 
@@ -82,7 +92,9 @@ async fn read_order(
     Id(id): Id<OrderId>,
 ) -> Result<Json<OrderResponse>, ApiError> {
     let details = commerce::order_details(&shop, (&user).into(), id).await?;
-    details.map(|details| Json(details.into())).ok_or(ApiError::NotFound("Order"))
+    details
+        .map(|details| Json(details.into()))
+        .ok_or(ApiError::NotFound("Order"))
 }
 
 #[derive(Debug, Deserialize)]

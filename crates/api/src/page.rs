@@ -61,7 +61,11 @@ impl SortedBy {
 
 impl PageParams {
     /// The page that is asked of the list with this fingerprint.
-    pub(crate) fn of_list(self, fingerprint: u64, sorted_by: SortedBy) -> Result<PageRequest, ApiError> {
+    pub(crate) fn of_list(
+        self,
+        fingerprint: u64,
+        sorted_by: SortedBy,
+    ) -> Result<PageRequest, ApiError> {
         if let Position::After(cursor) = &self.position {
             let refuse = |error: CursorError| ApiError::invalid("cursor", error.to_string());
             if cursor.filters != fingerprint {
@@ -71,7 +75,10 @@ impl PageParams {
                 return Err(refuse(CursorError::Malformed));
             }
         }
-        Ok(PageRequest { limit: self.limit, position: self.position })
+        Ok(PageRequest {
+            limit: self.limit,
+            position: self.position,
+        })
     }
 }
 
@@ -97,8 +104,12 @@ impl std::str::FromStr for OpaqueCursor {
     type Err = CursorError;
 
     fn from_str(text: &str) -> Result<Self, CursorError> {
-        let json = URL_SAFE_NO_PAD.decode(text).map_err(|_| CursorError::Malformed)?;
-        serde_json::from_slice(&json).map(Self).map_err(|_| CursorError::Malformed)
+        let json = URL_SAFE_NO_PAD
+            .decode(text)
+            .map_err(|_| CursorError::Malformed)?;
+        serde_json::from_slice(&json)
+            .map(Self)
+            .map_err(|_| CursorError::Malformed)
     }
 }
 
@@ -148,15 +159,28 @@ mod tests {
     }
 
     fn cursor(key: &str) -> Cursor {
-        Cursor { key: key.to_owned(), id: Uuid::nil(), filters: 7 }
+        Cursor {
+            key: key.to_owned(),
+            id: Uuid::nil(),
+            filters: 7,
+        }
     }
 
     #[test]
     fn without_parameters_it_is_the_first_fifty() {
-        assert_eq!(read("").unwrap(), PageParams { limit: 50, position: Position::Offset(0) });
+        assert_eq!(
+            read("").unwrap(),
+            PageParams {
+                limit: 50,
+                position: Position::Offset(0)
+            }
+        );
         assert_eq!(
             read("limit=1&offset=9").unwrap(),
-            PageParams { limit: 1, position: Position::Offset(9) }
+            PageParams {
+                limit: 1,
+                position: Position::Offset(9)
+            }
         );
     }
 
@@ -180,7 +204,9 @@ mod tests {
             (&format!("offset=0&cursor={good}"), "cursor"),
         ] {
             match read(query) {
-                Err(ApiError::Invalid { errors, .. }) => assert_eq!(errors[0].field, name, "{query}"),
+                Err(ApiError::Invalid { errors, .. }) => {
+                    assert_eq!(errors[0].field, name, "{query}");
+                }
                 other => panic!("{query}: {other:?}"),
             }
         }
@@ -192,7 +218,10 @@ mod tests {
         let page = read(&format!("cursor={}", encode(&given).unwrap())).unwrap();
         let request = page.clone().of_list(7, SortedBy::Text).unwrap();
         assert_eq!(request.position, Position::After(given));
-        assert!(page.clone().of_list(8, SortedBy::Text).is_err(), "other filters");
+        assert!(
+            page.clone().of_list(8, SortedBy::Text).is_err(),
+            "other filters"
+        );
         assert!(page.of_list(7, SortedBy::Price).is_err(), "another sort");
     }
 

@@ -66,7 +66,11 @@ async fn list_payments(
     State(database): State<Database>,
     ValidatedQuery(query): ValidatedQuery<ListPayments>,
 ) -> Result<Json<List<Payment>>, ApiError> {
-    let ListPayments { user_id, mut filter, page } = query;
+    let ListPayments {
+        user_id,
+        mut filter,
+        page,
+    } = query;
     filter.user_id = user.scope(user_id)?;
     let request = page.of_list(filter.fingerprint(), SortedBy::Time)?;
     let found = payments::list(&mut *database.read().await?, &filter, &request).await?;
@@ -91,7 +95,10 @@ async fn read_payment(
         .filter(|found| user.is_admin() || found.user_id == user.id)
         .ok_or(ApiError::NotFound("Payment"))?;
     let orders = orders::find(&mut connection, found.payment.order_id).await?;
-    Ok(Json(PaymentResponse { payment: found.payment, orders }))
+    Ok(Json(PaymentResponse {
+        payment: found.payment,
+        orders,
+    }))
 }
 
 #[derive(Debug, Deserialize)]
@@ -129,8 +136,7 @@ async fn create_payment(
         }
     }
     let location = format!("/api/payments/{}", payment.id);
-    let mut response =
-        (StatusCode::CREATED, [(LOCATION, location)], Json(payment)).into_response();
+    let mut response = (StatusCode::CREATED, [(LOCATION, location)], Json(payment)).into_response();
     if let Some(applied) = applied {
         response.headers_mut().insert(PREFERENCE_APPLIED, applied);
     }
@@ -143,5 +149,7 @@ async fn change_payment_status(
     Id(id): Id<PaymentId>,
     ValidatedJson(body): ValidatedJson<ChangeStatus<PaymentStatus>>,
 ) -> Result<Json<Payment>, ApiError> {
-    Ok(Json(commerce::change_payment_status(&shop, id, body.status).await?))
+    Ok(Json(
+        commerce::change_payment_status(&shop, id, body.status).await?,
+    ))
 }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     error::ApiError,
     extract::{AdminUser, Body, FromParams, Id, Params, ValidatedJson, ValidatedQuery},
-    fields::{Flag, ImageUrl, Line, Text, Whole, sent},
+    fields::{Flag, ImageUrl, Line, Nullable, Text, Whole, sent},
     page::{List, PageParams, SortedBy},
     state::AppState,
 };
@@ -45,8 +45,12 @@ impl FromParams for ListProducts {
     fn from_params(params: &mut Params) -> Self {
         Self {
             filter: ProductFilter {
-                category: params.optional_text("category").map(CategoryName::into_string),
-                search: params.optional_text("search").map(Line::<1, 200>::into_string),
+                category: params
+                    .optional_text("category")
+                    .map(CategoryName::into_string),
+                search: params
+                    .optional_text("search")
+                    .map(Line::<1, 200>::into_string),
                 min_price: params.optional("min_price"),
                 max_price: params.optional("max_price"),
                 in_stock: params.optional::<Flag>("in_stock").map(|flag| flag.0),
@@ -138,13 +142,13 @@ struct UpdateProduct {
     #[serde(default, deserialize_with = "sent")]
     category: Option<CategoryName>,
     #[serde(default, deserialize_with = "sent")]
-    description: Option<Option<Description>>,
+    description: Option<Nullable<Description>>,
     #[serde(default, deserialize_with = "sent")]
     stock_quantity: Option<Stock>,
     #[serde(default, deserialize_with = "sent")]
-    sku: Option<Option<Sku>>,
+    sku: Option<Nullable<Sku>>,
     #[serde(default, deserialize_with = "sent")]
-    image_url: Option<Option<ImageUrl>>,
+    image_url: Option<Nullable<ImageUrl>>,
 }
 
 impl Body for UpdateProduct {}
@@ -157,12 +161,12 @@ async fn update_product(
 ) -> Result<Json<Product>, ApiError> {
     let changes = ProductChanges {
         name: body.name.map(Line::into_string),
-        description: body.description.map(|text| text.map(Text::into_string)),
+        description: body.description.map(|text| text.0.map(Text::into_string)),
         price: body.price,
         category: body.category.map(Line::into_string),
-        image_url: body.image_url.map(|url| url.map(ImageUrl::into_string)),
+        image_url: body.image_url.map(|url| url.0.map(ImageUrl::into_string)),
         stock_quantity: body.stock_quantity.map(|stock| stock.0),
-        sku: body.sku.map(|sku| sku.map(Line::into_string)),
+        sku: body.sku.map(|sku| sku.0.map(Line::into_string)),
     };
     let product = products::update(&mut *database.write().await?, id, &changes)
         .await

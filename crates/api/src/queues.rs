@@ -35,6 +35,13 @@ async fn queue_stats(
         queues.counts(QueueName::EmailNotifications),
         queues.counts(QueueName::PaymentProcessing),
     )?;
-    let queues = QueueCounts { orders, emails, payments };
-    Ok(Json(Stats { timestamp: shop.clock.now(), queues }))
+    let queues = QueueCounts {
+        orders,
+        emails,
+        payments,
+    };
+    Ok(Json(Stats {
+        timestamp: shop.clock.now(),
+        queues,
+    }))
 }

@@ -88,19 +88,36 @@ pub fn build_router(state: AppState, health: &Health, options: &RouterOptions) -
 }
 
 fn cors(origins: &[String]) -> CorsLayer {
-    let origins: Vec<_> =
-        origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()).collect();
+    let origins: Vec<_> = origins
+        .iter()
+        .filter_map(|origin| HeaderValue::from_str(origin).ok())
+        .collect();
     CorsLayer::new()
         .allow_origin(origins)
         .allow_credentials(true)
-        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
+        .allow_methods([
+            Method::GET,
+            Method::POST,
+            Method::PUT,
+            Method::PATCH,
+            Method::DELETE,
+        ])
         .allow_headers([ACCEPT, AUTHORIZATION, CONTENT_TYPE, PREFER, REQUEST_ID])
-        .expose_headers([LOCATION, RETRY_AFTER, payments::PREFERENCE_APPLIED, REQUEST_ID])
+        .expose_headers([
+            LOCATION,
+            RETRY_AFTER,
+            payments::PREFERENCE_APPLIED,
+            REQUEST_ID,
+        ])
         .max_age(Duration::from_mins(10))
 }
 
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the signature that the layer wants"
+)]
 fn after_panic(panic: Box<dyn Any + Send>) -> Response {
     let message = panic
         .downcast_ref::<String>()
@@ -119,10 +136,16 @@ struct Guard {
 
 impl Guard {
     fn new(options: &RouterOptions) -> Self {
-        let latency =
-            if options.chaos.enabled { options.chaos.latency } else { Duration::ZERO };
+        let latency = if options.chaos.enabled {
+            options.chaos.latency
+        } else {
+            Duration::ZERO
+        };
         gauge!(SIMULATED_LATENCY_MS).set(latency.as_secs_f64() * 1000.0);
-        Self { request_timeout: options.request_timeout, latency }
+        Self {
+            request_timeout: options.request_timeout,
+            latency,
+        }
     }
 
     async fn middleware(State(guard): State<Self>, request: Request, next: Next) -> Response {

@@ -87,7 +87,9 @@ impl Tokens {
     /// What a token says; `None` when it is not ours, was changed, or has ended.
     #[must_use]
     pub fn verify(&self, token: &str) -> Option<Claims> {
-        let claims: Claims = decode(token, &self.0.decoding, &self.0.validation).ok()?.claims;
+        let claims: Claims = decode(token, &self.0.decoding, &self.0.validation)
+            .ok()?
+            .claims;
         let now = self.0.clock.now().timestamp();
         (now < claims.exp.saturating_add(LEEWAY)).then_some(claims)
     }
@@ -113,11 +115,13 @@ mod tests {
 
     fn tokens(secret: &str) -> (Tokens, Arc<StoppedClock>) {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let clock = Arc::new(StoppedClock(Mutex::new(DateTime::UNIX_EPOCH + TimeDelta::days(20_000))));
+        let clock = Arc::new(StoppedClock(Mutex::new(
+            DateTime::UNIX_EPOCH + TimeDelta::days(20_000),
+        )));
         let config = AuthConfig {
             jwt_secret: SecretString::from(secret),
-            jwt_expiry: Duration::from_secs(900),
-            jwt_refresh_expiry: Duration::from_secs(604_800),
+            jwt_expiry: Duration::from_mins(15),
+            jwt_refresh_expiry: Duration::from_hours(168),
         };
         (Tokens::new(&config, clock.clone()), clock)
     }
@@ -142,7 +146,10 @@ mod tests {
         let (user, family) = (user(Role::Customer), Uuid::now_v7());
         let token = tokens.issue(&user, family).unwrap();
         let claims = tokens.verify(&token).unwrap();
-        assert_eq!((claims.sub, claims.user_id, claims.sid), (user.id, user.id, family));
+        assert_eq!(
+            (claims.sub, claims.user_id, claims.sid),
+            (user.id, user.id, family)
+        );
         assert_eq!(claims.exp - claims.iat, 900);
 
         *clock.0.lock().unwrap() += TimeDelta::seconds(904);
@@ -161,8 +168,15 @@ mod tests {
         let parts: Vec<_> = token.split('.').collect();
         let claims = String::from_utf8(URL_SAFE_NO_PAD.decode(parts[1]).unwrap()).unwrap();
         let admin = URL_SAFE_NO_PAD.encode(claims.replace("customer", "admin"));
-        assert!(ours.verify(&format!("{}.{admin}.{}", parts[0], parts[2])).is_none(), "changed");
-        for header in [r#"{"alg":"none","typ":"JWT"}"#, r#"{"alg":"HS384","typ":"JWT"}"#] {
+        assert!(
+            ours.verify(&format!("{}.{admin}.{}", parts[0], parts[2]))
+                .is_none(),
+            "changed"
+        );
+        for header in [
+            r#"{"alg":"none","typ":"JWT"}"#,
+            r#"{"alg":"HS384","typ":"JWT"}"#,
+        ] {
             let header = URL_SAFE_NO_PAD.encode(header);
             for signature in ["", parts[2]] {
                 let forged = format!("{header}.{}.{signature}", parts[1]);

@@ -16,7 +16,7 @@ use serde::Deserialize;
 use crate::{
     error::ApiError,
     extract::{AdminUser, Body, FromParams, Id, Params, ValidatedJson, ValidatedQuery},
-    fields::{Line, Text, sent},
+    fields::{Line, Nullable, Text, sent},
     page::{List, PageParams, SortedBy},
     state::AppState,
 };
@@ -58,9 +58,9 @@ struct UpdateUser {
     #[serde(default, deserialize_with = "sent")]
     full_name: Option<FullName>,
     #[serde(default, deserialize_with = "sent")]
-    phone: Option<Option<Phone>>,
+    phone: Option<Nullable<Phone>>,
     #[serde(default, deserialize_with = "sent")]
-    address: Option<Option<Address>>,
+    address: Option<Nullable<Address>>,
     #[serde(default, deserialize_with = "sent")]
     role: Option<Role>,
     #[serde(default, deserialize_with = "sent")]
@@ -77,8 +77,8 @@ async fn update_user(
 ) -> Result<Json<User>, ApiError> {
     let changes = UserChanges {
         full_name: body.full_name.map(Line::into_string),
-        address: body.address.map(|text| text.map(Text::into_string)),
-        phone: body.phone.map(|text| text.map(Line::into_string)),
+        address: body.address.map(|text| text.0.map(Text::into_string)),
+        phone: body.phone.map(|text| text.0.map(Line::into_string)),
         role: body.role,
         is_active: body.is_active,
     };

@@ -52,7 +52,7 @@ pub async fn place_order(shop: &Shop, checkout: Checkout) -> Result<Order, Check
         Ok(order) => {
             shop.relay.notify();
             counter!(ORDERS_CREATED_TOTAL, "status" => order.status.as_str()).increment(1);
-            counter!(ORDERS_VALUE_TOTAL).increment(order.total_amount.paise().unsigned_abs() / 100);
+            counter!(ORDERS_VALUE_TOTAL).increment(order.total_amount.paise().unsigned_abs());
         }
         Err(_) => counter!(ORDERS_FAILED_TOTAL).increment(1),
     }

@@ -400,5 +400,5 @@ fn count(payment: &Payment, status: PaymentStatus) {
     counter!(PAYMENTS_PROCESSED_TOTAL, "status" => status.as_str(), "payment_method" => method)
         .increment(1);
     counter!(PAYMENTS_VALUE_TOTAL, "status" => status.as_str())
-        .increment(payment.amount.paise().unsigned_abs() / 100);
+        .increment(payment.amount.paise().unsigned_abs());
 }

@@ -100,7 +100,7 @@ fn help(variable: &Variable) -> String {
         ""
     };
     format!(
-        "{}; {} [env: {}] [default: {}]{secret}",
+        "{} [expected: {}] [env: {}] [default: {}]{secret}",
         variable.help,
         variable.allowed,
         names.join(", "),

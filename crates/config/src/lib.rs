@@ -150,8 +150,8 @@ pub struct WorkerProcessConfig {
     pub database: DatabaseConfig,
     /// The Redis that holds the queues.
     pub queue: QueueConfig,
-    /// How mails leave.
-    pub mail: MailConfig,
+    /// How mails leave; `None` for a worker that sends none.
+    pub mail: Option<MailConfig>,
     /// The payment gateway.
     pub payment: PaymentConfig,
     /// Logs and metrics.
@@ -166,7 +166,12 @@ impl WorkerProcessConfig {
         let worker = reader.section(WorkerConfig::read(source));
         let database = reader.section(DatabaseConfig::read(source, Process::Worker));
         let queue = reader.section(QueueConfig::read(source));
-        let mail = reader.section(MailConfig::read(source));
+        let mails = worker.as_ref().is_none_or(|worker| worker.worker_type.sends_mails());
+        let mail = if mails {
+            reader.section(MailConfig::read(source)).map(Some)
+        } else {
+            Some(None)
+        };
         let payment = reader.section(PaymentConfig::read(source));
         let telemetry = reader.section(TelemetryConfig::read(source, Process::Worker));
         reader.finish(|| {

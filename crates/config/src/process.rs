@@ -38,7 +38,8 @@ const SHUTDOWN_TIMEOUT: Variable = Variable::new(
 .default("30000");
 const SHUTDOWN_DRAIN_DELAY: Variable = Variable::new(
     "SHUTDOWN_DRAIN_DELAY",
-    "How long the API keeps serving after SIGTERM while load balancers notice; part of SHUTDOWN_TIMEOUT",
+    "How long the API keeps serving after SIGTERM while load balancers notice; part of SHUTDOWN_TIMEOUT, and \
+     when not set at most half of it",
     "milliseconds, or a duration such as 5s, less than SHUTDOWN_TIMEOUT",
 )
 .default("5000");
@@ -115,7 +116,9 @@ impl ProcessConfig {
         let metrics_port = reader.required(&METRICS_PORT, parse::port);
         let shutdown_timeout = reader.required(&SHUTDOWN_TIMEOUT, parse::positive_milliseconds);
         let shutdown_drain_delay = reader.required(&SHUTDOWN_DRAIN_DELAY, parse::milliseconds);
+        let delay_is_given = source.get(&SHUTDOWN_DRAIN_DELAY).is_some();
         if let (Some(timeout), Some(delay)) = (shutdown_timeout, shutdown_drain_delay)
+            && delay_is_given
             && delay >= timeout
         {
             let limit = format!(
@@ -125,12 +128,19 @@ impl ProcessConfig {
             reader.refuse(&SHUTDOWN_DRAIN_DELAY, limit);
         }
         reader.finish(|| {
+            let shutdown_timeout = shutdown_timeout?;
+            // Whoever shortens the whole shutdown alone keeps at least half of it for finishing work.
+            let longest_delay = if delay_is_given {
+                shutdown_timeout
+            } else {
+                shutdown_timeout / 2
+            };
             Some(Self {
                 environment: environment?,
                 host: host?,
                 metrics_port: metrics_port?,
-                shutdown_timeout: shutdown_timeout?,
-                shutdown_drain_delay: shutdown_drain_delay?,
+                shutdown_timeout,
+                shutdown_drain_delay: shutdown_drain_delay?.min(longest_delay),
             })
         })
     }

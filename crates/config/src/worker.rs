@@ -82,6 +82,12 @@ pub enum WorkerType {
 }
 
 impl WorkerType {
+    /// Whether a worker of this type needs to know how mails leave.
+    #[must_use]
+    pub const fn sends_mails(self) -> bool {
+        matches!(self, Self::Email | Self::All)
+    }
+
     /// The value of `WORKER_TYPE`.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -282,7 +282,7 @@ fn aliases_and_fallbacks_are_understood() {
     let config = api(&[("DATABASE_POOL_MAX", "7"), ("DATABASE_POOL_SIZE", "8")]).unwrap();
     assert_eq!(config.database.pool_size, 8);
     assert_eq!(
-        worker(&[("FROM_EMAIL", "a@b.example")]).unwrap().mail.from,
+        worker(&[("FROM_EMAIL", "a@b.example")]).unwrap().mail.unwrap().from,
         "a@b.example"
     );
 
@@ -379,5 +379,18 @@ fn a_subcommand_reads_only_what_it_needs() {
     assert_eq!(
         AdminConfig::read(&source).unwrap().email,
         "admin@bharatmart.example"
+    );
+}
+
+#[test]
+fn a_short_shutdown_shortens_the_default_drain_and_refuses_a_longer_one() {
+    let process = api(&[("SHUTDOWN_TIMEOUT", "3000")]).unwrap().process;
+    assert_eq!(process.shutdown_drain_delay, Duration::from_millis(1500));
+    assert!(
+        api(&[
+            ("SHUTDOWN_TIMEOUT", "3000"),
+            ("SHUTDOWN_DRAIN_DELAY", "3000")
+        ])
+        .is_err()
     );
 }

@@ -15,6 +15,7 @@ pub mod payments;
 mod pool;
 pub mod products;
 pub mod sandbox_gateway;
+pub mod seed;
 pub mod users;
 
 pub use error::{Error, Result};

@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Asks `/api/health/live` on this machine, prints one line, and answers 0 when the process says that it lives within
-/// two seconds, else 1.
+/// two seconds, else 1. The process must listen on the loopback address, as it does unless `HOST` names another one.
 pub async fn healthcheck(port: u16) -> ExitCode {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let answer = tokio::time::timeout(TIMEOUT, ask(address)).await;

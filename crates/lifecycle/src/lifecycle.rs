@@ -21,7 +21,7 @@ const HAND_BACK_AT_MOST: Duration = Duration::from_secs(2);
 /// The same after a second signal, whose sender wants the process gone.
 const HAND_BACK_IN_A_HURRY: Duration = Duration::from_millis(250);
 /// What the program gets for its last words after the end, before it is ended from outside the runtime.
-const LAST_WORDS: Duration = Duration::from_millis(500);
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Where a process stands between its start and its end.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]

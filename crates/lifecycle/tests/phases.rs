@@ -15,13 +15,14 @@ fn is(code: ExitCode, expected: ExitCode) -> bool {
     format!("{code:?}") == format!("{expected:?}")
 }
 
+#[expect(clippy::unused_async, reason = "a task is a future")]
 async fn dies() {
     panic!("out of ideas")
 }
 
 #[tokio::test]
 async fn phases_follow_each_other_in_time() {
-    let lifecycle = Lifecycle::new(ms(5000), ms(200)).unwrap();
+    let lifecycle = Lifecycle::new(ms(9000), ms(1000)).unwrap();
     let (draining, stopping, aborting) = (
         lifecycle.draining(),
         lifecycle.stopping(),
@@ -34,12 +35,12 @@ async fn phases_follow_each_other_in_time() {
     raise(Signal::SIGTERM).unwrap();
     draining.cancelled().await;
     assert_eq!(lifecycle.phase(), Phase::Draining);
-    assert!(begin.elapsed() < ms(150), "{:?}", begin.elapsed());
+    assert!(begin.elapsed() < ms(800), "{:?}", begin.elapsed());
     stopping.cancelled().await;
     assert_eq!(lifecycle.phase(), Phase::Stopping);
-    assert!(begin.elapsed() >= ms(200), "{:?}", begin.elapsed());
+    assert!(begin.elapsed() >= ms(1000), "{:?}", begin.elapsed());
     assert!(is(lifecycle.run().await, ExitCode::SUCCESS));
-    assert!(begin.elapsed() < ms(1000), "{:?}", begin.elapsed());
+    assert!(begin.elapsed() < ms(3000), "{:?}", begin.elapsed());
     assert!(
         aborting.is_cancelled(),
         "nothing is left running behind the end"
@@ -71,7 +72,7 @@ async fn running_work_is_finished() {
 
 #[tokio::test]
 async fn work_is_handed_back_before_the_timeout_and_that_is_a_clean_end() {
-    let lifecycle = Lifecycle::new(ms(1000), Duration::ZERO).unwrap();
+    let lifecycle = Lifecycle::new(ms(3000), Duration::ZERO).unwrap();
     let aborting = lifecycle.aborting();
     lifecycle.spawn("job", async move {
         aborting.cancelled().await;
@@ -82,7 +83,7 @@ async fn work_is_handed_back_before_the_timeout_and_that_is_a_clean_end() {
     raise(Signal::SIGTERM).unwrap();
     assert!(is(lifecycle.run().await, ExitCode::SUCCESS));
     assert!(
-        begin.elapsed() >= ms(900) && begin.elapsed() < ms(1000),
+        begin.elapsed() >= ms(2700) && begin.elapsed() < ms(3000),
         "{:?}",
         begin.elapsed()
     );
@@ -96,7 +97,7 @@ async fn a_task_that_never_ends_is_left_at_the_timeout() {
     raise(Signal::SIGTERM).unwrap();
     assert!(is(lifecycle.run().await, ExitCode::FAILURE));
     assert!(
-        begin.elapsed() >= ms(500) && begin.elapsed() < ms(800),
+        begin.elapsed() >= ms(500) && begin.elapsed() < ms(2000),
         "{:?}",
         begin.elapsed()
     );
@@ -112,7 +113,7 @@ async fn a_second_signal_ends_at_once() {
     draining.cancelled().await;
     raise(Signal::SIGTERM).unwrap();
     assert!(is(lifecycle.run().await, ExitCode::FAILURE));
-    assert!(begin.elapsed() < ms(200), "{:?}", begin.elapsed());
+    assert!(begin.elapsed() < ms(2000), "{:?}", begin.elapsed());
 }
 
 #[tokio::test]
@@ -125,7 +126,7 @@ async fn a_second_signal_does_not_wait_for_a_stuck_task() {
     draining.cancelled().await;
     raise(Signal::SIGINT).unwrap();
     assert!(is(lifecycle.run().await, ExitCode::FAILURE));
-    assert!(begin.elapsed() < ms(600), "{:?}", begin.elapsed());
+    assert!(begin.elapsed() < ms(2000), "{:?}", begin.elapsed());
 }
 
 #[tokio::test]

@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 
 const OPTIONS: HttpOptions = HttpOptions {
     max_connections: 100,
-    keep_alive_timeout: Duration::from_secs(60),
+    keep_alive_timeout: Duration::from_mins(1),
 };
 
 fn ms(milliseconds: u64) -> Duration {
@@ -124,12 +124,12 @@ async fn get_once(address: SocketAddr, path: &str) -> Answer {
     Client::connect(address).await.get(path).await
 }
 
-/// Asks until the answer has this status.
-async fn wait_for_status(address: SocketAddr, path: &str, status: u16) -> Answer {
+/// Asks for readiness until the answer is as it should be.
+async fn wait_until(address: SocketAddr, is_so: impl Fn(&Answer) -> bool) -> Answer {
     let asking = async {
         loop {
-            let answer = get_once(address, path).await;
-            if answer.status == status {
+            let answer = get_once(address, "/api/health/ready").await;
+            if is_so(&answer) {
                 return answer;
             }
             tokio::task::yield_now().await;
@@ -137,7 +137,11 @@ async fn wait_for_status(address: SocketAddr, path: &str, status: u16) -> Answer
     };
     tokio::time::timeout(Duration::from_secs(5), asking)
         .await
-        .expect("the status changes in time")
+        .expect("readiness changes in time")
+}
+
+async fn wait_for_status(address: SocketAddr, status: u16) -> Answer {
+    wait_until(address, |answer| answer.status == status).await
 }
 
 async fn dies() {
@@ -251,7 +255,7 @@ async fn a_request_on_a_connection_opened_just_before_the_stop_is_answered() {
 
 #[tokio::test]
 async fn a_request_that_does_not_end_is_dropped_before_the_timeout() {
-    let lifecycle = Lifecycle::without_signals(ms(1000), ms(100));
+    let lifecycle = Lifecycle::without_signals(ms(3000), ms(100));
     let router = Router::new().route("/stuck", get(std::future::pending::<()>));
     let (main, address) = listener().await;
     serve_http(main, router, OPTIONS, &lifecycle);
@@ -262,7 +266,7 @@ async fn a_request_that_does_not_end_is_dropped_before_the_timeout() {
     let code = lifecycle.run().await;
     assert!(is(code, ExitCode::SUCCESS));
     assert!(
-        begin.elapsed() >= ms(900) && begin.elapsed() < ms(1000),
+        begin.elapsed() >= ms(2700) && begin.elapsed() < ms(3000),
         "{:?}",
         begin.elapsed()
     );
@@ -388,9 +392,7 @@ async fn readiness_follows_critical_dependencies_only() {
         ms(50),
         std::future::pending::<()>,
     );
-    let answer = wait_for_status(address, "/api/health/ready", 200)
-        .await
-        .json();
+    let answer = wait_for_status(address, 200).await.json();
     assert_eq!(answer["status"], "ready");
     assert_eq!(answer["checks"]["database"]["status"], "ok");
     assert!(answer["checks"]["database"]["responseTimeMs"].is_number());
@@ -398,7 +400,7 @@ async fn readiness_follows_critical_dependencies_only() {
     assert!(answer["timestamp"].as_str().unwrap().ends_with('Z'));
 
     database_up.store(false, Ordering::Relaxed);
-    let answer = wait_for_status(address, "/api/health/ready", 503).await;
+    let answer = wait_for_status(address, 503).await;
     assert_eq!(answer.json()["status"], "not ready");
     assert_eq!(answer.json()["checks"]["database"]["status"], "error");
     assert!(!answer.body.contains("password"), "{}", answer.body);
@@ -407,11 +409,13 @@ async fn readiness_follows_critical_dependencies_only() {
     assert_eq!(get_once(address, "/api/health").await.status, 200);
 
     database_up.store(true, Ordering::Relaxed);
-    let answer = wait_for_status(address, "/api/health/ready", 200)
-        .await
-        .json();
-    // By now the probe of the queue has run into its timeout.
-    assert_eq!(answer["checks"]["queue"]["status"], "error");
+    wait_for_status(address, 200).await;
+    // What is only informational may fail without taking readiness away.
+    let answer = wait_until(address, |answer| {
+        answer.json()["checks"]["queue"]["status"] == "error"
+    })
+    .await;
+    assert_eq!(answer.status, 200);
 }
 
 #[tokio::test]
@@ -426,14 +430,14 @@ async fn no_request_asks_a_dependency() {
     health.watch(
         "database",
         Importance::Critical,
-        Duration::from_secs(60),
+        Duration::from_mins(1),
         ms(100),
         move || {
             count.fetch_add(1, Ordering::Relaxed);
             async {}
         },
     );
-    wait_for_status(address, "/api/health/ready", 200).await;
+    wait_for_status(address, 200).await;
     for path in ["/api/health", "/api/health/live", "/api/health/ready"].repeat(10) {
         get_once(address, path).await;
     }
@@ -458,7 +462,7 @@ async fn a_panicking_probe_is_a_failed_one_and_runs_again() {
             async move { assert_ne!(run, 0, "the first run panics") }
         },
     );
-    wait_for_status(address, "/api/health/ready", 200).await;
+    wait_for_status(address, 200).await;
 }
 
 #[tokio::test]

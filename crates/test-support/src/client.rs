@@ -259,12 +259,12 @@ impl ShopClient {
 
     async fn wait_for_status(&self, path: &str, wanted: &str, limit: Duration) -> Result<Value> {
         let mut last = Value::Null;
-        let waited = wait_until(&format!("{path} to be {wanted}"), limit, async || {
+        let outcome = wait_until(&format!("{path} to be {wanted}"), limit, async || {
             last = self.get(path).await?.1;
             Ok(last["status"] == wanted)
         })
         .await;
-        waited.with_context(|| format!("the last answer was {last}"))?;
+        outcome.with_context(|| format!("the last answer was {last}"))?;
         Ok(last)
     }
 }

@@ -33,4 +33,4 @@ pub use mail::{ReceivedMail, read_mail_dir};
 pub use ports::{free_port, is_free};
 pub use proxy::FlakyProxy;
 pub use scratch::ScratchDir;
-pub use wait::wait_until;
+pub use wait::{Condition, wait_until};

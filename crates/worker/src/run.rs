@@ -86,7 +86,10 @@ pub async fn run(
     let served = served_queues(config.worker.worker_type);
     for &queue in served {
         let handlers = match queue {
-            QueueName::EmailNotifications => handlers::emails(&shop, Mailer::new(&config.mail)?),
+            QueueName::EmailNotifications => match &config.mail {
+                Some(mail) => handlers::emails(&shop, Mailer::new(mail)?),
+                None => continue,
+            },
             QueueName::OrderProcessing => handlers::orders(&shop),
             QueueName::PaymentProcessing => handlers::payments(&shop),
         };

@@ -12,14 +12,18 @@ use std::{
     time::SystemTime,
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use bharatmart_test_support::{
     ScratchDir,
     install::{self, Requirement},
     servers::{Postgres, PostgresOptions},
 };
 
-use crate::{cargo, console::Steps, paths};
+use crate::{
+    cargo,
+    console::{Steps, line},
+    paths,
+};
 
 const DATABASE: &str = "bharatmart_sqlx";
 
@@ -71,18 +75,22 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode> {
         Answers::new()
     };
     let step = steps.begin(".sqlx");
-    if committed == current {
+    let differences = differences(&committed, &current);
+    if differences.is_empty() {
         step.done("up to date");
-    } else if arguments.check {
-        drop(step);
-        bail!(
-            "run `cargo xtask sqlx` and commit: {}",
-            differences(&committed, &current).join(", ")
-        );
-    } else {
-        replace(&folder, &committed, &current)?;
-        step.done(&differences(&committed, &current).join(", "));
+        return Ok(ExitCode::SUCCESS);
     }
+    if !arguments.check {
+        replace(&folder, &committed, &current)?;
+    }
+    step.done(&format!("{} files differ", differences.len()));
+    for difference in differences {
+        line(format!("      {difference}"));
+    }
+    ensure!(
+        !arguments.check,
+        ".sqlx/ is out of date; run `cargo xtask sqlx` and commit what it changes"
+    );
     Ok(ExitCode::SUCCESS)
 }
 

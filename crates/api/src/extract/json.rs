@@ -40,17 +40,18 @@ impl<T: Body, S: Send + Sync> FromRequest<S> for ValidatedJson<T> {
             .headers()
             .get(CONTENT_TYPE)
             .map(|value| value.to_str().is_ok_and(is_json));
-        let bytes = Bytes::from_request(request, state).await.map_err(|rejection| {
-            if rejection.status() == http::StatusCode::PAYLOAD_TOO_LARGE {
-                ApiError::BodyTooLarge(MAX_BODY)
-            } else {
-                ApiError::MalformedBody("The body could not be read".to_owned())
-            }
-        })?;
+        let bytes = Bytes::from_request(request, state)
+            .await
+            .map_err(|rejection| {
+                if rejection.status() == http::StatusCode::PAYLOAD_TOO_LARGE {
+                    ApiError::BodyTooLarge(MAX_BODY)
+                } else {
+                    ApiError::MalformedBody("The body could not be read".to_owned())
+                }
+            })?;
         match declared {
             // No body at all lacks every field, which says more than a missing header.
-            None if bytes.is_empty() => parse(b"{}"),
-            Some(true) if bytes.is_empty() => parse(b"{}"),
+            None | Some(true) if bytes.is_empty() => parse(b"{}"),
             Some(true) => parse(&bytes),
             _ => Err(ApiError::UnsupportedMediaType),
         }
@@ -87,7 +88,10 @@ fn malformed(error: &serde_json::Error) -> ApiError {
 ///
 /// A field that fails is noted and taken out, and the rest is read again. That ends, because each
 /// round takes one of the fields that `T` knows; the others cannot fail.
-fn diagnose<T: Body>(bytes: &[u8], first: &serde_path_to_error::Error<serde_json::Error>) -> ApiError {
+fn diagnose<T: Body>(
+    bytes: &[u8],
+    first: &serde_path_to_error::Error<serde_json::Error>,
+) -> ApiError {
     let mut fields: BTreeMap<String, &RawValue> = match serde_json::from_slice(bytes) {
         Ok(fields) => fields,
         Err(error) if error.is_data() => {
@@ -106,8 +110,12 @@ fn diagnose<T: Body>(bytes: &[u8], first: &serde_path_to_error::Error<serde_json
     let mut invalid = Vec::new();
     loop {
         let rest = MapDeserializer::new(fields.iter().map(|(name, value)| (name.as_str(), *value)));
-        let Err(error) = serde_path_to_error::deserialize::<_, T>(rest) else { break };
-        let Some(Segment::Map { key }) = error.path().iter().next() else { break };
+        let Err(error) = serde_path_to_error::deserialize::<_, T>(rest) else {
+            break;
+        };
+        let Some(Segment::Map { key }) = error.path().iter().next() else {
+            break;
+        };
         if fields.remove(key).is_none() {
             break;
         }
@@ -115,13 +123,20 @@ fn diagnose<T: Body>(bytes: &[u8], first: &serde_path_to_error::Error<serde_json
     }
     let sentence = T::SENTENCE;
     if !missing.is_empty() {
-        return ApiError::MissingFields { missing, invalid, sentence };
+        return ApiError::MissingFields {
+            missing,
+            invalid,
+            sentence,
+        };
     }
     if invalid.is_empty() {
         // Only the whole fails, such as a field that is there twice.
         invalid.push(field_error(first));
     }
-    ApiError::Invalid { errors: invalid, sentence }
+    ApiError::Invalid {
+        errors: invalid,
+        sentence,
+    }
 }
 
 /// Whether a required value says nothing: `null`, `""` or `[]`.
@@ -194,9 +209,10 @@ mod tests {
 
     fn fields(json: &str) -> Vec<(String, String)> {
         match parse::<Sample>(json.as_bytes()).unwrap_err() {
-            ApiError::Invalid { errors, .. } => {
-                errors.into_iter().map(|error| (error.field, error.message)).collect()
-            }
+            ApiError::Invalid { errors, .. } => errors
+                .into_iter()
+                .map(|error| (error.field, error.message))
+                .collect(),
             other => panic!("{json}: {other:?}"),
         }
     }
@@ -208,18 +224,28 @@ mod tests {
 
     #[test]
     fn every_wrong_field_is_named_at_once() {
-        let found = fields(r#"{"name":7,"price":"99","lines":[{"quantity":1},{"quantity":9}],"note":1}"#);
+        let found =
+            fields(r#"{"name":7,"price":"99","lines":[{"quantity":1},{"quantity":9}],"note":1}"#);
         let names: Vec<_> = found.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["lines[1].quantity", "name", "note", "price"]);
         assert_eq!(found[0].1, "must be a whole number from 1 to 5");
-        assert_eq!(found[3].1, "must be a number of rupees such as 4999 or 4999.5");
+        assert_eq!(
+            found[3].1,
+            "must be a number of rupees such as 4999 or 4999.5"
+        );
     }
 
     #[test]
     fn all_missing_fields_are_named_at_once_with_what_else_is_wrong() {
-        for json in [r#"{"note":1}"#, r#"{"name":null,"price":null,"note":1}"#, r#"{"name":"","note":[]}"#] {
+        for json in [
+            r#"{"note":1}"#,
+            r#"{"name":null,"price":null,"note":1}"#,
+            r#"{"name":"","note":[]}"#,
+        ] {
             match parse::<Sample>(json.as_bytes()).unwrap_err() {
-                ApiError::MissingFields { missing, invalid, .. } => {
+                ApiError::MissingFields {
+                    missing, invalid, ..
+                } => {
                     assert_eq!(missing, ["name", "price"], "{json}");
                     assert_eq!(invalid[0].field, "note", "{json}");
                 }
@@ -231,15 +257,31 @@ mod tests {
     #[test]
     fn a_missing_field_of_an_entry_is_named_with_its_place() {
         let found = fields(r#"{"name":"tea","price":1,"lines":[{}]}"#);
-        assert_eq!(found, [("lines[0].quantity".to_owned(), "is required".to_owned())]);
+        assert_eq!(
+            found,
+            [("lines[0].quantity".to_owned(), "is required".to_owned())]
+        );
     }
 
     #[test]
     fn what_is_no_object_is_malformed() {
-        for json in ["", "{", "[]", "[\"tea\",1]", "null", "7", "{\"name\":}", "{} {}", "{\"name\":\"\\ud800\"}"] {
+        for json in [
+            "",
+            "{",
+            "[]",
+            "[\"tea\",1]",
+            "null",
+            "7",
+            "{\"name\":}",
+            "{} {}",
+            "{\"name\":\"\\ud800\"}",
+        ] {
             let error = parse::<Sample>(json.as_bytes()).unwrap_err();
             assert!(
-                matches!(error, ApiError::MalformedBody(_) | ApiError::MissingFields { .. }),
+                matches!(
+                    error,
+                    ApiError::MalformedBody(_) | ApiError::MissingFields { .. }
+                ),
                 "{json}: {error:?}"
             );
             assert_eq!(error.status(), http::StatusCode::BAD_REQUEST);
@@ -257,10 +299,18 @@ mod tests {
         for json in ["{\"status\":\"lost\"}", "{\"status\":7}", "{}"] {
             match parse::<ChangeStatus<OrderStatus>>(json.as_bytes()).unwrap_err() {
                 ApiError::Invalid { errors, sentence } => {
-                    assert_eq!((errors[0].field.as_str(), sentence), ("status", Some("Invalid status")));
+                    assert_eq!(
+                        (errors[0].field.as_str(), sentence),
+                        ("status", Some("Invalid status"))
+                    );
                 }
-                ApiError::MissingFields { missing, sentence, .. } => {
-                    assert_eq!((missing, sentence), (vec!["status"], Some("Invalid status")));
+                ApiError::MissingFields {
+                    missing, sentence, ..
+                } => {
+                    assert_eq!(
+                        (missing, sentence),
+                        (vec!["status"], Some("Invalid status"))
+                    );
                 }
                 other => panic!("{json}: {other:?}"),
             }
@@ -269,16 +319,28 @@ mod tests {
 
     #[test]
     fn a_long_value_is_not_echoed_at_length() {
-        let json = format!(r#"{{"name":"tea","price":1,"lines":"{}"}}"#, "x".repeat(100_000));
+        let json = format!(
+            r#"{{"name":"tea","price":1,"lines":"{}"}}"#,
+            "x".repeat(100_000)
+        );
         assert!(fields(&json)[0].1.chars().count() <= 201);
     }
 
     #[test]
     fn media_types_of_json_are_known() {
-        for good in ["application/json", "Application/JSON; charset=utf-8", "application/merge-patch+json"] {
+        for good in [
+            "application/json",
+            "Application/JSON; charset=utf-8",
+            "application/merge-patch+json",
+        ] {
             assert!(is_json(good), "{good}");
         }
-        for bad in ["text/plain", "application/x-www-form-urlencoded", "json", ""] {
+        for bad in [
+            "text/plain",
+            "application/x-www-form-urlencoded",
+            "json",
+            "",
+        ] {
             assert!(!is_json(bad), "{bad}");
         }
     }

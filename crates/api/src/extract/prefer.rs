@@ -50,8 +50,13 @@ mod tests {
             ("wait", None),
             ("return=minimal", None),
         ] {
-            let headers = HeaderMap::from_iter([("prefer".parse().unwrap(), header.parse().unwrap())]);
-            assert_eq!(Wait::of(&headers).0.map(|wait| wait.as_secs()), seconds, "{header}");
+            let headers =
+                HeaderMap::from_iter([("prefer".parse().unwrap(), header.parse().unwrap())]);
+            assert_eq!(
+                Wait::of(&headers).0.map(|wait| wait.as_secs()),
+                seconds,
+                "{header}"
+            );
         }
     }
 }

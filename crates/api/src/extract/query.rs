@@ -18,7 +18,10 @@ impl Params {
     pub(crate) fn of(query: &str) -> Self {
         let (pairs, errors) = match serde_urlencoded::from_str(query) {
             Ok(pairs) => (pairs, Vec::new()),
-            Err(error) => (Vec::new(), vec![FieldError::new("query", error.to_string())]),
+            Err(error) => (
+                Vec::new(),
+                vec![FieldError::new("query", error.to_string())],
+            ),
         };
         Self { pairs, errors }
     }
@@ -48,7 +51,8 @@ impl Params {
     where
         T: FromStr<Err: fmt::Display>,
     {
-        self.pairs.retain(|(key, value)| key != name || !value.trim().is_empty());
+        self.pairs
+            .retain(|(key, value)| key != name || !value.trim().is_empty());
         self.optional(name)
     }
 
@@ -61,7 +65,10 @@ impl Params {
         if self.errors.is_empty() {
             Ok(value)
         } else {
-            Err(ApiError::Invalid { errors: self.errors, sentence: None })
+            Err(ApiError::Invalid {
+                errors: self.errors,
+                sentence: None,
+            })
         }
     }
 }

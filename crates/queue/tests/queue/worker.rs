@@ -109,6 +109,7 @@ async fn a_bad_payload_fails_at_once_and_the_field_is_named() -> Result<()> {
         reason.starts_with("bad payload of payment-deadline: orderId: "),
         "{reason}"
     );
+    assert_eq!(bench.keys.attempts_made("a").await, 1);
     assert_eq!(bench.watch.all(), []);
     Ok(())
 }
@@ -126,6 +127,7 @@ async fn an_unknown_job_fails_and_the_known_ones_are_named() -> Result<()> {
         bench.keys.failed_reason("a").await,
         "no job of order-processing is named \"make-coffee\"; there are payment-deadline, process-order"
     );
+    assert_eq!(bench.keys.attempts_made("a").await, 1);
     Ok(())
 }
 

@@ -140,6 +140,13 @@ fn is_about(mail: &ReceivedMail, kind: &str, order_id: &str) -> bool {
 fn show(mail: &ReceivedMail) {
     line("");
     for (name, value) in &mail.headers {
+        // A long field goes on in further lines; the subject may be encoded.
+        let words: Vec<&str> = value.split_whitespace().collect();
+        let value = if name == "subject" {
+            mail.subject.clone()
+        } else {
+            words.join(" ")
+        };
         line(format!("  {name}: {value}"));
     }
     line("");

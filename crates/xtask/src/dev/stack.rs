@@ -71,14 +71,10 @@ impl Stack {
 
         let mut step = steps.begin("Programs");
         step.note("cargo build (the first time takes minutes)");
-        let mut build = vec![
-            "build",
-            "--locked",
-            "-p",
-            "bharatmart-api",
-            "-p",
-            "bharatmart-worker",
-        ];
+        // Chosen by program, not by package: then features are those of the whole workspace, and
+        // what this builds serves `cargo xtask test` and `cargo check` too.
+        let mut build = vec!["build", "--locked"];
+        build.extend(["--bin", "bharatmart-api", "--bin", "bharatmart-worker"]);
         if self.settings.release {
             build.push("--release");
         }

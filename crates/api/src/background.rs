@@ -1,0 +1,88 @@
+//! What the API does besides answering.
+
+use std::time::Duration;
+
+use bharatmart_commerce::Accounts;
+use bharatmart_database::{self as database, Database, SchemaState};
+use bharatmart_telemetry::metrics::DATABASE_POOL_CONNECTIONS;
+use metrics::gauge;
+use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio_util::sync::CancellationToken;
+
+/// How often the pool's gauges are set.
+const POOL_INTERVAL: Duration = Duration::from_secs(5);
+/// How often the records of sign-ins that are over are deleted.
+const CLEAN_UP_INTERVAL: Duration = Duration::from_hours(1);
+/// How often a database that was away is asked for its schema.
+const SCHEMA_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Why the schema cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SchemaError {
+    /// Some migrations are missing.
+    #[error("{0} migrations are pending: run `bharatmart-api migrate` first")]
+    Pending(usize),
+    /// The database answers with an error that waiting does not cure.
+    #[error("the database cannot be used: {}", .0)]
+    Database(#[source] database::Error),
+}
+
+/// Looks at the schema once: `true` when it is the one of this build, `false` when the database is
+/// away.
+pub(crate) async fn schema_is_current(database: &Database) -> Result<bool, SchemaError> {
+    match database.schema_state().await {
+        Ok(SchemaState::Current) => Ok(true),
+        Ok(SchemaState::Pending(pending)) => Err(SchemaError::Pending(pending)),
+        Err(error) if error.is_transient() => Ok(false),
+        Err(error) => Err(SchemaError::Database(error)),
+    }
+}
+
+/// Waits for a database that is away, and fails when it comes with another schema.
+pub(crate) async fn await_schema(
+    database: Database,
+    stop: CancellationToken,
+) -> Result<(), SchemaError> {
+    let arrival = async {
+        while !schema_is_current(&database).await? {
+            sleep(SCHEMA_INTERVAL).await;
+        }
+        tracing::info!("the database is there and its schema is current");
+        Ok(())
+    };
+    stop.run_until_cancelled(arrival).await.unwrap_or(Ok(()))
+}
+
+/// Shows how full the pool is.
+pub(crate) async fn measure_pool(database: Database, stop: CancellationToken) {
+    let mut ticks = interval(POOL_INTERVAL);
+    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+        let status = database.status();
+        for (state, connections) in [("idle", status.idle), ("in_use", status.in_use)] {
+            #[expect(
+                clippy::cast_precision_loss,
+                reason = "a pool holds far fewer than 2^52"
+            )]
+            gauge!(DATABASE_POOL_CONNECTIONS, "state" => state).set(connections as f64);
+        }
+    }
+}
+
+/// Deletes the records of sign-ins that are over.
+pub(crate) async fn clean_up(accounts: Accounts, stop: CancellationToken) {
+    let mut ticks = interval(CLEAN_UP_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // The first tick is at once; a start has better things to do.
+    ticks.reset();
+    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+        match accounts.delete_expired().await {
+            Ok(0) => {}
+            Ok(families) => {
+                tracing::info!(families, "deleted the records of sign-ins that are over");
+            }
+            Err(error) => {
+                tracing::warn!(%error, "records of sign-ins that are over were not deleted");
+            }
+        }
+    }
+}

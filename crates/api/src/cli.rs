@@ -1,0 +1,107 @@
+//! The command line.
+
+use bharatmart_config::{
+    AdminConfig, ApiConfig, ConfigError, DatabaseConfig, Parsed, Process, ProcessConfig, Source,
+};
+use clap::{Arg, ArgMatches};
+
+use crate::{
+    fields::{Email, Password},
+    tasks::Task,
+};
+
+/// What the program is asked to do.
+#[derive(Debug)]
+pub enum Command {
+    /// Serve until told to stop.
+    Serve(Box<ApiConfig>),
+    /// Do one thing and end.
+    Task(Task),
+}
+
+/// The subcommands; `bharatmart-config` adds a flag for every variable.
+#[must_use]
+pub fn definition() -> clap::Command {
+    let option = |name: &'static str, help: &'static str| {
+        Arg::new(name)
+            .long(name)
+            .value_name(name.to_ascii_uppercase())
+            .help(help)
+    };
+    clap::Command::new("bharatmart-api")
+        .version(crate::serve::VERSION)
+        .about("The HTTP API of the BharatMart shop")
+        .subcommand(clap::Command::new("serve").about("Serve until told to stop (the default)"))
+        .subcommand(clap::Command::new("migrate").about("Run the migrations that are missing"))
+        .subcommand(clap::Command::new("seed").about(
+            "Fill the shop: products, the administrator of ADMIN_EMAIL and ADMIN_PASSWORD, and in \
+             development two customers; leaves alone what is there already",
+        ))
+        .subcommand(
+            clap::Command::new("create-admin")
+                .about("Add an administrator")
+                .arg(option(
+                    "email",
+                    "The sign-in; ADMIN_EMAIL when it is not given",
+                ))
+                .arg(option(
+                    "password",
+                    "ADMIN_PASSWORD when it is not given, which others cannot see",
+                )),
+        )
+        .subcommand(
+            clap::Command::new("healthcheck").about("Exit 0 when the API on METRICS_PORT lives"),
+        )
+}
+
+impl Command {
+    /// Reads what the subcommand needs, and no more.
+    pub fn read(parsed: &Parsed) -> Result<Self, ConfigError> {
+        let source = &parsed.source;
+        Ok(match parsed.matches.subcommand() {
+            Some(("migrate", _)) => {
+                Self::Task(Task::Migrate(DatabaseConfig::read(source, Process::Api)?))
+            }
+            Some(("seed", _)) => Self::Task(Task::Seed {
+                database: DatabaseConfig::read(source, Process::Api)?,
+                admin: AdminConfig::read(source)?,
+                environment: ProcessConfig::read(source)?.environment,
+            }),
+            Some(("create-admin", arguments)) => Self::Task(Task::CreateAdmin {
+                database: DatabaseConfig::read(source, Process::Api)?,
+                admin: admin(source, arguments)?,
+            }),
+            Some(("healthcheck", _)) => {
+                Self::Task(Task::Healthcheck(ProcessConfig::read_metrics_port(source)?))
+            }
+            _ => Self::Serve(Box::new(ApiConfig::read(source)?)),
+        })
+    }
+}
+
+/// The administrator of the arguments, completed from the settings.
+fn admin(source: &Source, arguments: &ArgMatches) -> Result<AdminConfig, ConfigError> {
+    let email = argument::<Email>(arguments, "email")?.map(|email| email.as_str().to_owned());
+    let password = argument::<Password<8>>(arguments, "password")?.map(|password| password.0);
+    match (email, password) {
+        (Some(email), Some(password)) => Ok(AdminConfig { email, password }),
+        (email, password) => {
+            let settings = AdminConfig::read(source)?;
+            Ok(AdminConfig {
+                email: email.unwrap_or(settings.email),
+                password: password.unwrap_or(settings.password),
+            })
+        }
+    }
+}
+
+fn argument<T: std::str::FromStr<Err = String>>(
+    arguments: &ArgMatches,
+    name: &str,
+) -> Result<Option<T>, ConfigError> {
+    arguments
+        .get_one::<String>(name)
+        .map(|text| text.parse())
+        .transpose()
+        .map_err(|error| ConfigError::Usage(format!("--{name} {error}")))
+}

@@ -1,0 +1,177 @@
+//! The server: what is started, in which order.
+
+use std::{io, net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
+
+use bharatmart_commerce::{Accounts, Gateway, Shop};
+use bharatmart_config::ApiConfig;
+use bharatmart_database::{self as database, Database, SchemaState};
+use bharatmart_domain::{Clock, SystemClock};
+use bharatmart_lifecycle::{Health, HttpOptions, Importance, Lifecycle, serve_admin, serve_http};
+use bharatmart_queue::{JobQueues, Relay};
+use bharatmart_telemetry::MetricsHandle;
+use tokio::{net::TcpListener, time::timeout};
+
+use crate::{
+    background::{self, SchemaError, schema_is_current},
+    router::{RouterOptions, build_router},
+    state::{AppState, RequestTimeout},
+    system::SystemInfo,
+    tokens::Tokens,
+};
+
+/// The version that the API says it is.
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// How long the start waits for the database before it goes on without.
+const FIRST_LOOK: Duration = Duration::from_secs(2);
+/// How often dependencies are probed, and how long a probe may take.
+const PROBE_INTERVAL: Duration = Duration::from_secs(2);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Why the server could not be started.
+#[derive(Debug, thiserror::Error)]
+enum StartError {
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        address: SocketAddr,
+        source: io::Error,
+    },
+    #[error("the database's settings are of no use")]
+    Settings(#[source] database::Error),
+    #[error(transparent)]
+    Schema(#[from] SchemaError),
+}
+
+/// Serves until the lifecycle ends; the code is for the process.
+pub async fn run(config: ApiConfig, metrics: MetricsHandle, lifecycle: Lifecycle) -> ExitCode {
+    match start(&config, metrics, &lifecycle).await {
+        Ok(()) => lifecycle.run().await,
+        Err(error) => {
+            tracing::error!(error = &error as &dyn std::error::Error, "{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn start(
+    config: &ApiConfig,
+    metrics: MetricsHandle,
+    lifecycle: &Lifecycle,
+) -> Result<(), StartError> {
+    // Ports first: a second instance on the same ports fails before it has done anything.
+    let admin = listen(config.process.host, config.process.metrics_port).await?;
+    let http = listen(config.http.host, config.http.port).await?;
+    let health = Health::new(VERSION, lifecycle);
+    serve_admin(admin, &health, move || metrics.render(), lifecycle);
+
+    let database =
+        Database::connect(&config.database, "bharatmart-api").map_err(StartError::Settings)?;
+    let look = timeout(FIRST_LOOK, schema_is_current(&database));
+    let Some(current) = lifecycle.during_start(look).await else {
+        // The shutdown has begun already, and `Lifecycle::run` sees to it.
+        return Ok(());
+    };
+    // No answer in time is the same as a database that is away.
+    if !current.unwrap_or(Ok(false))? {
+        tracing::warn!("the database is not available; starting without, and trying on");
+        let stop = lifecycle.stopping();
+        lifecycle.spawn("schema", background::await_schema(database.clone(), stop));
+    }
+
+    let state = assemble(config, &database, &health, lifecycle);
+    watch(&health, &database, &state.queues);
+    let router = build_router(state, &health, &RouterOptions::from(config));
+    let options = HttpOptions {
+        max_connections: config.http.max_connections,
+        keep_alive_timeout: config.http.keep_alive_timeout,
+    };
+    serve_http(http, router, options, lifecycle);
+    health.mark_started();
+    let address = SocketAddr::new(config.http.host, config.http.port);
+    tracing::info!(%address, version = VERSION, "bharatmart-api serves");
+    Ok(())
+}
+
+async fn listen(host: std::net::IpAddr, port: u16) -> Result<TcpListener, StartError> {
+    let address = SocketAddr::new(host, port);
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| StartError::Listen { address, source })
+}
+
+/// Makes the parts and starts what works in the background. Nothing here waits.
+fn assemble(
+    config: &ApiConfig,
+    database: &Database,
+    health: &Health,
+    lifecycle: &Lifecycle,
+) -> AppState {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let queues = JobQueues::connect(&config.queue, clock.clone());
+    let (relay, relay_handle) = Relay::new(database.clone(), queues.clone(), clock.clone());
+    lifecycle.spawn("outbox relay", relay.run(lifecycle.stopping()));
+
+    let accounts = Accounts::new(
+        database.clone(),
+        clock.clone(),
+        config.auth.jwt_refresh_expiry,
+    );
+    lifecycle.spawn(
+        "clean-up",
+        background::clean_up(accounts.clone(), lifecycle.stopping()),
+    );
+    lifecycle.spawn(
+        "pool gauges",
+        background::measure_pool(database.clone(), lifecycle.stopping()),
+    );
+
+    AppState {
+        shop: Shop {
+            database: database.clone(),
+            relay: relay_handle,
+            gateway: Gateway::new(&config.payment, database.clone()),
+            clock: clock.clone(),
+            order_payment_timeout: config.payment.order_payment_timeout,
+        },
+        accounts,
+        tokens: Tokens::new(&config.auth, clock.clone()),
+        database: database.clone(),
+        queues,
+        info: SystemInfo::new(config, health.clone(), clock.now()),
+        request_timeout: RequestTimeout(config.http.request_timeout),
+    }
+}
+
+/// Orders are taken without the queue, but nothing is done without the database.
+fn watch(health: &Health, database: &Database, queues: &JobQueues) {
+    let database = database.clone();
+    let probe = move || {
+        let database = database.clone();
+        async move {
+            match database.schema_state().await {
+                Ok(SchemaState::Current) => Ok(()),
+                Ok(SchemaState::Pending(pending)) => Err(SchemaError::Pending(pending).to_string()),
+                Err(error) => Err(error.to_string()),
+            }
+        }
+    };
+    health.watch(
+        "database",
+        Importance::Critical,
+        PROBE_INTERVAL,
+        PROBE_TIMEOUT,
+        probe,
+    );
+    let queues = queues.clone();
+    let probe = move || {
+        let queues = queues.clone();
+        async move { queues.ping().await }
+    };
+    health.watch(
+        "queue",
+        Importance::Informational,
+        PROBE_INTERVAL,
+        PROBE_TIMEOUT,
+        probe,
+    );
+}

@@ -1,0 +1,170 @@
+//! What this process is and how it is set up. Never a secret.
+
+use std::{sync::Arc, time::Instant};
+
+use axum::{Json, Router, extract::State, routing::get};
+use bharatmart_commerce::Shop;
+use bharatmart_config::{ApiConfig, CacheBackend, LogFormat};
+use bharatmart_database::Database;
+use bharatmart_lifecycle::Health;
+use bharatmart_queue::JobQueues;
+use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
+
+use crate::{error::ApiError, extract::AuthUser, serve::VERSION, state::AppState};
+
+const NAME: &str = "BharatMart API";
+
+pub(crate) fn router() -> Router<AppState> {
+    Router::new()
+        .route("/", get(root))
+        .route("/api/system/info", get(system_info))
+}
+
+/// What does not change while the process runs; cheap to clone.
+#[derive(Clone)]
+pub struct SystemInfo(Arc<Inner>);
+
+struct Inner {
+    health: Health,
+    started: Instant,
+    started_at: DateTime<Utc>,
+    /// For everybody.
+    features: Value,
+    /// For administrators.
+    settings: Value,
+}
+
+impl SystemInfo {
+    /// Takes from `config` what may be shown.
+    #[must_use]
+    pub fn new(config: &ApiConfig, health: Health, started_at: DateTime<Utc>) -> Self {
+        let ApiConfig {
+            process,
+            http,
+            database,
+            cache,
+            telemetry,
+            chaos,
+            ..
+        } = config;
+        let cache_type = match cache.backend {
+            CacheBackend::Memory => "memory",
+            CacheBackend::None => "none",
+        };
+        let log_format = match telemetry.log_format {
+            LogFormat::Json => "json",
+            LogFormat::Pretty => "pretty",
+        };
+        Self(Arc::new(Inner {
+            health,
+            started: Instant::now(),
+            started_at,
+            features: json!({
+                "metrics": { "enabled": telemetry.enable_metrics },
+                "cache": { "enabled": cache.backend != CacheBackend::None },
+                "chaosEngineering": { "enabled": chaos.enabled },
+            }),
+            settings: json!({
+                "deployment": { "host": http.host, "port": http.port },
+                "features": {
+                    "metrics": {
+                        "enabled": telemetry.enable_metrics,
+                        "endpoint": "/metrics",
+                        "port": process.metrics_port,
+                    },
+                    "logging": {
+                        "enabled": true,
+                        "level": telemetry.log_level,
+                        "format": log_format,
+                        "file": telemetry.log_file,
+                    },
+                    "cache": { "enabled": cache.backend != CacheBackend::None },
+                    "chaosEngineering": {
+                        "enabled": chaos.enabled,
+                        "latencyMs": u64::try_from(chaos.latency.as_millis()).unwrap_or(u64::MAX),
+                    },
+                },
+                "configuration": {
+                    "databaseType": "postgresql",
+                    "poolMin": database.pool_min,
+                    "poolMax": database.pool_size,
+                    "cacheType": cache_type,
+                    "workerMode": "bull-queue",
+                    "queuePrefix": config.queue.prefix,
+                    "authProvider": "local",
+                },
+                "endpoints": {
+                    "health": "/api/health",
+                    "readiness": "/api/health/ready",
+                    "liveness": "/api/health/live",
+                    "info": "/api/system/info",
+                },
+                "environment": process.environment.as_str(),
+            }),
+        }))
+    }
+
+    fn uptime_seconds(&self) -> u64 {
+        self.0.started.elapsed().as_secs()
+    }
+}
+
+async fn root() -> Json<Value> {
+    Json(json!({
+        "name": NAME,
+        "version": VERSION,
+        "status": "running",
+        "endpoints": {
+            "auth": "/api/auth",
+            "health": "/api/health",
+            "ready": "/api/health/ready",
+            "systemInfo": "/api/system/info",
+            "products": "/api/products",
+            "categories": "/api/categories",
+            "orders": "/api/orders",
+            "payments": "/api/payments",
+        },
+    }))
+}
+
+async fn system_info(
+    user: Option<AuthUser>,
+    State(info): State<SystemInfo>,
+    State(shop): State<Shop>,
+    State(database): State<Database>,
+    State(queues): State<JobQueues>,
+) -> Result<Json<Value>, ApiError> {
+    let uptime = info.uptime_seconds();
+    if !user.is_some_and(|user| user.is_admin()) {
+        return Ok(Json(json!({
+            "application": { "name": NAME, "version": VERSION, "uptime": uptime },
+            "features": info.0.features,
+        })));
+    }
+    let pool = database.status();
+    let settings = &info.0.settings;
+    Ok(Json(json!({
+        "application": {
+            "name": NAME,
+            "version": VERSION,
+            "environment": settings["environment"],
+            "uptime": uptime,
+            "startTime": info.0.started_at,
+            "timestamp": shop.clock.now(),
+        },
+        "deployment": settings["deployment"],
+        "features": settings["features"],
+        "services": {
+            "api": { "ready": info.0.health.is_ready() },
+            "database": { "type": "postgresql", "pool": { "idle": pool.idle, "inUse": pool.in_use } },
+            "queue": { "type": "redis", "status": status(queues.is_available()) },
+        },
+        "configuration": settings["configuration"],
+        "endpoints": settings["endpoints"],
+    })))
+}
+
+const fn status(healthy: bool) -> &'static str {
+    if healthy { "healthy" } else { "unhealthy" }
+}
