@@ -23,7 +23,7 @@ pub(crate) enum SchemaError {
     #[error("{0} migrations are pending: run `bharatmart-api migrate` first")]
     Pending(usize),
     /// The database answers with an error that waiting does not cure.
-    #[error("the database cannot be used: {}", .0)]
+    #[error("the database cannot be used")]
     Database(#[source] database::Error),
 }
 

@@ -275,7 +275,7 @@ fn out_of_stock(problem: impl FnOnce(String) -> Problem, shortages: Vec<Shortage
 }
 
 /// Writes an error and its sources on one line.
-fn chain(error: &(dyn StdError + 'static)) -> String {
+pub(crate) fn chain(error: &(dyn StdError + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(inner) = source {

@@ -14,9 +14,8 @@ use serde_json::value::RawValue;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Line<const MIN: usize, const MAX: usize>(String);
 
-/// Text that may have line breaks, trimmed, of `MIN` to `MAX` characters.
-///
-/// NUL is refused because PostgreSQL cannot hold it.
+/// Text that may have line breaks and tabs but no other control characters, least of all NUL, which
+/// PostgreSQL cannot hold; trimmed, of `MIN` to `MAX` characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Text<const MIN: usize, const MAX: usize>(String);
 
@@ -54,7 +53,7 @@ macro_rules! text {
 }
 
 text!(Line, char::is_control);
-text!(Text, |character| character == '\0');
+text!(Text, |c| c.is_control() && !matches!(c, '\n' | '\r' | '\t'));
 
 /// A whole number from `MIN` to `MAX`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,6 +145,9 @@ impl<const MIN: usize> FromStr for Password<MIN> {
 
     fn from_str(text: &str) -> Result<Self, String> {
         const MAX: usize = 128;
+        if text.contains('\0') {
+            return Err("must not contain NUL characters".to_owned());
+        }
         if (MIN..=MAX).contains(&text.chars().count()) {
             Ok(Self(SecretString::from(text)))
         } else {

@@ -16,7 +16,7 @@ use metrics::{counter, gauge, histogram};
 use tracing::{Instrument, info_span};
 use uuid::Uuid;
 
-use crate::problem::Problem;
+use crate::{problem::Problem, router::HEALTH};
 
 /// Names a request in answers and logs.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -97,10 +97,16 @@ pub(crate) async fn middleware(request: Request, next: Next) -> Response {
     ];
     counter!(HTTP_REQUESTS_TOTAL, &labels).increment(1);
     histogram!(HTTP_REQUEST_DURATION_SECONDS, &labels).record(elapsed);
-    span.in_scope(|| {
-        let duration_ms = elapsed.as_secs_f64() * 1000.0;
-        tracing::info!(path, status = status.as_u16(), duration_ms, "request");
-    });
+    let _entered = span.enter();
+    let status = status.as_u16();
+    // Microseconds are precise enough, and shorter to read.
+    let duration_ms = (elapsed.as_secs_f64() * 1_000_000.0).round() / 1000.0;
+    if path.starts_with(HEALTH) {
+        // Asked every few seconds by everything around us.
+        tracing::debug!(path, status, duration_ms, "{method} {path} {status}");
+    } else {
+        tracing::info!(path, status, duration_ms, "{method} {path} {status}");
+    }
     response
 }
 

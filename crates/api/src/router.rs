@@ -33,8 +33,8 @@ use crate::{
 pub(crate) const MAX_BODY: usize = 1024 * 1024;
 /// As much of a body that is too long is read and dropped, so that its sender gets to see the answer.
 const MAX_DISCARDED: usize = 16 * MAX_BODY;
-/// Health is what load balancers and people look at to see whether something is wrong.
-const HEALTH: &str = "/api/health";
+/// Where load balancers and people look to see whether something is wrong.
+pub(crate) const HEALTH: &str = "/api/health";
 
 /// The settings of the layers.
 #[derive(Clone, Debug)]
@@ -59,8 +59,7 @@ impl From<&ApiConfig> for RouterOptions {
 
 /// Every route of the API, with its layers.
 pub fn build_router(state: AppState, health: &Health, options: &RouterOptions) -> Router {
-    let guard = Guard::new(options);
-    Router::new()
+    let routes = Router::new()
         .merge(auth::router())
         .merge(orders::router())
         .merge(payments::router())
@@ -69,7 +68,12 @@ pub fn build_router(state: AppState, health: &Health, options: &RouterOptions) -
         .merge(system::router())
         .merge(users::router())
         .with_state(state)
-        .merge(health.router())
+        .merge(health.router());
+    with_layers(routes, options)
+}
+
+fn with_layers(routes: Router, options: &RouterOptions) -> Router {
+    routes
         .fallback(async || ApiError::RouteNotFound)
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
         // A request meets the layers from the last to the first:
@@ -81,7 +85,7 @@ pub fn build_router(state: AppState, health: &Health, options: &RouterOptions) -
         // 4. `guard` bounds time and size, and delays on purpose, within the time;
         // 5. the body limit tells the extractors how much to read at most.
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(from_fn_with_state(guard, Guard::middleware))
+        .layer(from_fn_with_state(Guard::new(options), Guard::middleware))
         .layer(CatchPanicLayer::custom(after_panic))
         .layer(cors(&options.cors_origins))
         .layer(from_fn(observe::middleware))
@@ -180,5 +184,47 @@ async fn discard(request: Request) {
         && let Some(Ok(frame)) = body.frame().await
     {
         discarded += frame.data_ref().map_or(0, bytes::Bytes::len);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{body::Body, routing::get};
+    use serde_json::Value;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_an_answer_that_tells_nothing_of_it() {
+        let panics = async || -> &'static str { panic!("the password is 42") };
+        let options = RouterOptions {
+            cors_origins: vec!["https://shop.example.in".to_owned()],
+            request_timeout: Duration::from_secs(5),
+            chaos: ChaosConfig {
+                enabled: false,
+                latency: Duration::ZERO,
+            },
+        };
+        let router = with_layers(Router::new().route("/", get(panics)), &options);
+        let request = Request::get("/")
+            .header("origin", "https://shop.example.in")
+            .header(REQUEST_ID, "mine")
+            .body(Body::empty())
+            .unwrap();
+        let response = router.oneshot(request).await.unwrap();
+        assert_eq!(response.status(), http::StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(
+            response.headers()["access-control-allow-origin"],
+            "https://shop.example.in",
+            "a page may read its own errors"
+        );
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        let body: Value = serde_json::from_slice(&bytes).unwrap();
+        assert_eq!(
+            (&body["code"], &body["request_id"]),
+            (&"internal_error".into(), &"mine".into())
+        );
+        assert!(!body.to_string().contains("42"), "{body}");
     }
 }

@@ -2,21 +2,22 @@
 
 use std::{io, net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
 
-use bharatmart_commerce::{Accounts, Gateway, Shop};
 use bharatmart_config::ApiConfig;
 use bharatmart_database::{self as database, Database, SchemaState};
 use bharatmart_domain::{Clock, SystemClock};
 use bharatmart_lifecycle::{Health, HttpOptions, Importance, Lifecycle, serve_admin, serve_http};
 use bharatmart_queue::{JobQueues, Relay};
 use bharatmart_telemetry::MetricsHandle;
-use tokio::{net::TcpListener, time::timeout};
+use tokio::{
+    net::TcpListener,
+    time::{sleep, timeout},
+};
 
 use crate::{
     background::{self, SchemaError, schema_is_current},
+    error::chain,
     router::{RouterOptions, build_router},
-    state::{AppState, RequestTimeout},
-    system::SystemInfo,
-    tokens::Tokens,
+    state::AppState,
 };
 
 /// The version that the API says it is.
@@ -27,11 +28,13 @@ const FIRST_LOOK: Duration = Duration::from_secs(2);
 /// How often dependencies are probed, and how long a probe may take.
 const PROBE_INTERVAL: Duration = Duration::from_secs(2);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a probe of the queue waits for a connection that is being made.
+const CONNECT_GRACE: Duration = Duration::from_millis(500);
 
 /// Why the server could not be started.
 #[derive(Debug, thiserror::Error)]
 enum StartError {
-    #[error("cannot listen on {address}: {source}")]
+    #[error("cannot listen on {address}")]
     Listen {
         address: SocketAddr,
         source: io::Error,
@@ -47,7 +50,7 @@ pub async fn run(config: ApiConfig, metrics: MetricsHandle, lifecycle: Lifecycle
     match start(&config, metrics, &lifecycle).await {
         Ok(()) => lifecycle.run().await,
         Err(error) => {
-            tracing::error!(error = &error as &dyn std::error::Error, "{error}");
+            tracing::error!("{}", chain(&error));
             ExitCode::FAILURE
         }
     }
@@ -109,37 +112,25 @@ fn assemble(
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let queues = JobQueues::connect(&config.queue, clock.clone());
     let (relay, relay_handle) = Relay::new(database.clone(), queues.clone(), clock.clone());
-    lifecycle.spawn("outbox relay", relay.run(lifecycle.stopping()));
-
-    let accounts = Accounts::new(
+    let state = AppState::new(
+        config,
         database.clone(),
-        clock.clone(),
-        config.auth.jwt_refresh_expiry,
+        queues,
+        relay_handle,
+        health,
+        clock,
     );
+    let stop = lifecycle.stopping();
+    lifecycle.spawn("outbox relay", relay.run(stop.clone()));
     lifecycle.spawn(
         "clean-up",
-        background::clean_up(accounts.clone(), lifecycle.stopping()),
+        background::clean_up(state.accounts.clone(), stop.clone()),
     );
     lifecycle.spawn(
         "pool gauges",
-        background::measure_pool(database.clone(), lifecycle.stopping()),
+        background::measure_pool(database.clone(), stop),
     );
-
-    AppState {
-        shop: Shop {
-            database: database.clone(),
-            relay: relay_handle,
-            gateway: Gateway::new(&config.payment, database.clone()),
-            clock: clock.clone(),
-            order_payment_timeout: config.payment.order_payment_timeout,
-        },
-        accounts,
-        tokens: Tokens::new(&config.auth, clock.clone()),
-        database: database.clone(),
-        queues,
-        info: SystemInfo::new(config, health.clone(), clock.now()),
-        request_timeout: RequestTimeout(config.http.request_timeout),
-    }
+    state
 }
 
 /// Orders are taken without the queue, but nothing is done without the database.
@@ -165,7 +156,11 @@ fn watch(health: &Health, database: &Database, queues: &JobQueues) {
     let queues = queues.clone();
     let probe = move || {
         let queues = queues.clone();
-        async move { queues.ping().await }
+        async move {
+            // The first connection is made in the background; not having it yet is no failure.
+            let _ = timeout(CONNECT_GRACE, connected(&queues)).await;
+            queues.ping().await
+        }
     };
     health.watch(
         "queue",
@@ -174,4 +169,10 @@ fn watch(health: &Health, database: &Database, queues: &JobQueues) {
         PROBE_TIMEOUT,
         probe,
     );
+}
+
+async fn connected(queues: &JobQueues) {
+    while !queues.is_available() {
+        sleep(Duration::from_millis(20)).await;
+    }
 }

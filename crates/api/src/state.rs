@@ -1,11 +1,14 @@
 //! What handlers share.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::extract::FromRef;
-use bharatmart_commerce::{Accounts, Shop};
+use bharatmart_commerce::{Accounts, Gateway, Shop};
+use bharatmart_config::ApiConfig;
 use bharatmart_database::Database;
-use bharatmart_queue::JobQueues;
+use bharatmart_domain::Clock;
+use bharatmart_lifecycle::Health;
+use bharatmart_queue::{JobQueues, RelayHandle};
 
 use crate::{system::SystemInfo, tokens::Tokens};
 
@@ -31,3 +34,36 @@ pub struct AppState {
 /// How long a request may take.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestTimeout(pub Duration);
+
+impl AppState {
+    /// Puts the parts together as `config` says.
+    #[must_use]
+    pub fn new(
+        config: &ApiConfig,
+        database: Database,
+        queues: JobQueues,
+        relay: RelayHandle,
+        health: &Health,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self {
+            shop: Shop {
+                database: database.clone(),
+                relay,
+                gateway: Gateway::new(&config.payment, database.clone()),
+                clock: clock.clone(),
+                order_payment_timeout: config.payment.order_payment_timeout,
+            },
+            accounts: Accounts::new(
+                database.clone(),
+                clock.clone(),
+                config.auth.jwt_refresh_expiry,
+            ),
+            info: SystemInfo::new(config, health.clone(), clock.now()),
+            tokens: Tokens::new(&config.auth, clock),
+            database,
+            queues,
+            request_timeout: RequestTimeout(config.http.request_timeout),
+        }
+    }
+}

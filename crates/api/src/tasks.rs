@@ -8,7 +8,7 @@ use bharatmart_database::{self as database, Database, users};
 use bharatmart_domain::{Role, SystemClock};
 use bharatmart_lifecycle::healthcheck;
 
-use crate::{background::SchemaError, seed};
+use crate::{background::SchemaError, error::chain, seed};
 
 /// One of those subcommands, with what it needs.
 #[derive(Debug)]
@@ -59,17 +59,6 @@ impl Task {
 }
 
 pub(crate) type TaskResult = Result<(), Box<dyn Error>>;
-
-/// An error with its sources, on one line.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        text = format!("{text}: {inner}");
-        source = inner.source();
-    }
-    text
-}
 
 async fn migrate(config: &DatabaseConfig) -> TaskResult {
     match database::migrate(config).await? {

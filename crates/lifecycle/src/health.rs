@@ -18,6 +18,9 @@ use tokio::net::TcpListener;
 use crate::lifecycle::{Lifecycle, Tokens};
 use crate::task::{Outcome, panic_message};
 
+/// Between the first probes of a dependency; doubled as long as it fails.
+const FIRST_REST: Duration = Duration::from_millis(50);
+
 /// Gauge `{dependency}`: 1 while the last background probe of a dependency succeeded, else 0.
 pub const DEPENDENCY_UP: &str = "dependency_up";
 
@@ -102,6 +105,8 @@ impl Health {
         let ended = self.inner.tokens.ended.clone();
         let forever = async move {
             let mut failing = false;
+            // A dependency that is on its way up is not to cost a whole interval of the start.
+            let mut rest = FIRST_REST.min(interval);
             loop {
                 let begin = Instant::now();
                 let failure = failure_of(timeout, probe()).await;
@@ -127,7 +132,8 @@ impl Health {
                     }
                     Some(_) | None => {}
                 }
-                tokio::time::sleep(interval).await;
+                tokio::time::sleep(rest).await;
+                rest = if failing { (rest * 2).min(interval) } else { interval };
             }
         };
         tokio::spawn(ended.run_until_cancelled_owned(forever));

@@ -101,6 +101,11 @@ impl Endpoint {
             .await
     }
 
+    /// Whether Redis answers on a new connection.
+    pub(crate) async fn answers(&self) -> bool {
+        self.dial().await.is_ok()
+    }
+
     /// A connection that has been answered; bounded by [`DIAL_TIMEOUT`] a step.
     async fn dial(&self) -> RedisResult<MultiplexedConnection> {
         let config = AsyncConnectionConfig::new()

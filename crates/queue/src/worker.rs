@@ -26,6 +26,8 @@ use crate::{connection::Endpoint, handlers::Handlers, name::QueueName, runner::R
 const POLL: Duration = Duration::from_secs(1);
 /// How often a job may be taken from a dead worker before it fails. A dropped connection counts as one.
 const MAX_STALLED: u32 = 3;
+/// Two errors within this time make the worker suspect its connections. The crate takes 10 s for one.
+const FAILING: Duration = Duration::from_secs(30);
 /// How long jobs may take to be handed back after the grace.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
 /// A worker without jobs for this long is idle: a fetch that was under way has come back.
@@ -161,36 +163,47 @@ async fn serve(
     mut stopped: oneshot::Receiver<Duration>,
 ) -> Shutdown {
     let crate_options = crate_options(&endpoint, queue, options);
-    let connect = endpoint.until_ready(|| {
-        let runner = Arc::clone(&runner);
-        let process = move |job: Job, _: CancellationToken| {
+    let connect = async || {
+        let open = || {
             let runner = Arc::clone(&runner);
-            async move { runner.run(job).await }
+            let process = move |job: Job, _: CancellationToken| {
+                let runner = Arc::clone(&runner);
+                async move { runner.run(job).await }
+            };
+            Worker::with_options(queue.as_str(), process, crate_options.clone())
         };
-        Worker::with_options(queue.as_str(), process, crate_options.clone())
-    });
-    let worker = tokio::select! {
-        worker = connect => Arc::new(worker),
-        _ = &mut stopped => return Shutdown::default(),
+        endpoint.until_ready(open).await
     };
-    let events = tokio::spawn(drain_events(Arc::clone(&worker)));
-    if let Err(error) = worker.run().await {
-        tracing::error!(queue = queue.as_str(), %error, "The worker does not start.");
-        return Shutdown::default();
-    }
-    running.store(true, Ordering::Release);
-    tracing::info!(
-        queue = queue.as_str(),
-        concurrency = options.concurrency,
-        "Worker takes jobs."
-    );
-
-    // Dropped without a word: no grace.
-    let grace = stopped.await.unwrap_or_default();
-    running.store(false, Ordering::Release);
-    let shutdown = wind_down(&worker, &runner, grace).await;
-    events.abort();
-    drop(worker);
+    let shutdown = loop {
+        let worker = tokio::select! {
+            worker = connect() => worker,
+            _ = &mut stopped => break Shutdown::default(),
+        };
+        if let Err(error) = worker.run().await {
+            tracing::error!(queue = queue.as_str(), %error, "The worker does not start.");
+            break Shutdown::default();
+        }
+        running.store(true, Ordering::Release);
+        tracing::info!(
+            queue = queue.as_str(),
+            concurrency = options.concurrency,
+            "Worker takes jobs."
+        );
+        let stop = tokio::select! {
+            // Dropped without a word: no grace.
+            grace = &mut stopped => Some(grace.unwrap_or_default()),
+            () = connections_dead(&worker, &endpoint) => None,
+        };
+        running.store(false, Ordering::Release);
+        if let Some(grace) = stop {
+            break wind_down(worker, &runner, grace).await;
+        }
+        tracing::warn!(
+            queue = queue.as_str(),
+            "The worker's connections are dead although Redis answers; connecting anew."
+        );
+        close(&worker).await;
+    };
     match timeout(WAKE_TIMEOUT, endpoint.wake_a_worker(queue)).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => {
@@ -209,6 +222,30 @@ async fn serve(
         "Worker stopped."
     );
     shutdown
+}
+
+/// Returns when the worker keeps failing while Redis answers others: its connections lead to a machine that is
+/// gone, which the crate would notice only when the operating system gives up, many minutes later.
+///
+/// It reads the worker's events all the while: their channel has no bound, and unread it would grow with
+/// each job.
+async fn connections_dead(worker: &Worker, endpoint: &Endpoint) {
+    let mut failed: Option<Instant> = None;
+    while let Some(event) = worker.next_event().await {
+        match event {
+            WorkerEvent::Error(_) => {
+                let again = failed.is_some_and(|last| last.elapsed() < FAILING);
+                if again && endpoint.answers().await {
+                    return;
+                }
+                failed = Some(Instant::now());
+            }
+            WorkerEvent::Active { .. } | WorkerEvent::Completed { .. } | WorkerEvent::Drained => {
+                failed = None;
+            }
+            _ => {}
+        }
+    }
 }
 
 fn crate_options(
@@ -234,33 +271,29 @@ fn crate_options(
         .manual_start()
 }
 
-/// The crate's channel of events has no bound; unread, it would grow with each job.
-async fn drain_events(worker: Arc<Worker>) {
-    while let Some(event) = worker.next_event().await {
-        if matches!(event, WorkerEvent::Closed) {
-            break;
-        }
-    }
-}
-
-async fn wind_down(worker: &Worker, runner: &Runner, grace: Duration) -> Shutdown {
+async fn wind_down(worker: Worker, runner: &Runner, grace: Duration) -> Shutdown {
     let (finished, abandoned) = (runner.tally.finished(), runner.tally.abandoned());
     let deadline = Instant::now() + grace;
     // Not `close` yet: it would cut a fetch that is under way, and its job would stay locked.
     worker.pause();
     runner.stopping.cancel();
-    if !idle_before(worker, runner, deadline).await {
+    if !idle_before(&worker, runner, deadline).await {
         runner.release.cancel();
-        idle_before(worker, runner, deadline + RELEASE_TIMEOUT).await;
+        idle_before(&worker, runner, deadline + RELEASE_TIMEOUT).await;
     }
     let unfinished = worker.active_count().await;
-    if let Err(error) = worker.close(0).await {
-        tracing::warn!(%error, "The worker did not close.");
-    }
+    close(&worker).await;
     Shutdown {
         finished: runner.tally.finished() - finished,
         released: runner.tally.released(),
         abandoned: (runner.tally.abandoned() - abandoned).max(unfinished),
+    }
+}
+
+/// Ends the crate's own tasks at once.
+async fn close(worker: &Worker) {
+    if let Err(error) = worker.close(0).await {
+        tracing::warn!(%error, "The worker did not close.");
     }
 }
 

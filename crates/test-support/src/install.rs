@@ -22,8 +22,8 @@ pub enum Requirement {
     Redis,
     /// Python's `aiosmtpd`, a real SMTP server.
     Smtp,
-    /// `nginx`.
-    Nginx,
+    /// `haproxy`.
+    HaProxy,
 }
 
 impl Requirement {
@@ -34,7 +34,7 @@ impl Requirement {
             Self::Postgres => "PostgreSQL 14 or newer",
             Self::Redis => "Redis",
             Self::Smtp => "aiosmtpd (Python)",
-            Self::Nginx => "nginx",
+            Self::HaProxy => "HAProxy",
         }
     }
 
@@ -45,7 +45,7 @@ impl Requirement {
             Self::Postgres => postgres_programs().is_some(),
             Self::Redis => find_program("redis-server").is_some(),
             Self::Smtp => python_with_aiosmtpd().is_some(),
-            Self::Nginx => find_program("nginx").is_some(),
+            Self::HaProxy => find_program("haproxy").is_some(),
         }
     }
 }

@@ -46,7 +46,7 @@ const MANAGERS: [Manager; 5] = [
             Requirement::Postgres => &["postgresql"],
             Requirement::Redis => &["redis-server"],
             Requirement::Smtp => &["python3-aiosmtpd"],
-            Requirement::Nginx => &["nginx-light"],
+            Requirement::HaProxy => &["haproxy"],
         },
     },
     Manager {
@@ -57,7 +57,7 @@ const MANAGERS: [Manager; 5] = [
             Requirement::Postgres => &["postgresql-server", "postgresql-contrib"],
             Requirement::Redis => &["redis"],
             Requirement::Smtp => &["python3-aiosmtpd"],
-            Requirement::Nginx => &["nginx"],
+            Requirement::HaProxy => &["haproxy"],
         },
     },
     Manager {
@@ -68,7 +68,7 @@ const MANAGERS: [Manager; 5] = [
             Requirement::Postgres => &["postgresql", "postgresql-contrib"],
             Requirement::Redis => &["redis"],
             Requirement::Smtp => &["py3-aiosmtpd"],
-            Requirement::Nginx => &["nginx"],
+            Requirement::HaProxy => &["haproxy"],
         },
     },
     Manager {
@@ -79,7 +79,7 @@ const MANAGERS: [Manager; 5] = [
             Requirement::Postgres => &["postgresql"],
             Requirement::Redis => &["redis"],
             Requirement::Smtp => &["python-aiosmtpd"],
-            Requirement::Nginx => &["nginx"],
+            Requirement::HaProxy => &["haproxy"],
         },
     },
     Manager {
@@ -90,7 +90,7 @@ const MANAGERS: [Manager; 5] = [
             Requirement::Postgres => &["postgresql@17"],
             Requirement::Redis => &["redis"],
             Requirement::Smtp => &["aiosmtpd"],
-            Requirement::Nginx => &["nginx"],
+            Requirement::HaProxy => &["haproxy"],
         },
     },
 ];

@@ -10,7 +10,7 @@ use std::{
 
 use bharatmart_test_support::{
     FlakyProxy, ScratchDir, free_port,
-    servers::{Nginx, Postgres, PostgresOptions, RedisOptions, RedisServer, SmtpServer},
+    servers::{HaProxy, Postgres, PostgresOptions, RedisOptions, RedisServer, SmtpServer},
     wait_until,
 };
 use sqlx::{Connection, PgConnection};
@@ -180,28 +180,29 @@ async fn the_smtp_server_keeps_what_it_accepted_over_a_restart() {
 }
 
 #[tokio::test]
-async fn nginx_serves_what_its_configuration_says() {
+async fn haproxy_serves_what_its_configuration_says() {
     let port = free_port();
     let config = format!(
-        "pid nginx.pid; events {{}} http {{ access_log off; \
-         server {{ listen 127.0.0.1:{port}; location / {{ return 200 here; }} }} }}"
+        "defaults\n mode http\n timeout connect 1s\n timeout client 1s\n timeout server 1s\n\
+         listen here\n bind 127.0.0.1:{port}\n \
+         http-request return status 200 content-type text/plain string here\n"
     );
-    let nginx = Nginx::start(port, &config).await.unwrap();
+    let haproxy = HaProxy::start(port, &config).await.unwrap();
     let answer = reqwest::get(format!("http://127.0.0.1:{port}/"))
         .await
         .unwrap();
     assert_eq!(answer.text().await.unwrap(), "here");
-    nginx.stop().await.unwrap();
+    haproxy.stop().await.unwrap();
     assert!(!answers(port));
 }
 
 #[tokio::test]
 async fn a_server_that_cannot_start_says_why() {
-    let error = Nginx::start(free_port(), "no such directive;")
+    let error = HaProxy::start(free_port(), "no such directive\n")
         .await
         .unwrap_err();
     assert!(
-        format!("{error:#}").contains("unknown directive"),
+        format!("{error:#}").contains("unknown keyword"),
         "{error:#}"
     );
 }

@@ -32,7 +32,7 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode> {
         Requirement::Postgres,
         Requirement::Redis,
         Requirement::Smtp,
-        Requirement::Nginx,
+        Requirement::HaProxy,
     ];
     install::ensure(&all, |text| step.note(text))?;
     if install::find_program("cargo-nextest").is_none() {

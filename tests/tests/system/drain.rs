@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
-use bharatmart_test_support::{ShopClient, free_port, servers::Nginx, wait_until};
+use bharatmart_test_support::{ShopClient, free_port, servers::HaProxy, wait_until};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
@@ -75,7 +75,7 @@ async fn a_stopped_worker_ends_what_it_can_and_hands_the_rest_back_unharmed() ->
 #[tokio::test]
 async fn an_idle_worker_stops_at_once() -> Result<()> {
     let stack = Stack::new().await?;
-    let mut worker = stack.worker("all").start().await?;
+    let mut worker = stack.worker("payment").start().await?;
     worker.sigterm()?;
     let status = worker.wait(Duration::from_secs(4)).await?;
     assert!(status.success(), "{status}\n{}", worker.log_tail(30));
@@ -107,29 +107,23 @@ async fn a_second_signal_ends_the_api_at_once() -> Result<()> {
     Ok(())
 }
 
-/// nginx in front of two APIs, as a load balancer.
+/// A load balancer in front of two APIs that asks each for its health, as OCI's and Kubernetes' do.
 fn load_balancer(port: u16, upstreams: [u16; 2]) -> String {
     let [first, second] = upstreams;
     format!(
-        "worker_processes 1;
-         events {{ worker_connections 1024; }}
-         http {{
-             access_log off;
-             upstream api {{
-                 server 127.0.0.1:{first} max_fails=1 fail_timeout=2s;
-                 server 127.0.0.1:{second} max_fails=1 fail_timeout=2s;
-                 keepalive 32;
-             }}
-             server {{
-                 listen 127.0.0.1:{port};
-                 location / {{
-                     proxy_pass http://api;
-                     proxy_http_version 1.1;
-                     proxy_set_header Connection \"\";
-                     proxy_next_upstream error;
-                 }}
-             }}
-         }}"
+        "defaults
+             mode http
+             timeout connect 2s
+             timeout client 30s
+             timeout server 30s
+         listen api
+             bind 127.0.0.1:{port}
+             balance roundrobin
+             option httpchk GET /api/health
+             default-server check inter 100ms fall 2 rise 2
+             server first 127.0.0.1:{first}
+             server second 127.0.0.1:{second}
+"
     )
 }
 
@@ -149,7 +143,7 @@ async fn a_rolling_restart_of_the_api_under_load_fails_no_request() -> Result<()
         apis.push(api);
     }
     let front = free_port();
-    let _nginx = Nginx::start(front, &load_balancer(front, ports)).await?;
+    let _balancer = HaProxy::start(front, &load_balancer(front, ports)).await?;
     let mut client = ShopClient::new(format!("http://127.0.0.1:{front}"))?;
     client.sign_up().await?;
 
@@ -174,6 +168,8 @@ async fn a_rolling_restart_of_the_api_under_load_fails_no_request() -> Result<()
         let status = api.wait(SOON).await?;
         assert!(status.success(), "{status}\n{}", api.log_tail(30));
         api.start_again().await?;
+        let before = sent.load(Ordering::Relaxed);
+        wait_until("load", SOON, async || Ok(sent.load(Ordering::Relaxed) > before + 50)).await?;
     }
     stop.store(true, Ordering::Relaxed);
     while let Some(shopper) = shoppers.join_next().await {

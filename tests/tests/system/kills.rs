@@ -5,12 +5,15 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use bharatmart_test_support::{App, ShopClient, servers::SmtpServer, wait_until};
 use rand::{Rng, SeedableRng, rngs::StdRng};
-use tokio::{sync::watch, time::sleep};
+use tokio::{sync::watch, time::{interval, sleep}};
 use uuid::Uuid;
 
 use crate::stack::{SOON, Stack, by_order_and_type, customer, id, order};
 
 const KILLS_OF_EACH: usize = 20;
+
+/// Between one shopper's orders: the workers are to be busy, not buried.
+const PACE: Duration = Duration::from_millis(150);
 
 /// Places and pays orders until told to stop; their ids.
 async fn shop(
@@ -19,7 +22,9 @@ async fn shop(
     mut stop: watch::Receiver<bool>,
 ) -> Result<Vec<String>> {
     let mut orders = Vec::new();
+    let mut pace = interval(PACE);
     while !*stop.borrow_and_update() {
+        pace.tick().await;
         let placed = order(&client, &[(product, 1)], "upi").await?;
         let order = id(&placed)?.to_string();
         let (status, answer) = client.pay(&order, "upi", Some("success@upi")).await?;

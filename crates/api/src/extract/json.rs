@@ -69,14 +69,17 @@ fn is_json(content_type: &str) -> bool {
 
 /// Reads a body. The common case is one pass; only a body that fails is looked at again.
 fn parse<T: Body>(bytes: &[u8]) -> Result<T, ApiError> {
-    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    // Checked here for the whole, because fields that are ignored are not looked at any further.
+    let text = std::str::from_utf8(bytes)
+        .map_err(|_| ApiError::MalformedBody("The body is not valid UTF-8".to_owned()))?;
+    let mut deserializer = serde_json::Deserializer::from_str(text);
     let result = serde_path_to_error::deserialize::<_, Object<T>>(&mut deserializer);
     match result {
         Ok(Object(body)) => match deserializer.end() {
             Ok(()) => Ok(body),
             Err(error) => Err(malformed(&error)),
         },
-        Err(error) => Err(diagnose::<T>(bytes, &error)),
+        Err(error) => Err(diagnose::<T>(text, &error)),
     }
 }
 
@@ -89,10 +92,10 @@ fn malformed(error: &serde_json::Error) -> ApiError {
 /// A field that fails is noted and taken out, and the rest is read again. That ends, because each
 /// round takes one of the fields that `T` knows; the others cannot fail.
 fn diagnose<T: Body>(
-    bytes: &[u8],
+    text: &str,
     first: &serde_path_to_error::Error<serde_json::Error>,
 ) -> ApiError {
-    let mut fields: BTreeMap<String, &RawValue> = match serde_json::from_slice(bytes) {
+    let mut fields: BTreeMap<String, &RawValue> = match serde_json::from_str(text) {
         Ok(fields) => fields,
         Err(error) if error.is_data() => {
             return ApiError::MalformedBody("The body must be a JSON object".to_owned());
@@ -163,7 +166,11 @@ fn message(error: &serde_json::Error) -> String {
     const LONGEST: usize = 200;
     let text = error.to_string();
     let place = format!(" at line {} column {}", error.line(), error.column());
-    let text = text.strip_suffix(&place).unwrap_or(&text);
+    let text = match text.strip_suffix(&place).unwrap_or(&text) {
+        // The library's words say which of its parsers stumbled.
+        text if text.starts_with("UUID parsing failed") => "must be a UUID",
+        text => text,
+    };
     match text.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),

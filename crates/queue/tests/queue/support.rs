@@ -22,9 +22,70 @@ use bharatmart_test_support::{
 use bullmq::{JobOptions, Queue, QueueOptions, types::BackoffStrategy};
 use redis::aio::ConnectionManager;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{mpsc, watch},
+};
 
 pub const SOON: Duration = Duration::from_secs(5);
+
+/// A way to Redis whose connections can go dead without a word, as those to a machine that lost its power
+/// do, while new ones work.
+pub struct MortalWay {
+    port: u16,
+    dead: watch::Sender<usize>,
+}
+
+impl MortalWay {
+    pub async fn to(redis: &RedisServer) -> Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let port = listener.local_addr()?.port();
+        let target = redis.port();
+        let dead = watch::Sender::new(0);
+        let watcher = dead.subscribe();
+        tokio::spawn(async move {
+            for number in 1.. {
+                let Ok((client, _)) = listener.accept().await else {
+                    return;
+                };
+                tokio::spawn(pass_until_dead(client, target, number, watcher.clone()));
+            }
+        });
+        Ok(Self { port, dead })
+    }
+
+    pub fn config(&self) -> QueueConfig {
+        QueueConfig {
+            url: format!("redis://127.0.0.1:{}", self.port).into(),
+            db: None,
+            password: None,
+            prefix: "bull".into(),
+        }
+    }
+
+    /// The first `count` connections let no byte through from now on.
+    pub fn kill(&self, count: usize) {
+        self.dead.send_replace(count);
+    }
+}
+
+async fn pass_until_dead(
+    mut client: TcpStream,
+    target: u16,
+    number: usize,
+    mut dead: watch::Receiver<usize>,
+) {
+    let Ok(mut server) = TcpStream::connect(("127.0.0.1", target)).await else {
+        return;
+    };
+    client.set_nodelay(true).ok();
+    server.set_nodelay(true).ok();
+    let died = async { dead.wait_for(|dead| number <= *dead).await.is_ok() };
+    tokio::select! {
+        _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
+        _ = died => std::future::pending().await,
+    }
+}
 
 /// The queue of the tests, and the prefix of its keys.
 pub const QUEUE: QueueName = QueueName::OrderProcessing;

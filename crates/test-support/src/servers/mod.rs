@@ -4,12 +4,12 @@
 //! folder of its own, and ends with its owner: when it is dropped and when this process dies.
 
 mod leftover;
-mod nginx;
+mod haproxy;
 mod postgres;
 mod redis;
 mod smtp;
 
-pub use nginx::Nginx;
+pub use haproxy::HaProxy;
 pub use postgres::{Postgres, PostgresOptions};
 pub use redis::{RedisOptions, RedisServer};
 pub use smtp::SmtpServer;

@@ -16,6 +16,8 @@ pub struct Program {
     child: Child,
     log: Log,
     metrics_port: u16,
+    /// Whether its end has been reported already.
+    crashed: bool,
 }
 
 impl Program {
@@ -45,6 +47,7 @@ impl Program {
             child,
             log: Log::follow(prefix, streams),
             metrics_port,
+            crashed: false,
         })
     }
 
@@ -87,6 +90,7 @@ impl Program {
 
     /// Shows its last lines and says that it ended.
     fn crashed(&mut self, status: ExitStatus) -> anyhow::Error {
+        self.crashed = true;
         self.log.finish();
         self.show_tail(20);
         anyhow::anyhow!("{} ended by itself ({status})", self.name)
@@ -110,11 +114,11 @@ impl Program {
         self.child.signal(Signal::SIGTERM)
     }
 
-    /// Waits for its end; an exit code other than 0 is an error.
+    /// Waits for its end; an exit code other than 0 is an error, unless it crashed before.
     pub async fn stopped(&mut self) -> Result<()> {
         let status = self.child.wait(STOP_LIMIT).await?;
         self.log.finish();
-        if !status.success() {
+        if !status.success() && !self.crashed {
             self.show_tail(20);
             bail!("{} did not stop cleanly ({status})", self.name);
         }

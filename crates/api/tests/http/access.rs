@@ -1,0 +1,166 @@
+//! Who may do what: every route, and every kind of person.
+
+use std::time::Duration;
+
+use bharatmart_test_support::wait_until;
+use http::StatusCode;
+use serde_json::json;
+
+use crate::Api;
+
+/// What a route answers to nobody, to another customer, to the customer whose things they are, and to
+/// an admin.
+type Row = (&'static str, &'static str, Option<&'static str>, [u16; 4]);
+
+const ROUTES: &[Row] = &[
+    ("GET", "/", None, [200; 4]),
+    ("GET", "/api/health", None, [200; 4]),
+    ("GET", "/api/health/live", None, [200; 4]),
+    ("GET", "/api/health/ready", None, [200; 4]),
+    ("GET", "/api/system/info", None, [200; 4]),
+    ("POST", "/api/auth/signup", Some("{}"), [400; 4]),
+    ("POST", "/api/auth/login", Some("{}"), [400; 4]),
+    ("POST", "/api/auth/refresh", Some("{}"), [400; 4]),
+    ("POST", "/api/auth/logout", None, [401, 200, 200, 200]),
+    ("GET", "/api/auth/me", None, [401, 200, 200, 200]),
+    ("PATCH", "/api/auth/me", Some("{}"), [401, 200, 200, 200]),
+    ("GET", "/api/products", None, [200; 4]),
+    ("GET", "/api/products/PRODUCT", None, [200; 4]),
+    ("GET", "/api/categories", None, [200; 4]),
+    ("POST", "/api/products", Some("{}"), [401, 403, 403, 400]),
+    (
+        "PUT",
+        "/api/products/PRODUCT",
+        Some("{}"),
+        [401, 403, 403, 200],
+    ),
+    (
+        "DELETE",
+        "/api/products/UNKNOWN",
+        None,
+        [401, 403, 403, 404],
+    ),
+    ("GET", "/api/orders", None, [401, 200, 200, 200]),
+    (
+        "GET",
+        "/api/orders?user_id=OWNER",
+        None,
+        [401, 403, 200, 200],
+    ),
+    ("POST", "/api/orders", Some("{}"), [401, 400, 400, 400]),
+    ("GET", "/api/orders/ORDER", None, [401, 404, 200, 200]),
+    (
+        "PATCH",
+        "/api/orders/ORDER/status",
+        Some(r#"{"status":"shipped"}"#),
+        [401, 404, 403, 409],
+    ),
+    ("GET", "/api/payments", None, [401, 200, 200, 200]),
+    (
+        "GET",
+        "/api/payments?user_id=OWNER",
+        None,
+        [401, 403, 200, 200],
+    ),
+    ("POST", "/api/payments", Some("{}"), [401, 400, 400, 400]),
+    (
+        "POST",
+        "/api/payments",
+        Some(r#"{"order_id":"ORDER","payment_method":"upi"}"#),
+        [401, 404, 409, 404],
+    ),
+    ("GET", "/api/payments/PAYMENT", None, [401, 404, 200, 200]),
+    (
+        "PATCH",
+        "/api/payments/PAYMENT/status",
+        Some(r#"{"status":"refunded"}"#),
+        [401, 403, 403, 409],
+    ),
+    ("GET", "/api/users", None, [401, 403, 403, 200]),
+    (
+        "PATCH",
+        "/api/users/OWNER",
+        Some("{}"),
+        [401, 403, 403, 200],
+    ),
+    ("GET", "/api/queues/stats", None, [401, 403, 403, 200]),
+    ("GET", "/api/nowhere", None, [404; 4]),
+    ("DELETE", "/api/orders/ORDER", None, [405; 4]),
+];
+
+#[tokio::test]
+async fn every_route_answers_every_role_as_it_should() {
+    let api = Api::start().await;
+    let admin = api.admin().await;
+    let (owner, other) = (api.customer("owner").await, api.customer("other").await);
+    let kite = json!({ "name": "Kite", "price": 20, "category": "Toys", "stock_quantity": 2 });
+    let product = api.product(&admin, &kite).await;
+    let order = api.order(&owner, &product).await;
+    let pay = json!({ "order_id": order, "payment_method": "upi" });
+    let payment = api
+        .post("/api/payments", Some(&owner), &pay)
+        .await
+        .text("id")
+        .to_owned();
+    // The queue connects in the background.
+    let connected = async || {
+        let answer = api.get("/api/queues/stats", Some(&admin)).await;
+        answer.status.is_success().then_some(())
+    };
+    wait_until("the queue", Duration::from_secs(5), connected)
+        .await
+        .unwrap();
+
+    let people = [None, Some(&other), Some(&owner), Some(&admin)];
+    let mut wrong = Vec::new();
+    for (method, path, body, expected) in ROUTES {
+        let name = |text: &str| {
+            text.replace("PRODUCT", &product)
+                .replace("ORDER", &order)
+                .replace("PAYMENT", &payment)
+                .replace("OWNER", &owner.id)
+                .replace("UNKNOWN", "01890000-0000-7000-8000-000000000000")
+        };
+        let body = body.map(name);
+        for (person, expected) in people.iter().zip(expected) {
+            let answer = api
+                .call(method, &name(path), *person, body.as_deref())
+                .await;
+            if answer.status.as_u16() != *expected {
+                let who = person.map_or("nobody", |person| person.email.as_str());
+                wrong.push(format!(
+                    "{method} {path} by {who}: {} instead of {expected}",
+                    answer.status
+                ));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[tokio::test]
+async fn a_bad_token_is_no_token() {
+    let api = Api::start().await;
+    let mut person = api.customer("priya").await;
+    person.token.push('x');
+    for path in ["/api/auth/me", "/api/orders", "/api/system/info"] {
+        let answer = api.get(path, Some(&person)).await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{path}");
+        assert_eq!(answer.headers["www-authenticate"], "Bearer");
+    }
+}
+
+#[tokio::test]
+async fn only_an_admin_sees_how_the_system_is_set_up() {
+    let api = Api::start().await;
+    let admin = api.admin().await;
+    let everybody = api.get("/api/system/info", None).await;
+    assert!(everybody.body.get("configuration").is_none());
+    let admin = api.get("/api/system/info", Some(&admin)).await;
+    assert_eq!(admin.body["configuration"]["databaseType"], "postgresql");
+    let text = admin.body.to_string();
+    assert!(
+        !text.contains("postgres://") && !text.contains("secret"),
+        "{text}"
+    );
+}
