@@ -230,10 +230,10 @@ impl ApiError {
             Self::Internal(_) => problem("Internal server error".to_owned()).with_detail(
                 "The request could not be completed. Quote request_id when you ask about it.",
             ),
-            Self::Unavailable { .. } | Self::TimedOut(_) => {
-                problem("Service temporarily unavailable".to_owned())
-                    .with_detail("The request could not be completed in time. Try again shortly.")
-            }
+            Self::Unavailable { .. } => problem("Service temporarily unavailable".to_owned())
+                .with_detail("Something that this needs is not available. Try again shortly."),
+            Self::TimedOut(_) => problem("Service temporarily unavailable".to_owned())
+                .with_detail("The request took too long and was given up. Try again shortly."),
             other => problem(other.to_string()),
         }
     }

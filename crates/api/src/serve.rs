@@ -88,10 +88,11 @@ async fn start(
         max_connections: config.http.max_connections,
         keep_alive_timeout: config.http.keep_alive_timeout,
     };
+    // Not the configured one: port 0 lets the system choose.
+    let address = http.local_addr().ok();
     serve_http(http, router, options, lifecycle);
     health.mark_started();
-    let address = SocketAddr::new(config.http.host, config.http.port);
-    tracing::info!(%address, version = VERSION, "bharatmart-api serves");
+    tracing::info!(?address, version = VERSION, "bharatmart-api serves");
     Ok(())
 }
 

@@ -7,7 +7,9 @@ use bharatmart_database::{
     orders::{self, NewOrder, Order, Placement, Shortage},
 };
 use bharatmart_domain::{OrderId, PaymentMethod, ProductId, UserId};
-use bharatmart_telemetry::metrics::{ORDERS_CREATED_TOTAL, ORDERS_FAILED_TOTAL, ORDERS_VALUE_TOTAL};
+use bharatmart_telemetry::metrics::{
+    ORDERS_CREATED_TOTAL, ORDERS_FAILED_TOTAL, ORDERS_SUCCESS_TOTAL, ORDERS_VALUE_TOTAL,
+};
 use metrics::counter;
 
 use crate::shop::Shop;
@@ -52,6 +54,7 @@ pub async fn place_order(shop: &Shop, checkout: Checkout) -> Result<Order, Check
         Ok(order) => {
             shop.relay.notify();
             counter!(ORDERS_CREATED_TOTAL, "status" => order.status.as_str()).increment(1);
+            counter!(ORDERS_SUCCESS_TOTAL).increment(1);
             counter!(ORDERS_VALUE_TOTAL).increment(order.total_amount.paise().unsigned_abs());
         }
         Err(_) => counter!(ORDERS_FAILED_TOTAL).increment(1),

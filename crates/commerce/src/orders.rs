@@ -9,8 +9,6 @@ use bharatmart_domain::{
     IllegalTransition, MailKind, OrderId, OrderStatus, PaymentStatus, Role, UserId,
 };
 use bharatmart_queue::{PaymentDeadline, RefundPayment};
-use bharatmart_telemetry::metrics::ORDERS_SUCCESS_TOTAL;
-use metrics::counter;
 
 use crate::{
     mails::compose,
@@ -151,7 +149,6 @@ pub async fn process_order(shop: &Shop, id: OrderId) -> Result<(), database::Err
         }
     }
     shop.commit(transaction, jobs).await?;
-    counter!(ORDERS_SUCCESS_TOTAL).increment(1);
     tracing::info!(order.id = %id, "order confirmed");
     Ok(())
 }

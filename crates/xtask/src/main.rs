@@ -1,5 +1,6 @@
 //! `cargo xtask`: everything that a developer of BharatMart runs. `cargo xtask help` lists it.
 
+mod bench;
 mod cargo;
 mod console;
 mod dev;
@@ -25,6 +26,9 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Measure, each figure beside another one of the same run
+    #[command(subcommand)]
+    Bench(bench::Bench),
     /// Run the whole shop on this machine, with servers of its own, until Ctrl-C
     Dev(dev::Arguments),
     /// Refresh `.sqlx/`, the database's answers about our SQL that builds without a database use
@@ -36,6 +40,7 @@ enum Command {
 #[tokio::main]
 async fn main() -> ExitCode {
     let result = match Cli::parse().command {
+        Command::Bench(bench) => bench::run(bench).await,
         Command::Dev(arguments) => dev::run(arguments).await,
         Command::Sqlx(arguments) => sqlx::run(arguments).await,
         Command::Test(arguments) => test::run(arguments).await,
