@@ -28,19 +28,28 @@ impl Key {
     /// A product's page; `id` in its canonical form.
     #[must_use]
     pub fn product(id: &str) -> Self {
-        Self { group: Group::Products, name: format!("product:{id}") }
+        Self {
+            group: Group::Products,
+            name: format!("product:{id}"),
+        }
     }
 
     /// A list of products; `query` is the parsed query in one form for all its spellings.
     #[must_use]
     pub fn products(query: &str) -> Self {
-        Self { group: Group::Products, name: format!("products:{query}") }
+        Self {
+            group: Group::Products,
+            name: format!("products:{query}"),
+        }
     }
 
     /// The categories.
     #[must_use]
     pub fn categories() -> Self {
-        Self { group: Group::Products, name: "categories".to_owned() }
+        Self {
+            group: Group::Products,
+            name: "categories".to_owned(),
+        }
     }
 
     pub(crate) const fn group(&self) -> Group {

@@ -62,7 +62,10 @@ impl Cache {
             CacheBackend::None => None,
             CacheBackend::Memory => Some(memory(config.local_max_bytes, config.ttl)),
         };
-        Self { tier, generations: Arc::default() }
+        Self {
+            tier,
+            generations: Arc::default(),
+        }
     }
 
     /// The body under `key`, made by `load` if it is not there. An error is passed on and not kept.
@@ -75,11 +78,21 @@ impl Cache {
         E: Send + Sync + 'static,
     {
         let Some(tier) = &self.tier else {
-            return load.await.map(|body| (body, Source::Miss)).map_err(Arc::new);
+            return load
+                .await
+                .map(|body| (body, Source::Miss))
+                .map_err(Arc::new);
         };
         let generation = self.generations[key.group().index()].load(Ordering::Acquire);
-        let entry = tier.entry((generation, key)).or_try_insert_with(load).await?;
-        let source = if entry.is_fresh() { Source::Miss } else { Source::Hit };
+        let entry = tier
+            .entry((generation, key))
+            .or_try_insert_with(load)
+            .await?;
+        let source = if entry.is_fresh() {
+            Source::Miss
+        } else {
+            Source::Hit
+        };
         let outcome = if entry.is_fresh() { "miss" } else { "hit" };
         counter!(CACHE_REQUESTS_TOTAL, "tier" => "local", "outcome" => outcome).increment(1);
         Ok((entry.into_value(), source))
@@ -134,7 +147,11 @@ mod tests {
         }))
         .await;
         assert_eq!(loads.load(Ordering::Relaxed), 1);
-        let misses = answers.iter().flatten().filter(|(_, source)| *source == Source::Miss).count();
+        let misses = answers
+            .iter()
+            .flatten()
+            .filter(|(_, source)| *source == Source::Miss)
+            .count();
         assert_eq!((answers.len(), misses), (100, 1));
     }
 
@@ -156,18 +173,24 @@ mod tests {
         cache.invalidate(Group::Products);
         go.notify_one();
         assert!(slow.await.unwrap().is_ok());
-        let (body, source) =
-            cache.get_or_load(Key::product("1"), async { body("new") }).await.unwrap();
+        let (body, source) = cache
+            .get_or_load(Key::product("1"), async { body("new") })
+            .await
+            .unwrap();
         assert_eq!((body, source), (Bytes::from_static(b"new"), Source::Miss));
     }
 
     #[tokio::test]
     async fn an_error_is_passed_on_and_not_kept() {
         let cache = cache();
-        let failed = cache.get_or_load(Key::product("1"), async { Err("no".to_owned()) }).await;
+        let failed = cache
+            .get_or_load(Key::product("1"), async { Err("no".to_owned()) })
+            .await;
         assert_eq!(*failed.unwrap_err(), "no");
-        let (_, source) =
-            cache.get_or_load(Key::product("1"), async { body("yes") }).await.unwrap();
+        let (_, source) = cache
+            .get_or_load(Key::product("1"), async { body("yes") })
+            .await
+            .unwrap();
         assert_eq!(source, Source::Miss);
     }
 
@@ -179,8 +202,10 @@ mod tests {
             local_max_bytes: 1_000_000,
         });
         for _ in 0..2 {
-            let (_, source) =
-                cache.get_or_load(Key::categories(), async { body("[]") }).await.unwrap();
+            let (_, source) = cache
+                .get_or_load(Key::categories(), async { body("[]") })
+                .await
+                .unwrap();
             assert_eq!(source, Source::Miss);
         }
     }

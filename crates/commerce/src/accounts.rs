@@ -70,7 +70,12 @@ impl Accounts {
     /// `refresh_lifetime` is how long a refresh token is good.
     #[must_use]
     pub fn new(database: Database, clock: Arc<dyn Clock>, refresh_lifetime: Duration) -> Self {
-        Self { database, clock, refresh_lifetime, hashing: Arc::new(Semaphore::new(HASHES_AT_A_TIME)) }
+        Self {
+            database,
+            clock,
+            refresh_lifetime,
+            hashing: Arc::new(Semaphore::new(HASHES_AT_A_TIME)),
+        }
     }
 
     /// Adds a customer and signs them in.
@@ -82,8 +87,12 @@ impl Accounts {
     ) -> Result<SignedIn, AccountError> {
         let password_hash = self.hash(password).await?;
         let mut transaction = self.database.begin().await?;
-        let new =
-            NewUser { email, full_name, password_hash: &password_hash, role: Role::Customer };
+        let new = NewUser {
+            email,
+            full_name,
+            password_hash: &password_hash,
+            role: Role::Customer,
+        };
         let user = insert(&mut transaction, &new).await?;
         self.start_session(transaction, user).await
     }
@@ -131,8 +140,9 @@ impl Accounts {
             return Err(AccountError::BadToken);
         }
         families::spend_token(&mut transaction, &digest).await?;
-        let user =
-            users::find(&mut transaction, found.user_id).await?.ok_or(AccountError::BadToken)?;
+        let user = users::find(&mut transaction, found.user_id)
+            .await?
+            .ok_or(AccountError::BadToken)?;
         self.issue(transaction, user, found.family_id).await
     }
 
@@ -155,7 +165,12 @@ impl Accounts {
         let mut connection = self.database.write().await?;
         insert(
             &mut connection,
-            &NewUser { email, full_name, password_hash: &password_hash, role },
+            &NewUser {
+                email,
+                full_name,
+                password_hash: &password_hash,
+                role,
+            },
         )
         .await
     }
@@ -260,9 +275,19 @@ impl Accounts {
         rand::rng().fill_bytes(&mut bytes);
         let refresh_token = SecretString::from(URL_SAFE_NO_PAD.encode(bytes));
         let expires_at = self.clock.now() + self.refresh_lifetime;
-        families::add_token(&mut transaction, family, &digest(&refresh_token), expires_at).await?;
+        families::add_token(
+            &mut transaction,
+            family,
+            &digest(&refresh_token),
+            expires_at,
+        )
+        .await?;
         transaction.commit().await.map_err(database::Error::from)?;
-        Ok(SignedIn { user, family, refresh_token })
+        Ok(SignedIn {
+            user,
+            family,
+            refresh_token,
+        })
     }
 }
 
@@ -271,7 +296,11 @@ async fn insert(
     new: &NewUser<'_>,
 ) -> Result<User, AccountError> {
     users::insert(connection, new).await.map_err(|error| {
-        if error.is_constraint(EMAIL_TAKEN) { AccountError::EmailTaken } else { error.into() }
+        if error.is_constraint(EMAIL_TAKEN) {
+            AccountError::EmailTaken
+        } else {
+            error.into()
+        }
     })
 }
 

@@ -53,9 +53,10 @@ impl Gateway {
     #[must_use]
     pub fn new(config: &PaymentConfig, database: Database) -> Self {
         match config.provider {
-            PaymentProvider::Sandbox { failure_rate } => {
-                Self::Sandbox(SandboxGateway { database, failure_rate })
-            }
+            PaymentProvider::Sandbox { failure_rate } => Self::Sandbox(SandboxGateway {
+                database,
+                failure_rate,
+            }),
         }
     }
 
@@ -71,7 +72,11 @@ impl Gateway {
     }
 
     /// Makes sure that `key` is never charged from now on; what became of it if it was settled before.
-    pub(crate) async fn void(&self, key: &str, amount: Money) -> Result<Outcome, GatewayUnavailable> {
+    pub(crate) async fn void(
+        &self,
+        key: &str,
+        amount: Money,
+    ) -> Result<Outcome, GatewayUnavailable> {
         let Self::Sandbox(sandbox) = self;
         timed(sandbox.void(key, amount)).await
     }
@@ -174,7 +179,9 @@ impl SandboxGateway {
             transaction_id: None,
             decline_reason: None,
         };
-        Ok(outcome(books::settle(&mut connection, key, amount, &wanted).await?))
+        Ok(outcome(
+            books::settle(&mut connection, key, amount, &wanted).await?,
+        ))
     }
 
     async fn refund(&self, key: &str) -> Result<(), GatewayUnavailable> {
@@ -205,7 +212,9 @@ fn outcome(charge: Charge) -> Outcome {
             Outcome::Approved { transaction_id }
         }
         (ChargeStatus::Voided, _) => Outcome::Voided,
-        _ => Outcome::Declined { reason: charge.decline_reason.unwrap_or_default() },
+        _ => Outcome::Declined {
+            reason: charge.decline_reason.unwrap_or_default(),
+        },
     }
 }
 

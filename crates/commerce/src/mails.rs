@@ -26,9 +26,13 @@ pub(crate) fn compose(kind: MailKind, order: &LockedOrder) -> SendEmail {
                  for you for a little while: please try another way to pay."
             ),
         ),
-        MailKind::OrderShipped => {
-            ("Order Shipped", format!("Your order {id} is on its way to:\n{}", order.shipping_address))
-        }
+        MailKind::OrderShipped => (
+            "Order Shipped",
+            format!(
+                "Your order {id} is on its way to:\n{}",
+                order.shipping_address
+            ),
+        ),
         MailKind::OrderCancelled => (
             "Order Cancelled",
             format!(

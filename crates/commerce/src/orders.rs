@@ -57,7 +57,9 @@ pub async fn order_details(
     id: OrderId,
 ) -> Result<Option<OrderDetails>, database::Error> {
     let mut connection = shop.database.read().await?;
-    let Some(order) = orders::find(&mut connection, id).await? else { return Ok(None) };
+    let Some(order) = orders::find(&mut connection, id).await? else {
+        return Ok(None);
+    };
     if !actor.may_see(order.user_id) {
         return Ok(None);
     }
@@ -103,7 +105,11 @@ pub async fn change_order_status(
     }
     order.status.transition(to)?;
     let mut jobs = Jobs::default();
-    let by = if actor.is_admin() { "by an administrator" } else { "by the customer" };
+    let by = if actor.is_admin() {
+        "by an administrator"
+    } else {
+        "by the customer"
+    };
     match to {
         OrderStatus::Cancelled => cancel(&mut transaction, &mut jobs, &order, by).await?,
         OrderStatus::Shipped => {
@@ -118,7 +124,9 @@ pub async fn change_order_status(
             orders::set_status(&mut transaction, id, order.status, to, Some(by)).await?;
         }
     }
-    let changed = orders::find(&mut transaction, id).await?.ok_or(ChangeOrderError::NotFound)?;
+    let changed = orders::find(&mut transaction, id)
+        .await?
+        .ok_or(ChangeOrderError::NotFound)?;
     shop.commit(transaction, jobs).await?;
     Ok(changed)
 }
@@ -139,7 +147,9 @@ pub async fn process_order(shop: &Shop, id: OrderId) -> Result<(), database::Err
     let mut jobs = Jobs::default();
     jobs.add(&compose(MailKind::OrderConfirmation, &order));
     if order.status.is_payable() {
-        let prepaid = order.payment_method.is_none_or(|method| method.is_prepaid());
+        let prepaid = order
+            .payment_method
+            .is_none_or(|method| method.is_prepaid());
         if prepaid {
             let deadline = order.created_at + shop.order_payment_timeout;
             jobs.add_at(&PaymentDeadline { order_id: id }, deadline);
@@ -158,7 +168,9 @@ pub async fn process_order(shop: &Shop, id: OrderId) -> Result<(), database::Err
 pub async fn expire_order(shop: &Shop, id: OrderId) -> Result<(), SettleError> {
     void_pending(shop, id).await?;
     let mut transaction = shop.database.begin().await?;
-    let Some(order) = orders::lock(&mut transaction, id).await? else { return Ok(()) };
+    let Some(order) = orders::lock(&mut transaction, id).await? else {
+        return Ok(());
+    };
     if !order.status.is_payable() {
         return Ok(());
     }
@@ -188,7 +200,10 @@ pub(crate) async fn cancel(
         match payment.status {
             PaymentStatus::Pending | PaymentStatus::Completed => {
                 payments::request_refund(transaction, payment.id).await?;
-                jobs.add(&RefundPayment { payment_id: payment.id, order_id: id });
+                jobs.add(&RefundPayment {
+                    payment_id: payment.id,
+                    order_id: id,
+                });
             }
             PaymentStatus::Failed | PaymentStatus::Refunded => {}
         }

@@ -84,8 +84,13 @@ pub async fn start_payment(
             order.status
         )));
     }
-    if start.amount.is_some_and(|amount| amount != order.total_amount) {
-        return Err(StartPaymentError::AmountDiffers { expected: order.total_amount });
+    if start
+        .amount
+        .is_some_and(|amount| amount != order.total_amount)
+    {
+        return Err(StartPaymentError::AmountDiffers {
+            expected: order.total_amount,
+        });
     }
     let token = start.payment_token.as_deref();
     if let Some(reason) = token.and_then(|token| shop.gateway.refuses_token(token)) {
@@ -98,19 +103,28 @@ pub async fn start_payment(
         payment_method: start.payment_method,
         payment_token: token,
     };
-    let payment = payments::insert(&mut transaction, &new).await.map_err(|error| {
-        if error.is_constraint(ONE_OPEN_PAYMENT) {
-            let reason = "The order has a payment that is pending or completed";
-            StartPaymentError::NotPayable(reason.to_owned())
-        } else {
-            error.into()
-        }
-    })?;
+    let payment = payments::insert(&mut transaction, &new)
+        .await
+        .map_err(|error| {
+            if error.is_constraint(ONE_OPEN_PAYMENT) {
+                let reason = "The order has a payment that is pending or completed";
+                StartPaymentError::NotPayable(reason.to_owned())
+            } else {
+                error.into()
+            }
+        })?;
     let mut jobs = Jobs::default();
     let mut status = order.status;
     if status == OrderStatus::PaymentFailed {
         let reason = Some("payment retried");
-        orders::set_status(&mut transaction, order.id, status, OrderStatus::Pending, reason).await?;
+        orders::set_status(
+            &mut transaction,
+            order.id,
+            status,
+            OrderStatus::Pending,
+            reason,
+        )
+        .await?;
         status = OrderStatus::Pending;
     }
     if on_delivery {
@@ -142,8 +156,9 @@ pub async fn wait_for_outcome(
         let mut connection = shop.database.write().await?;
         let found = payments::find(&mut connection, id).await?;
         drop(connection);
-        let settled =
-            found.as_ref().is_none_or(|found| found.payment.status != PaymentStatus::Pending);
+        let settled = found
+            .as_ref()
+            .is_none_or(|found| found.payment.status != PaymentStatus::Pending);
         if settled || Instant::now() >= deadline {
             return Ok(found.map(|found| found.payment));
         }
@@ -181,7 +196,9 @@ pub async fn charge_payment(shop: &Shop, id: PaymentId) -> Result<(), SettleErro
     let key = id.to_string();
     let outcome = if order.is_some_and(|order| order.status.is_payable()) {
         let token = found.payment_token.as_deref();
-        shop.gateway.charge(&key, found.payment.amount, token).await?
+        shop.gateway
+            .charge(&key, found.payment.amount, token)
+            .await?
     } else {
         shop.gateway.void(&key, found.payment.amount).await?
     };
@@ -192,9 +209,14 @@ pub async fn charge_payment(shop: &Shop, id: PaymentId) -> Result<(), SettleErro
 /// Gives a payment's money back and takes the goods back. One that is still pending is made
 /// impossible at the gateway instead. Does nothing to one that failed or was refunded.
 pub async fn refund_payment(shop: &Shop, id: PaymentId) -> Result<(), SettleError> {
-    let Some(mut found) = find(shop, id).await? else { return Ok(()) };
+    let Some(mut found) = find(shop, id).await? else {
+        return Ok(());
+    };
     if found.payment.status == PaymentStatus::Pending {
-        let outcome = shop.gateway.void(&id.to_string(), found.payment.amount).await?;
+        let outcome = shop
+            .gateway
+            .void(&id.to_string(), found.payment.amount)
+            .await?;
         record(shop, &found, outcome).await?;
         match find(shop, id).await? {
             Some(settled) => found = settled,
@@ -212,7 +234,9 @@ pub async fn refund_payment(shop: &Shop, id: PaymentId) -> Result<(), SettleErro
     let Some(order) = orders::lock(&mut transaction, found.payment.order_id).await? else {
         return Ok(());
     };
-    let status = payments::find(&mut transaction, id).await?.map(|found| found.payment.status);
+    let status = payments::find(&mut transaction, id)
+        .await?
+        .map(|found| found.payment.status);
     if status != Some(PaymentStatus::Completed) {
         return Ok(());
     }
@@ -264,12 +288,16 @@ pub async fn change_payment_status(
             let mut transaction = shop.database.begin().await?;
             let order_id = found.payment.order_id;
             orders::lock(&mut transaction, order_id).await?;
-            let locked =
-                payments::find(&mut transaction, id).await?.ok_or(ChangePaymentError::NotFound)?;
+            let locked = payments::find(&mut transaction, id)
+                .await?
+                .ok_or(ChangePaymentError::NotFound)?;
             locked.payment.status.transition(to)?;
             payments::request_refund(&mut transaction, id).await?;
             let mut jobs = Jobs::default();
-            jobs.add(&RefundPayment { payment_id: id, order_id });
+            jobs.add(&RefundPayment {
+                payment_id: id,
+                order_id,
+            });
             shop.commit(transaction, jobs).await?;
             match refund_payment(shop, id).await {
                 Ok(()) => {}
@@ -281,27 +309,36 @@ pub async fn change_payment_status(
         }
         PaymentStatus::Completed | PaymentStatus::Failed => {
             let outcome = if found.payment.payment_method.is_prepaid() {
-                shop.gateway.void(&id.to_string(), found.payment.amount).await?
+                shop.gateway
+                    .void(&id.to_string(), found.payment.amount)
+                    .await?
             } else {
                 Outcome::Voided
             };
             let outcome = match (to, outcome) {
-                (PaymentStatus::Completed, Outcome::Voided) => {
-                    Outcome::Approved { transaction_id: format!("manual-{id}") }
-                }
-                (_, Outcome::Voided) => {
-                    Outcome::Declined { reason: "marked as failed by an administrator".to_owned() }
-                }
+                (PaymentStatus::Completed, Outcome::Voided) => Outcome::Approved {
+                    transaction_id: format!("manual-{id}"),
+                },
+                (_, Outcome::Voided) => Outcome::Declined {
+                    reason: "marked as failed by an administrator".to_owned(),
+                },
                 (_, settled) => settled,
             };
             record(shop, &found, outcome).await?;
         }
         PaymentStatus::Pending => {}
     }
-    let changed = find(shop, id).await?.ok_or(ChangePaymentError::NotFound)?.payment;
+    let changed = find(shop, id)
+        .await?
+        .ok_or(ChangePaymentError::NotFound)?
+        .payment;
     let settled_otherwise = changed.status != to && to != PaymentStatus::Refunded;
     if settled_otherwise {
-        return Err(IllegalTransition { from: changed.status, to }.into());
+        return Err(IllegalTransition {
+            from: changed.status,
+            to,
+        }
+        .into());
     }
     Ok(changed)
 }
@@ -316,8 +353,13 @@ pub(crate) async fn void_pending(shop: &Shop, order: OrderId) -> Result<(), Sett
     }) else {
         return Ok(());
     };
-    let Some(found) = find(shop, pending.id).await? else { return Ok(()) };
-    let outcome = shop.gateway.void(&pending.id.to_string(), pending.amount).await?;
+    let Some(found) = find(shop, pending.id).await? else {
+        return Ok(());
+    };
+    let outcome = shop
+        .gateway
+        .void(&pending.id.to_string(), pending.amount)
+        .await?;
     record(shop, &found, outcome).await?;
     Ok(())
 }
@@ -339,7 +381,9 @@ async fn record(
     let Some(order) = orders::lock(&mut transaction, found.payment.order_id).await? else {
         return Ok(());
     };
-    let status = payments::find(&mut transaction, id).await?.map(|found| found.payment.status);
+    let status = payments::find(&mut transaction, id)
+        .await?
+        .map(|found| found.payment.status);
     if status != Some(PaymentStatus::Pending) {
         return Ok(());
     }
@@ -350,7 +394,10 @@ async fn record(
             if order.status == OrderStatus::Cancelled {
                 // Charged in the very moment of the cancellation: the money goes back.
                 payments::request_refund(&mut transaction, id).await?;
-                jobs.add(&RefundPayment { payment_id: id, order_id: order.id });
+                jobs.add(&RefundPayment {
+                    payment_id: id,
+                    order_id: order.id,
+                });
             } else {
                 paid(&mut transaction, &order).await?;
                 jobs.add(&compose(MailKind::PaymentSuccess, &order));

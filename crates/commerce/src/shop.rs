@@ -38,14 +38,21 @@ impl Jobs {
     }
 }
 
-#[expect(clippy::expect_used, reason = "ids, names and amounts always have a JSON form")]
+#[expect(
+    clippy::expect_used,
+    reason = "ids, names and amounts always have a JSON form"
+)]
 fn as_row(row: Result<NewJob, serde_json::Error>) -> NewJob {
     row.expect("a job's payload is JSON")
 }
 
 impl Shop {
     /// Writes `jobs`, commits, and tells the relay.
-    pub(crate) async fn commit(&self, mut transaction: Transaction, jobs: Jobs) -> Result<(), Error> {
+    pub(crate) async fn commit(
+        &self,
+        mut transaction: Transaction,
+        jobs: Jobs,
+    ) -> Result<(), Error> {
         if !jobs.0.is_empty() {
             outbox::insert(&mut transaction, &jobs.0).await?;
         }

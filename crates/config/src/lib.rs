@@ -166,7 +166,9 @@ impl WorkerProcessConfig {
         let worker = reader.section(WorkerConfig::read(source));
         let database = reader.section(DatabaseConfig::read(source, Process::Worker));
         let queue = reader.section(QueueConfig::read(source));
-        let mails = worker.as_ref().is_none_or(|worker| worker.worker_type.sends_mails());
+        let mails = worker
+            .as_ref()
+            .is_none_or(|worker| worker.worker_type.sends_mails());
         let mail = if mails {
             reader.section(MailConfig::read(source)).map(Some)
         } else {

@@ -282,7 +282,11 @@ fn aliases_and_fallbacks_are_understood() {
     let config = api(&[("DATABASE_POOL_MAX", "7"), ("DATABASE_POOL_SIZE", "8")]).unwrap();
     assert_eq!(config.database.pool_size, 8);
     assert_eq!(
-        worker(&[("FROM_EMAIL", "a@b.example")]).unwrap().mail.unwrap().from,
+        worker(&[("FROM_EMAIL", "a@b.example")])
+            .unwrap()
+            .mail
+            .unwrap()
+            .from,
         "a@b.example"
     );
 

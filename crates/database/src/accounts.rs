@@ -87,9 +87,12 @@ pub async fn lock_token(
 /// Marks a token as used.
 #[tracing::instrument(name = "db.accounts.spend_token", skip_all)]
 pub async fn spend_token(connection: &mut PgConnection, digest: &[u8]) -> Result<()> {
-    sqlx::query!("UPDATE refresh_tokens SET spent_at = now() WHERE token_hash = $1", digest)
-        .execute(connection)
-        .await?;
+    sqlx::query!(
+        "UPDATE refresh_tokens SET spent_at = now() WHERE token_hash = $1",
+        digest
+    )
+    .execute(connection)
+    .await?;
     Ok(())
 }
 

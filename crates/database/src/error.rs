@@ -53,7 +53,10 @@ impl From<sqlx::Error> for Error {
             sqlx::Error::Database(database) => {
                 if let Some(constraint) = database.constraint() {
                     let constraint = constraint.to_owned();
-                    return Self::Constraint { constraint, source: error };
+                    return Self::Constraint {
+                        constraint,
+                        source: error,
+                    };
                 }
                 match database.code().as_deref() {
                     Some(code) if is_transient(code) => Self::Unavailable(error),
@@ -68,7 +71,9 @@ impl From<sqlx::Error> for Error {
 /// Connection exceptions (08), insufficient resources (53), operator intervention (57P), deadlock
 /// and serialisation failures (40), a read-only server (25006): SQLSTATE, PostgreSQL appendix A.
 fn is_transient(code: &str) -> bool {
-    ["08", "40", "53", "57P"].iter().any(|class| code.starts_with(class))
+    ["08", "40", "53", "57P"]
+        .iter()
+        .any(|class| code.starts_with(class))
         || code == "25006"
         || code == "57014"
 }

@@ -20,5 +20,5 @@ pub mod users;
 
 pub use error::{Error, Result};
 pub use migrations::{SchemaState, migrate};
-pub use sqlx::PgConnection;
 pub use pool::{Connection, Database, PoolStatus, Transaction};
+pub use sqlx::PgConnection;

@@ -18,11 +18,19 @@ pub(crate) struct SortKey {
 
 impl SortKey {
     pub(crate) const fn ascending(column: &'static str, sql_type: &'static str) -> Self {
-        Self { column, sql_type, descending: false }
+        Self {
+            column,
+            sql_type,
+            descending: false,
+        }
     }
 
     pub(crate) const fn descending(column: &'static str, sql_type: &'static str) -> Self {
-        Self { column, sql_type, descending: true }
+        Self {
+            column,
+            sql_type,
+            descending: true,
+        }
     }
 }
 
@@ -48,19 +56,38 @@ where
     let mut count = QueryBuilder::new("SELECT count(*) FROM ");
     count.push(list.table).push(" WHERE true");
     filter(&mut count);
-    let total: i64 = count.build_query_scalar().fetch_one(&mut *connection).await?;
+    let total: i64 = count
+        .build_query_scalar()
+        .fetch_one(&mut *connection)
+        .await?;
 
     let mut query = QueryBuilder::new("SELECT ");
-    query.push(list.columns).push(" FROM ").push(list.table).push(" WHERE true");
+    query
+        .push(list.columns)
+        .push(" FROM ")
+        .push(list.table)
+        .push(" WHERE true");
     filter(&mut query);
-    let SortKey { column, sql_type, descending } = list.sort;
-    let (comparison, direction) = if descending { ("<", " DESC") } else { (">", " ASC") };
+    let SortKey {
+        column,
+        sql_type,
+        descending,
+    } = list.sort;
+    let (comparison, direction) = if descending {
+        ("<", " DESC")
+    } else {
+        (">", " ASC")
+    };
     if let Position::After(cursor) = &page.position {
         query.push(format_args!(" AND ({column}, id) {comparison} ("));
-        query.push_bind(cursor.key.clone()).push(format_args!("::text::{sql_type}, "));
+        query
+            .push_bind(cursor.key.clone())
+            .push(format_args!("::text::{sql_type}, "));
         query.push_bind(cursor.id).push(")");
     }
-    query.push(format_args!(" ORDER BY {column}{direction}, id{direction} LIMIT "));
+    query.push(format_args!(
+        " ORDER BY {column}{direction}, id{direction} LIMIT "
+    ));
     query.push_bind(page.limit + 1);
     if let Position::Offset(offset) = page.position {
         query.push(" OFFSET ").push_bind(offset);
@@ -68,12 +95,19 @@ where
     let rows: Vec<T> = query.build_query_as().fetch_all(connection).await?;
     Ok(Page::from_rows(rows, page.limit, total, |row| {
         let (key, id) = key(row);
-        Cursor { key, id, filters: list.fingerprint }
+        Cursor {
+            key,
+            id,
+            filters: list.fingerprint,
+        }
     }))
 }
 
 /// A short digest of a list's sort and filters, stable from build to build.
 pub(crate) fn fingerprint(text: &str) -> u64 {
     let digest = Sha256::digest(text.as_bytes());
-    digest.iter().take(8).fold(0, |value, byte| (value << 8) | u64::from(*byte))
+    digest
+        .iter()
+        .take(8)
+        .fold(0, |value, byte| (value << 8) | u64::from(*byte))
 }

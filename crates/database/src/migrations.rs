@@ -51,8 +51,12 @@ async fn applied(connection: &mut PgConnection) -> sqlx::Result<usize> {
     if !exists {
         return Ok(0);
     }
-    let versions: Vec<i64> = sqlx::query_scalar("SELECT version FROM _sqlx_migrations WHERE success")
-        .fetch_all(connection)
-        .await?;
-    Ok(MIGRATOR.iter().filter(|migration| versions.contains(&migration.version)).count())
+    let versions: Vec<i64> =
+        sqlx::query_scalar("SELECT version FROM _sqlx_migrations WHERE success")
+            .fetch_all(connection)
+            .await?;
+    Ok(MIGRATOR
+        .iter()
+        .filter(|migration| versions.contains(&migration.version))
+        .count())
 }

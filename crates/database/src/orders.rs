@@ -82,8 +82,11 @@ pub enum Placement {
 /// statement. The constraint `orders_user_id_fkey` refuses an unknown user.
 #[tracing::instrument(name = "db.orders.place", skip_all, fields(order.id = %order.id))]
 pub async fn place(connection: &mut PgConnection, order: NewOrder) -> Result<Placement> {
-    let (products, quantities): (Vec<_>, Vec<_>) =
-        order.lines.iter().map(|(product, quantity)| (product.0, *quantity)).unzip();
+    let (products, quantities): (Vec<_>, Vec<_>) = order
+        .lines
+        .iter()
+        .map(|(product, quantity)| (product.0, *quantity))
+        .unzip();
     let row = sqlx::query_file!(
         "src/sql/place_order.sql",
         order.id.0,

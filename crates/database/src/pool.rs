@@ -43,8 +43,10 @@ impl Database {
     ///
     /// `application_name` is what `pg_stat_activity` shows.
     pub fn connect(config: &DatabaseConfig, application_name: &str) -> Result<Self> {
-        let options = connect_options(config.url.expose_secret(), application_name)?
-            .options([("statement_timeout", config.statement_timeout.as_millis().to_string())]);
+        let options = connect_options(config.url.expose_secret(), application_name)?.options([(
+            "statement_timeout",
+            config.statement_timeout.as_millis().to_string(),
+        )]);
         let pool = PgPoolOptions::new()
             .max_connections(config.pool_size)
             .min_connections(config.pool_min)
@@ -88,7 +90,10 @@ impl Database {
     #[must_use]
     pub fn status(&self) -> PoolStatus {
         let idle = self.pool.num_idle();
-        PoolStatus { idle, in_use: (self.pool.size() as usize).saturating_sub(idle) }
+        PoolStatus {
+            idle,
+            in_use: (self.pool.size() as usize).saturating_sub(idle),
+        }
     }
 
     /// Waits for the connections on loan, then closes all.

@@ -38,7 +38,11 @@ impl Money {
     /// `paise` hundredths of a rupee; `None` when negative or above [`Money::MAX`].
     #[must_use]
     pub const fn from_paise(paise: i64) -> Option<Self> {
-        if paise < 0 || paise > Self::MAX.0 { None } else { Some(Self(paise)) }
+        if paise < 0 || paise > Self::MAX.0 {
+            None
+        } else {
+            Some(Self(paise))
+        }
     }
 
     /// Whole rupees.
@@ -62,7 +66,9 @@ impl Money {
     /// `quantity` times the amount; `None` above [`Money::MAX`].
     #[must_use]
     pub fn checked_mul(self, quantity: u32) -> Option<Self> {
-        self.0.checked_mul(i64::from(quantity)).and_then(Self::from_paise)
+        self.0
+            .checked_mul(i64::from(quantity))
+            .and_then(Self::from_paise)
     }
 
     /// The amount as people in India write it: `₹1,23,456.50`, digits grouped by lakh and crore.
@@ -117,7 +123,11 @@ impl FromStr for Money {
         }
         let rupees = rupees.trim_start_matches('0');
         if rupees.len() > 10 {
-            return Err(if negative { ParseMoneyError::Negative } else { ParseMoneyError::TooLarge });
+            return Err(if negative {
+                ParseMoneyError::Negative
+            } else {
+                ParseMoneyError::TooLarge
+            });
         }
         let paise: i64 = format!("{rupees}{fraction:0<2}")
             .parse()
@@ -132,13 +142,17 @@ impl FromStr for Money {
 impl Sum for Money {
     /// Saturates at [`Money::MAX`]; meant for metrics and reports, not for prices.
     fn sum<I: Iterator<Item = Self>>(amounts: I) -> Self {
-        amounts.fold(Self::ZERO, |sum, amount| sum.checked_add(amount).unwrap_or(Self::MAX))
+        amounts.fold(Self::ZERO, |sum, amount| {
+            sum.checked_add(amount).unwrap_or(Self::MAX)
+        })
     }
 }
 
 impl Serialize for Money {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        RawValue::from_string(self.to_string()).map_err(ser::Error::custom)?.serialize(serializer)
+        RawValue::from_string(self.to_string())
+            .map_err(ser::Error::custom)?
+            .serialize(serializer)
     }
 }
 
@@ -194,7 +208,12 @@ mod tests {
 
     #[test]
     fn json_is_a_plain_number_of_rupees() {
-        for (paise, json) in [(499_900, "4999"), (499_950, "4999.5"), (5, "0.05"), (0, "0")] {
+        for (paise, json) in [
+            (499_900, "4999"),
+            (499_950, "4999.5"),
+            (5, "0.05"),
+            (0, "0"),
+        ] {
             let money = Money::from_paise(paise).unwrap();
             assert_eq!(serde_json::to_string(&money).unwrap(), json);
             assert_eq!(serde_json::from_str::<Money>(json).unwrap(), money);

@@ -25,7 +25,10 @@ impl PageRequest {
     /// The first `limit` rows.
     #[must_use]
     pub const fn first(limit: i64) -> Self {
-        Self { limit, position: Position::Offset(0) }
+        Self {
+            limit,
+            position: Position::Offset(0),
+        }
     }
 }
 
@@ -85,6 +88,10 @@ impl<T> Page<T> {
 
     /// The same page of something else.
     pub fn map<U>(self, f: impl FnMut(T) -> U) -> Page<U> {
-        Page { rows: self.rows.into_iter().map(f).collect(), total: self.total, next: self.next }
+        Page {
+            rows: self.rows.into_iter().map(f).collect(),
+            total: self.total,
+            next: self.next,
+        }
     }
 }

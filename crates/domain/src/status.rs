@@ -239,9 +239,15 @@ mod tests {
     fn names_are_read_back_and_others_are_refused_with_what_is_allowed() {
         for status in OrderStatus::ALL {
             assert_eq!(status.as_str().parse(), Ok(*status));
-            assert_eq!(serde_json::to_string(status).unwrap(), format!("\"{status}\""));
+            assert_eq!(
+                serde_json::to_string(status).unwrap(),
+                format!("\"{status}\"")
+            );
         }
         let error = "shiped".parse::<OrderStatus>().unwrap_err().to_string();
-        assert!(error.contains("shipped") && error.contains("cancelled"), "{error}");
+        assert!(
+            error.contains("shipped") && error.contains("cancelled"),
+            "{error}"
+        );
     }
 }

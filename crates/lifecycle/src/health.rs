@@ -133,7 +133,11 @@ impl Health {
                     Some(_) | None => {}
                 }
                 tokio::time::sleep(rest).await;
-                rest = if failing { (rest * 2).min(interval) } else { interval };
+                rest = if failing {
+                    (rest * 2).min(interval)
+                } else {
+                    interval
+                };
             }
         };
         tokio::spawn(ended.run_until_cancelled_owned(forever));

@@ -56,7 +56,9 @@ async fn send(
         DeliveryStatus::Sent | DeliveryStatus::Unconfirmed => return Ok(status),
         DeliveryStatus::Sending => {
             let (from, to) = (DeliveryStatus::Sending, DeliveryStatus::Unconfirmed);
-            advance(database, job, from, to).await.map_err(JobError::retry)?;
+            advance(database, job, from, to)
+                .await
+                .map_err(JobError::retry)?;
             tracing::warn!(
                 order.id = %order,
                 mail.kind = %kind,
@@ -70,17 +72,25 @@ async fn send(
     let mail = mailer.compose(job, &message_id).map_err(job_error)?;
     let envelope = mailer.open(mail).await.map_err(job_error)?;
     let (from, to) = (DeliveryStatus::Pending, DeliveryStatus::Sending);
-    if !advance(database, job, from, to).await.map_err(JobError::retry)? {
+    if !advance(database, job, from, to)
+        .await
+        .map_err(JobError::retry)?
+    {
         return Err(JobError::retry(TakenMeanwhile));
     }
     if let Err(error) = envelope.hand_over().await {
         // The worker lives and knows that the server did not say yes.
         let (from, to) = (DeliveryStatus::Sending, DeliveryStatus::Pending);
-        advance(database, job, from, to).await.map_err(JobError::retry)?;
+        advance(database, job, from, to)
+            .await
+            .map_err(JobError::retry)?;
         return Err(job_error(error));
     }
     for from in [DeliveryStatus::Sending, DeliveryStatus::Unconfirmed] {
-        if advance(database, job, from, DeliveryStatus::Sent).await.map_err(JobError::retry)? {
+        if advance(database, job, from, DeliveryStatus::Sent)
+            .await
+            .map_err(JobError::retry)?
+        {
             break;
         }
     }
@@ -99,5 +109,9 @@ async fn advance(
 }
 
 fn job_error(error: MailerError) -> JobError {
-    if error.is_permanent() { JobError::fail(error) } else { JobError::retry(error) }
+    if error.is_permanent() {
+        JobError::fail(error)
+    } else {
+        JobError::retry(error)
+    }
 }

@@ -33,7 +33,9 @@ pub(crate) fn orders(shop: &Shop) -> Handlers {
         .on(move |job: ProcessOrder, _context| {
             let shop = processing.clone();
             async move {
-                process_order(&shop, job.order_id).await.map_err(JobError::retry)?;
+                process_order(&shop, job.order_id)
+                    .await
+                    .map_err(JobError::retry)?;
                 Ok(json!({ "success": true, "orderId": job.order_id }))
             }
         })

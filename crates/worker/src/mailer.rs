@@ -86,8 +86,14 @@ pub(crate) struct Composed {
 
 /// A mail whose content the server waits for.
 pub(crate) enum Envelope {
-    File { path: PathBuf, bytes: Vec<u8> },
-    Smtp { connection: Box<AsyncSmtpConnection>, bytes: Vec<u8> },
+    File {
+        path: PathBuf,
+        bytes: Vec<u8>,
+    },
+    Smtp {
+        connection: Box<AsyncSmtpConnection>,
+        bytes: Vec<u8>,
+    },
 }
 
 impl Mailer {
@@ -98,7 +104,12 @@ impl Mailer {
             .map_err(|error| MailerError::Address(config.from.clone(), error))?;
         let transport = match &config.transport {
             MailTransport::File { dir } => Transport::File(dir.clone()),
-            MailTransport::Smtp { host, port, security, credentials } => Transport::Smtp(Smtp {
+            MailTransport::Smtp {
+                host,
+                port,
+                security,
+                credentials,
+            } => Transport::Smtp(Smtp {
                 host: host.clone(),
                 port: *port,
                 security: *security,
@@ -122,8 +133,10 @@ impl Mailer {
         job: &SendEmail,
         message_id: &str,
     ) -> Result<Composed, MailerError> {
-        let recipient: Address =
-            job.to.parse().map_err(|error| MailerError::Address(job.to.clone(), error))?;
+        let recipient: Address = job
+            .to
+            .parse()
+            .map_err(|error| MailerError::Address(job.to.clone(), error))?;
         // A mail says which order it is about, whoever wrote its text.
         let order = job.order_id.to_string();
         let text = if job.body.contains(&order) {
@@ -136,14 +149,26 @@ impl Mailer {
             .to(Mailbox::new(None, recipient.clone()))
             .subject(&job.subject)
             .message_id(Some(format!("<{message_id}>")))
-            .multipart(MultiPart::alternative_plain_html(text.clone(), html_body(&text)))?;
+            .multipart(MultiPart::alternative_plain_html(
+                text.clone(),
+                html_body(&text),
+            ))?;
         for (name, value) in [
             (HeaderName::new_from_ascii_str("X-BharatMart-Order"), order),
-            (HeaderName::new_from_ascii_str("X-BharatMart-Type"), job.kind.to_string()),
+            (
+                HeaderName::new_from_ascii_str("X-BharatMart-Type"),
+                job.kind.to_string(),
+            ),
         ] {
-            message.headers_mut().insert_raw(HeaderValue::new(name, value));
+            message
+                .headers_mut()
+                .insert_raw(HeaderValue::new(name, value));
         }
-        Ok(Composed { message_id: message_id.to_owned(), recipient, bytes: message.formatted() })
+        Ok(Composed {
+            message_id: message_id.to_owned(),
+            recipient,
+            bytes: message.formatted(),
+        })
     }
 
     /// Does everything that comes before the content: after it, one write sends the mail.
@@ -151,17 +176,28 @@ impl Mailer {
         match &self.transport {
             Transport::File(dir) => {
                 let created = fs::create_dir_all(dir).await;
-                created.map_err(|source| MailerError::File { path: dir.clone(), source })?;
+                created.map_err(|source| MailerError::File {
+                    path: dir.clone(),
+                    source,
+                })?;
                 let path = dir.join(format!("{}.eml", mail.message_id));
-                Ok(Envelope::File { path, bytes: mail.bytes })
+                Ok(Envelope::File {
+                    path,
+                    bytes: mail.bytes,
+                })
             }
             Transport::Smtp(smtp) => {
                 let mut connection = Box::new(smtp.connect().await?);
                 let from = self.from.email.clone();
                 connection.command(Mail::new(Some(from), vec![])).await?;
-                connection.command(Rcpt::new(mail.recipient, vec![])).await?;
+                connection
+                    .command(Rcpt::new(mail.recipient, vec![]))
+                    .await?;
                 connection.command(Data).await?;
-                Ok(Envelope::Smtp { connection, bytes: mail.bytes })
+                Ok(Envelope::Smtp {
+                    connection,
+                    bytes: mail.bytes,
+                })
             }
         }
     }
@@ -174,7 +210,10 @@ impl Envelope {
             Self::File { path, bytes } => write_whole(&path, &bytes)
                 .await
                 .map_err(|source| MailerError::File { path, source }),
-            Self::Smtp { mut connection, bytes } => {
+            Self::Smtp {
+                mut connection,
+                bytes,
+            } => {
                 connection.message(&bytes).await?;
                 if let Err(error) = connection.quit().await {
                     tracing::debug!(%error, "the mail was taken, but the server did not say goodbye");
@@ -188,21 +227,21 @@ impl Envelope {
 impl Smtp {
     async fn connect(&self) -> Result<AsyncSmtpConnection, MailerError> {
         let hello = ClientId::default();
-        let wrapper = self.tls.clone().filter(|_| self.security == SmtpSecurity::Tls);
+        let wrapper = self
+            .tls
+            .clone()
+            .filter(|_| self.security == SmtpSecurity::Tls);
         let server = (self.host.as_str(), self.port);
-        let mut connection = AsyncSmtpConnection::connect_tokio1(
-            server,
-            Some(SMTP_TIMEOUT),
-            &hello,
-            wrapper,
-            None,
-        )
-        .await?;
+        let mut connection =
+            AsyncSmtpConnection::connect_tokio1(server, Some(SMTP_TIMEOUT), &hello, wrapper, None)
+                .await?;
         if let (SmtpSecurity::StartTls, Some(tls)) = (self.security, self.tls.clone()) {
             connection.starttls(tls, &hello).await?;
         }
         if let Some(credentials) = &self.credentials {
-            connection.auth(&[Mechanism::Plain, Mechanism::Login], credentials).await?;
+            connection
+                .auth(&[Mechanism::Plain, Mechanism::Login], credentials)
+                .await?;
         }
         Ok(connection)
     }

@@ -12,7 +12,9 @@ async fn main() -> ExitCode {
         .version(env!("CARGO_PKG_VERSION"))
         .about("Does the jobs of the BharatMart shop")
         .subcommand(Command::new("run").about("Take jobs until told to stop (the default)"))
-        .subcommand(Command::new("healthcheck").about("Exit 0 when the worker on METRICS_PORT lives"));
+        .subcommand(
+            Command::new("healthcheck").about("Exit 0 when the worker on METRICS_PORT lives"),
+        );
     let parsed = match bharatmart_config::parse(command, Process::Worker) {
         Ok(parsed) => parsed,
         Err(error) => return refuse(&error),

@@ -1,10 +1,6 @@
 //! Puts the worker's parts together.
 
-use std::{
-    net::SocketAddr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use bharatmart_commerce::{Gateway, Shop};
 use bharatmart_config::{WorkerProcessConfig, WorkerType};
@@ -12,10 +8,7 @@ use bharatmart_database::{Database, SchemaState};
 use bharatmart_domain::{Clock, SystemClock};
 use bharatmart_lifecycle::{Health, Importance, Lifecycle, serve_admin};
 use bharatmart_queue::{JobQueues, QueueName, QueueWorker, Relay, WorkerOptions};
-use bharatmart_telemetry::{
-    MetricsHandle,
-    metrics::DATABASE_POOL_CONNECTIONS,
-};
+use bharatmart_telemetry::{MetricsHandle, metrics::DATABASE_POOL_CONNECTIONS};
 use metrics::gauge;
 use tokio::{net::TcpListener, time::interval};
 
@@ -110,21 +103,35 @@ pub async fn run(
     }
 
     let probed = database.clone();
-    health.watch("database", Importance::Critical, PROBE_INTERVAL, PROBE_TIMEOUT, move || {
-        let database = probed.clone();
-        async move {
-            match database.schema_state().await {
-                Ok(SchemaState::Current) => Ok(()),
-                Ok(SchemaState::Pending(count)) => Err(format!("{count} migrations are pending")),
-                Err(error) => Err(error.to_string()),
+    health.watch(
+        "database",
+        Importance::Critical,
+        PROBE_INTERVAL,
+        PROBE_TIMEOUT,
+        move || {
+            let database = probed.clone();
+            async move {
+                match database.schema_state().await {
+                    Ok(SchemaState::Current) => Ok(()),
+                    Ok(SchemaState::Pending(count)) => {
+                        Err(format!("{count} migrations are pending"))
+                    }
+                    Err(error) => Err(error.to_string()),
+                }
             }
-        }
-    });
+        },
+    );
     let probed = queues.clone();
-    health.watch("queue", Importance::Critical, PROBE_INTERVAL, PROBE_TIMEOUT, move || {
-        let queues = probed.clone();
-        async move { queues.ping().await }
-    });
+    health.watch(
+        "queue",
+        Importance::Critical,
+        PROBE_INTERVAL,
+        PROBE_TIMEOUT,
+        move || {
+            let queues = probed.clone();
+            async move { queues.ping().await }
+        },
+    );
     spawn_gauges(lifecycle, database, queues, served);
     health.mark_started();
     tracing::info!(
@@ -147,7 +154,9 @@ fn served_queues(worker_type: WorkerType) -> &'static [QueueName] {
 
 /// How long jobs may go on after SIGTERM: all but what handing the rest back takes.
 fn grace(shutdown_timeout: Duration) -> Duration {
-    shutdown_timeout.saturating_sub(HAND_BACK).max(shutdown_timeout / 2)
+    shutdown_timeout
+        .saturating_sub(HAND_BACK)
+        .max(shutdown_timeout / 2)
 }
 
 fn spawn_gauges(

@@ -19,8 +19,12 @@ async fn the_last_unit_is_sold_to_exactly_one_of_200_customers() -> Result<()> {
         "items": [{"product_id": product, "quantity": 1}],
         "shipping_address": "12 MG Road, Bengaluru 560001",
     });
-    let answers =
-        join_all(customers.iter().map(|customer| customer.post("/api/orders", &body))).await;
+    let answers = join_all(
+        customers
+            .iter()
+            .map(|customer| customer.post("/api/orders", &body)),
+    )
+    .await;
 
     let mut placed = 0;
     for answer in answers {
@@ -31,8 +35,14 @@ async fn the_last_unit_is_sold_to_exactly_one_of_200_customers() -> Result<()> {
         }
         assert_eq!(status, 409, "{answer}");
         let text = answer.to_string();
-        assert!(text.contains("Banarasi Silk Saree"), "names the product: {text}");
-        assert!(text.contains(&product.to_string()), "names the product's id: {text}");
+        assert!(
+            text.contains("Banarasi Silk Saree"),
+            "names the product: {text}"
+        );
+        assert!(
+            text.contains(&product.to_string()),
+            "names the product's id: {text}"
+        );
     }
     assert_eq!(placed, 1);
     assert_eq!(stack.stock(product).await?, 0);
@@ -43,13 +53,18 @@ async fn the_last_unit_is_sold_to_exactly_one_of_200_customers() -> Result<()> {
 }
 
 #[tokio::test]
-async fn orders_over_the_same_products_in_any_order_neither_deadlock_nor_lose_stock() -> Result<()> {
+async fn orders_over_the_same_products_in_any_order_neither_deadlock_nor_lose_stock() -> Result<()>
+{
     const STOCK: i32 = 40;
     let stack = Stack::new().await?;
     let api = stack.api().start().await?;
     let mut products = Vec::new();
     for number in 0..6 {
-        products.push(stack.product(&format!("Product {number}"), 100, STOCK).await?);
+        products.push(
+            stack
+                .product(&format!("Product {number}"), 100, STOCK)
+                .await?,
+        );
     }
     let customer = customer(&api).await?;
     let mut rng = StdRng::seed_from_u64(7);
@@ -92,7 +107,10 @@ async fn orders_over_the_same_products_in_any_order_neither_deadlock_nor_lose_st
              (SELECT FROM order_items GROUP BY order_id HAVING count(*) = 4) AS orders",
         )
         .await?;
-    assert_eq!(four_lines, placed, "a product that is listed twice is one item");
+    assert_eq!(
+        four_lines, placed,
+        "a product that is listed twice is one item"
+    );
     Ok(())
 }
 

@@ -18,10 +18,7 @@ use crate::stack::{SOON, Stack, customer, id, order};
 const QUEUE: &str = "order-processing";
 
 /// Locks orders, so that whoever wants to confirm them has to wait.
-async fn hold<'a>(
-    stack: &Stack,
-    orders: &[Uuid],
-) -> Result<sqlx::Transaction<'a, sqlx::Postgres>> {
+async fn hold<'a>(stack: &Stack, orders: &[Uuid]) -> Result<sqlx::Transaction<'a, sqlx::Postgres>> {
     let mut transaction = stack.pool.begin().await?;
     sqlx::query("SELECT FROM orders WHERE id = ANY($1) FOR UPDATE")
         .bind(orders)
@@ -39,7 +36,9 @@ async fn a_stopped_worker_ends_what_it_can_and_hands_the_rest_back_unharmed() ->
     let customer = customer(&api).await?;
     let mut orders = Vec::new();
     for _ in 0..10 {
-        orders.push(id(&order(&customer, &[(product, 1)], "cash_on_delivery").await?)?);
+        orders.push(id(
+            &order(&customer, &[(product, 1)], "cash_on_delivery").await?
+        )?);
     }
     let able = hold(&stack, &orders[..5]).await?;
     let unable = hold(&stack, &orders[5..]).await?;
@@ -50,8 +49,10 @@ async fn a_stopped_worker_ends_what_it_can_and_hands_the_rest_back_unharmed() ->
         .env("SHUTDOWN_TIMEOUT", SHUTDOWN_TIMEOUT.as_millis().to_string())
         .start()
         .await?;
-    wait_until("ten jobs in flight", SOON, async || Ok(stack.llen(QUEUE, "active").await? == 10))
-        .await?;
+    wait_until("ten jobs in flight", SOON, async || {
+        Ok(stack.llen(QUEUE, "active").await? == 10)
+    })
+    .await?;
 
     worker.sigterm()?;
     able.rollback().await?;
@@ -65,9 +66,11 @@ async fn a_stopped_worker_ends_what_it_can_and_hands_the_rest_back_unharmed() ->
 
     unable.rollback().await?;
     let _next = stack.worker("order").start().await?;
-    wait_until("the next worker to do the rest", Duration::from_secs(5), async || {
-        Ok(stack.count(processing).await? == 10)
-    })
+    wait_until(
+        "the next worker to do the rest",
+        Duration::from_secs(5),
+        async || Ok(stack.count(processing).await? == 10),
+    )
     .await?;
     Ok(())
 }
@@ -85,13 +88,20 @@ async fn an_idle_worker_stops_at_once() -> Result<()> {
 #[tokio::test]
 async fn a_second_signal_ends_the_api_at_once() -> Result<()> {
     let stack = Stack::new().await?;
-    let mut api = stack.api().env("SHUTDOWN_DRAIN_DELAY", "20000").start().await?;
+    let mut api = stack
+        .api()
+        .env("SHUTDOWN_DRAIN_DELAY", "20000")
+        .start()
+        .await?;
     api.sigterm()?;
     let health = format!("{}/api/health", api.base_url());
     let client = ShopClient::new(api.base_url())?;
     wait_until("health to say that it drains", SOON, async || {
         let answer = client.http().get(&health).send().await?;
-        let (status, body) = (answer.status().as_u16(), answer.json::<serde_json::Value>().await?);
+        let (status, body) = (
+            answer.status().as_u16(),
+            answer.json::<serde_json::Value>().await?,
+        );
         Ok(status == 503 && body["ok"] == false && body["draining"] == true)
     })
     .await?;
@@ -147,7 +157,10 @@ async fn a_rolling_restart_of_the_api_under_load_fails_no_request() -> Result<()
     let mut client = ShopClient::new(format!("http://127.0.0.1:{front}"))?;
     client.sign_up().await?;
 
-    let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let (stop, sent) = (
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(AtomicUsize::new(0)),
+    );
     let mut shoppers = JoinSet::new();
     for _ in 0..8 {
         let (client, stop, sent) = (client.clone(), stop.clone(), sent.clone());
@@ -163,13 +176,19 @@ async fn a_rolling_restart_of_the_api_under_load_fails_no_request() -> Result<()
     }
     for api in &mut apis {
         let before = sent.load(Ordering::Relaxed);
-        wait_until("load", SOON, async || Ok(sent.load(Ordering::Relaxed) > before + 50)).await?;
+        wait_until("load", SOON, async || {
+            Ok(sent.load(Ordering::Relaxed) > before + 50)
+        })
+        .await?;
         api.sigterm()?;
         let status = api.wait(SOON).await?;
         assert!(status.success(), "{status}\n{}", api.log_tail(30));
         api.start_again().await?;
         let before = sent.load(Ordering::Relaxed);
-        wait_until("load", SOON, async || Ok(sent.load(Ordering::Relaxed) > before + 50)).await?;
+        wait_until("load", SOON, async || {
+            Ok(sent.load(Ordering::Relaxed) > before + 50)
+        })
+        .await?;
     }
     stop.store(true, Ordering::Relaxed);
     while let Some(shopper) = shoppers.join_next().await {

@@ -33,7 +33,12 @@ impl Shop {
             .mail_dir(mails.path())
             .start()
             .await?;
-        Ok(Self { stack, api, _worker: worker, mails })
+        Ok(Self {
+            stack,
+            api,
+            _worker: worker,
+            mails,
+        })
     }
 
     async fn admin(&self) -> Result<ShopClient> {
@@ -77,7 +82,10 @@ async fn details(client: &ShopClient, order: Uuid) -> Result<Value> {
 async fn statuses(client: &ShopClient, order: Uuid) -> Result<Vec<String>> {
     let details = details(client, order).await?;
     let entries = details["history"].as_array().cloned().unwrap_or_default();
-    Ok(entries.iter().filter_map(|entry| entry["to_status"].as_str().map(str::to_owned)).collect())
+    Ok(entries
+        .iter()
+        .filter_map(|entry| entry["to_status"].as_str().map(str::to_owned))
+        .collect())
 }
 
 async fn set_status(client: &ShopClient, path: &str, status: &str) -> Result<(u16, Value)> {
@@ -92,19 +100,36 @@ async fn a_prepaid_order_is_priced_reserved_paid_mailed_shipped_and_delivered() 
 
     let placed = order(&customer, &[(product, 3)], "upi").await?;
     assert_eq!(placed["status"], "pending");
-    assert_eq!(placed["total_amount"], json!(14997), "a number, from the database's price");
+    assert_eq!(
+        placed["total_amount"],
+        json!(14997),
+        "a number, from the database's price"
+    );
     assert_eq!(shop.stack.stock(product).await?, 7);
     let order = id(&placed)?;
 
     let payment = pay(&customer, order, "success@upi").await?;
     let payment_id = id(&payment)?;
-    customer.wait_for_payment_status(&payment_id.to_string(), "completed", SOON).await?;
-    customer.wait_for_order_status(&order.to_string(), "processing", SOON).await?;
-    shop.mailed(order, &["order_confirmation", "payment_success"]).await?;
+    customer
+        .wait_for_payment_status(&payment_id.to_string(), "completed", SOON)
+        .await?;
+    customer
+        .wait_for_order_status(&order.to_string(), "processing", SOON)
+        .await?;
+    shop.mailed(order, &["order_confirmation", "payment_success"])
+        .await?;
     let mails = read_mail_dir(shop.mails.path())?;
     for mail in &mails {
-        assert!(mail.text.contains(&order.to_string()), "the text names the order: {}", mail.text);
-        assert!(mail.html.contains(&order.to_string()), "so does the HTML part: {}", mail.html);
+        assert!(
+            mail.text.contains(&order.to_string()),
+            "the text names the order: {}",
+            mail.text
+        );
+        assert!(
+            mail.html.contains(&order.to_string()),
+            "so does the HTML part: {}",
+            mail.html
+        );
         assert_eq!(mail.to, [customer.email()]);
     }
 
@@ -122,8 +147,15 @@ async fn a_prepaid_order_is_priced_reserved_paid_mailed_shipped_and_delivered() 
     }
     let (code, answer) = set_status(&admin, &path, "pending").await?;
     assert_eq!(code, 409, "{answer}");
-    shop.mailed(order, &["order_confirmation", "order_shipped", "payment_success"]).await?;
-    assert_eq!(statuses(&customer, order).await?, ["pending", "processing", "shipped", "delivered"]);
+    shop.mailed(
+        order,
+        &["order_confirmation", "order_shipped", "payment_success"],
+    )
+    .await?;
+    assert_eq!(
+        statuses(&customer, order).await?,
+        ["pending", "processing", "shipped", "delivered"]
+    );
     Ok(())
 }
 
@@ -135,16 +167,32 @@ async fn a_declined_payment_may_be_retried() -> Result<()> {
     let order = id(&order(&customer, &[(product, 1)], "upi").await?)?;
 
     let declined = id(&pay(&customer, order, "decline@upi").await?)?;
-    let failed = customer.wait_for_payment_status(&declined.to_string(), "failed", SOON).await?;
+    let failed = customer
+        .wait_for_payment_status(&declined.to_string(), "failed", SOON)
+        .await?;
     assert_eq!(failed["failure_reason"], "the bank declined the payment");
-    customer.wait_for_order_status(&order.to_string(), "payment_failed", SOON).await?;
-    assert_eq!(shop.stack.stock(product).await?, 4, "the goods are still kept");
+    customer
+        .wait_for_order_status(&order.to_string(), "payment_failed", SOON)
+        .await?;
+    assert_eq!(
+        shop.stack.stock(product).await?,
+        4,
+        "the goods are still kept"
+    );
 
     pay(&customer, order, "success@upi").await?;
-    let (status, answer) = customer.pay(&order.to_string(), "upi", Some("success@upi")).await?;
+    let (status, answer) = customer
+        .pay(&order.to_string(), "upi", Some("success@upi"))
+        .await?;
     assert_eq!(status, 409, "one open payment at a time: {answer}");
-    customer.wait_for_order_status(&order.to_string(), "processing", SOON).await?;
-    shop.mailed(order, &["order_confirmation", "payment_failed", "payment_success"]).await?;
+    customer
+        .wait_for_order_status(&order.to_string(), "processing", SOON)
+        .await?;
+    shop.mailed(
+        order,
+        &["order_confirmation", "payment_failed", "payment_success"],
+    )
+    .await?;
     let path = ["pending", "payment_failed", "pending", "processing"];
     assert_eq!(statuses(&customer, order).await?, path);
     Ok(())
@@ -158,12 +206,18 @@ async fn a_charge_whose_answer_was_lost_is_found_again_by_its_key() -> Result<()
     for token in ["lost@upi", "flaky@upi"] {
         let order = id(&order(&customer, &[(product, 1)], "upi").await?)?;
         let payment = id(&pay(&customer, order, token).await?)?;
-        customer.wait_for_payment_status(&payment.to_string(), "completed", SOON).await?;
+        customer
+            .wait_for_payment_status(&payment.to_string(), "completed", SOON)
+            .await?;
     }
     let charges = "SELECT count(*) FROM sandbox_gateway.charges WHERE status = 'approved'";
     assert_eq!(shop.stack.count(charges).await?, 2);
     let requests = "SELECT count(*) FROM sandbox_gateway.requests WHERE operation = 'charge'";
-    assert_eq!(shop.stack.count(requests).await?, 4, "each was asked for twice");
+    assert_eq!(
+        shop.stack.count(requests).await?,
+        4,
+        "each was asked for twice"
+    );
     Ok(())
 }
 
@@ -173,7 +227,9 @@ async fn cash_on_delivery_goes_on_without_a_payment() -> Result<()> {
     let product = shop.stack.product("Alphonso Mangoes", 1200, 5).await?;
     let customer = customer(&shop.api).await?;
     let order = id(&order(&customer, &[(product, 1)], "cash_on_delivery").await?)?;
-    customer.wait_for_order_status(&order.to_string(), "processing", SOON).await?;
+    customer
+        .wait_for_order_status(&order.to_string(), "processing", SOON)
+        .await?;
     shop.mailed(order, &["order_confirmation"]).await?;
     let jobs = "SELECT count(*) FROM outbox WHERE queue = 'payment-processing'";
     assert_eq!(shop.stack.count(jobs).await?, 0);
@@ -194,10 +250,15 @@ async fn an_unpaid_order_is_cancelled_at_its_deadline_and_its_stock_comes_back()
     assert_eq!(shop.stack.stock(product).await?, 2);
 
     for order in [unpaid, stuck] {
-        customer.wait_for_order_status(&order.to_string(), "cancelled", SOON).await?;
-        shop.mailed(order, &["order_cancelled", "order_confirmation"]).await?;
+        customer
+            .wait_for_order_status(&order.to_string(), "cancelled", SOON)
+            .await?;
+        shop.mailed(order, &["order_cancelled", "order_confirmation"])
+            .await?;
     }
-    customer.wait_for_payment_status(&payment.to_string(), "failed", SOON).await?;
+    customer
+        .wait_for_payment_status(&payment.to_string(), "failed", SOON)
+        .await?;
     assert_eq!(shop.stack.stock(product).await?, 5);
     Ok(())
 }
@@ -209,7 +270,9 @@ async fn cancelling_a_paid_order_refunds_it_and_restocks_once() -> Result<()> {
     let customer = customer(&shop.api).await?;
     let order = id(&order(&customer, &[(product, 2)], "upi").await?)?;
     let payment = id(&pay(&customer, order, "success@upi").await?)?;
-    customer.wait_for_order_status(&order.to_string(), "processing", SOON).await?;
+    customer
+        .wait_for_order_status(&order.to_string(), "processing", SOON)
+        .await?;
     assert_eq!(shop.stack.stock(product).await?, 3);
 
     let path = format!("/api/orders/{order}/status");
@@ -220,7 +283,9 @@ async fn cancelling_a_paid_order_refunds_it_and_restocks_once() -> Result<()> {
     let (status, answer) = set_status(&customer, &path, "cancelled").await?;
     assert_eq!(status, 409, "not twice: {answer}");
 
-    customer.wait_for_payment_status(&payment.to_string(), "refunded", SOON).await?;
+    customer
+        .wait_for_payment_status(&payment.to_string(), "refunded", SOON)
+        .await?;
     assert_eq!(shop.stack.stock(product).await?, 5);
     let books = "SELECT count(*) FROM sandbox_gateway.charges WHERE status = 'refunded'";
     assert_eq!(shop.stack.count(books).await?, 1);
@@ -234,15 +299,23 @@ async fn an_administrators_refund_gives_money_and_goods_back() -> Result<()> {
     let customer = customer(&shop.api).await?;
     let order = id(&order(&customer, &[(product, 1)], "upi").await?)?;
     let payment = id(&pay(&customer, order, "success@upi").await?)?;
-    customer.wait_for_payment_status(&payment.to_string(), "completed", SOON).await?;
+    customer
+        .wait_for_payment_status(&payment.to_string(), "completed", SOON)
+        .await?;
 
     let admin = shop.admin().await?;
     let path = format!("/api/payments/{payment}/status");
     let (status, answer) = set_status(&admin, &path, "refunded").await?;
-    assert_eq!((status, &answer["status"]), (200, &json!("refunded")), "{answer}");
+    assert_eq!(
+        (status, &answer["status"]),
+        (200, &json!("refunded")),
+        "{answer}"
+    );
     let (status, answer) = set_status(&admin, &path, "refunded").await?;
     assert_eq!(status, 409, "not twice: {answer}");
-    customer.wait_for_order_status(&order.to_string(), "cancelled", Duration::from_secs(5)).await?;
+    customer
+        .wait_for_order_status(&order.to_string(), "cancelled", Duration::from_secs(5))
+        .await?;
     assert_eq!(shop.stack.stock(product).await?, 5);
     Ok(())
 }

@@ -5,7 +5,10 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use bharatmart_test_support::{App, ShopClient, servers::SmtpServer, wait_until};
 use rand::{Rng, SeedableRng, rngs::StdRng};
-use tokio::{sync::watch, time::{interval, sleep}};
+use tokio::{
+    sync::watch,
+    time::{interval, sleep},
+};
 use uuid::Uuid;
 
 use crate::stack::{SOON, Stack, by_order_and_type, customer, id, order};
@@ -35,8 +38,8 @@ async fn shop(
 }
 
 #[tokio::test]
-async fn workers_killed_at_any_moment_process_charge_and_mail_every_order_exactly_once() -> Result<()>
-{
+async fn workers_killed_at_any_moment_process_charge_and_mail_every_order_exactly_once()
+-> Result<()> {
     let seed = rand::rng().random();
     println!("seed {seed}");
     let mut rng = StdRng::seed_from_u64(seed);
@@ -44,7 +47,9 @@ async fn workers_killed_at_any_moment_process_charge_and_mail_every_order_exactl
     let smtp = SmtpServer::start().await?;
     let api = stack.api().start().await?;
     let quick = |worker: bharatmart_test_support::AppBuilder| {
-        worker.env("WORKER_LOCK_DURATION", "2000").env("WORKER_STALLED_INTERVAL", "1000")
+        worker
+            .env("WORKER_LOCK_DURATION", "2000")
+            .env("WORKER_STALLED_INTERVAL", "1000")
     };
     let mut workers: Vec<App> = Vec::new();
     for kind in ["order", "payment", "email"] {
@@ -75,25 +80,44 @@ async fn workers_killed_at_any_moment_process_charge_and_mail_every_order_exactl
     let placed = i64::try_from(orders.len())?;
     println!("{placed} orders, {} kills", KILLS_OF_EACH * workers.len());
 
-    wait_until("every order to be paid, confirmed and mailed", Duration::from_secs(120), async || {
-        let done = stack
-            .count(
-                "SELECT count(*) FROM orders
+    wait_until(
+        "every order to be paid, confirmed and mailed",
+        Duration::from_secs(120),
+        async || {
+            let done = stack
+                .count(
+                    "SELECT count(*) FROM orders
                  WHERE status = 'processing' AND processed_at IS NOT NULL",
-            )
-            .await?;
-        let mailed = stack
-            .count("SELECT count(*) FROM mail_deliveries WHERE status IN ('sent', 'unconfirmed')")
-            .await?;
-        Ok(done == placed && mailed == placed * 2)
-    })
+                )
+                .await?;
+            let mailed = stack
+                .count(
+                    "SELECT count(*) FROM mail_deliveries WHERE status IN ('sent', 'unconfirmed')",
+                )
+                .await?;
+            Ok(done == placed && mailed == placed * 2)
+        },
+    )
     .await
-    .with_context(|| workers.iter().map(|worker| worker.log_tail(20)).collect::<String>())?;
+    .with_context(|| {
+        workers
+            .iter()
+            .map(|worker| worker.log_tail(20))
+            .collect::<String>()
+    })?;
 
     let history = "SELECT count(*) FROM order_history WHERE to_status = 'processing'";
-    assert_eq!(stack.count(history).await?, placed, "each order is processed once");
+    assert_eq!(
+        stack.count(history).await?,
+        placed,
+        "each order is processed once"
+    );
     let charges = "SELECT count(*) FROM sandbox_gateway.charges WHERE status = 'approved'";
-    assert_eq!(stack.count(charges).await?, placed, "the gateway's books: one charge an order");
+    assert_eq!(
+        stack.count(charges).await?,
+        placed,
+        "the gateway's books: one charge an order"
+    );
     let payments = "SELECT count(*) FROM payments WHERE status = 'completed'";
     assert_eq!(stack.count(payments).await?, placed);
 
@@ -114,6 +138,10 @@ async fn workers_killed_at_any_moment_process_charge_and_mail_every_order_exactl
         }
     }
     let left = stack.stock(product).await?;
-    assert_eq!(i64::from(1_000_000 - left), placed, "stock + sold is constant");
+    assert_eq!(
+        i64::from(1_000_000 - left),
+        placed,
+        "stock + sold is constant"
+    );
     Ok(())
 }

@@ -4,14 +4,17 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use bharatmart_test_support::{
-    servers::{RedisServer, SmtpServer}, wait_until};
+    servers::{RedisServer, SmtpServer},
+    wait_until,
+};
 use serde_json::json;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::stack::{SOON, Stack, by_order_and_type, customer, id};
 
 #[tokio::test]
-async fn orders_placed_while_redis_is_away_are_answered_at_once_and_processed_later() -> Result<()> {
+async fn orders_placed_while_redis_is_away_are_answered_at_once_and_processed_later() -> Result<()>
+{
     const ORDERS: usize = 200;
     const AWAY: Duration = Duration::from_secs(20);
     let mut redis = RedisServer::temporary().await?;
@@ -41,7 +44,10 @@ async fn orders_placed_while_redis_is_away_are_answered_at_once_and_processed_la
         assert_eq!(status, 201, "{answer}");
         placed.push(id(&answer)?.to_string());
     }
-    assert!(slowest < Duration::from_millis(500), "the slowest order took {slowest:?}");
+    assert!(
+        slowest < Duration::from_millis(500),
+        "the slowest order took {slowest:?}"
+    );
     redis.start_again().await?;
 
     wait_until("every order to be processed and mailed", SOON, async || {
@@ -57,7 +63,9 @@ async fn orders_placed_while_redis_is_away_are_answered_at_once_and_processed_la
     }
     assert_eq!(mails.len(), ORDERS, "and nothing else is mailed");
     assert_eq!(
-        stack.count("SELECT count(*) FROM order_history WHERE to_status = 'processing'").await?,
+        stack
+            .count("SELECT count(*) FROM order_history WHERE to_status = 'processing'")
+            .await?,
         i64::try_from(ORDERS)?,
         "each order is processed once"
     );

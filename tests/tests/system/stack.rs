@@ -32,7 +32,12 @@ impl Stack {
     pub async fn on_redis(redis: &str) -> Result<Self> {
         let database = TestDatabase::create().await;
         let pool = database.pool().await;
-        Ok(Self { database, pool, redis: redis.to_owned(), prefix: test_prefix() })
+        Ok(Self {
+            database,
+            pool,
+            redis: redis.to_owned(),
+            prefix: test_prefix(),
+        })
     }
 
     pub fn api(&self) -> AppBuilder {
@@ -44,7 +49,9 @@ impl Stack {
     }
 
     fn on(&self, app: AppBuilder) -> AppBuilder {
-        app.database(&self.database).redis(&self.redis).queue_prefix(&self.prefix)
+        app.database(&self.database)
+            .redis(&self.redis)
+            .queue_prefix(&self.prefix)
     }
 
     /// Adds a product; its id.
@@ -63,7 +70,10 @@ impl Stack {
 
     pub async fn stock(&self, product: Uuid) -> Result<i32> {
         let sql = "SELECT stock_quantity FROM products WHERE id = $1";
-        Ok(sqlx::query_scalar(sql).bind(product).fetch_one(&self.pool).await?)
+        Ok(sqlx::query_scalar(sql)
+            .bind(product)
+            .fetch_one(&self.pool)
+            .await?)
     }
 
     /// The first column of the first row.
@@ -75,7 +85,9 @@ impl Stack {
     pub async fn llen(&self, queue: &str, list: &str) -> Result<usize> {
         let client = redis::Client::open(self.redis.as_str())?;
         let mut connection = client.get_multiplexed_async_connection().await?;
-        Ok(connection.llen(format!("{}:{queue}:{list}", self.prefix)).await?)
+        Ok(connection
+            .llen(format!("{}:{queue}:{list}", self.prefix))
+            .await?)
     }
 }
 
@@ -88,7 +100,9 @@ pub async fn customer(api: &App) -> Result<ShopClient> {
 
 /// The id in an answer.
 pub fn id(answer: &Value) -> Result<Uuid> {
-    let text = answer["id"].as_str().with_context(|| format!("no id in {answer}"))?;
+    let text = answer["id"]
+        .as_str()
+        .with_context(|| format!("no id in {answer}"))?;
     Ok(text.parse()?)
 }
 

@@ -10,7 +10,7 @@ use crate::{
     scratch::ScratchDir,
 };
 
-/// A private HAProxy: a load balancer that asks its servers how they are.
+/// A private `HAProxy`: a load balancer that asks its servers how they are.
 #[derive(Debug)]
 pub struct HaProxy {
     // Dropped before the folder that it writes into.
@@ -19,10 +19,10 @@ pub struct HaProxy {
 }
 
 impl HaProxy {
-    /// Starts HAProxy with the text of its configuration file, which listens on `port` of 127.0.0.1.
+    /// Starts `HAProxy` with the text of its configuration file, which listens on `port` of 127.0.0.1.
     ///
     /// # Errors
-    /// When HAProxy is not installed, refuses its configuration or does not start.
+    /// When `HAProxy` is not installed, refuses its configuration or does not start.
     pub async fn start(port: u16, config: &str) -> Result<Self> {
         let program = required(find_program("haproxy"), Requirement::HaProxy)?;
         let folder = ScratchDir::create()?;

@@ -3,8 +3,8 @@
 //! Each listens on a port of 127.0.0.1 only, answers when `start` returns, keeps its data in a
 //! folder of its own, and ends with its owner: when it is dropped and when this process dies.
 
-mod leftover;
 mod haproxy;
+mod leftover;
 mod postgres;
 mod redis;
 mod smtp;

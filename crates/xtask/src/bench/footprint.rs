@@ -50,18 +50,57 @@ pub async fn run() -> Result<ExitCode> {
         api.stop().await?;
     }
     #[expect(clippy::cast_precision_loss, reason = "no binary has 2^52 bytes")]
-    let megabytes = |program| -> Result<f64> { Ok(fs::metadata(binary(program)?)?.len() as f64 / 1e6) };
+    let megabytes =
+        |program| -> Result<f64> { Ok(fs::metadata(binary(program)?)?.len() as f64 / 1e6) };
     let figures = [
-        Figure { name: "API start to ready", value: median(starts), unit: "ms", ceiling: 300.0 },
-        Figure { name: "API idle resident memory", value: median(api_memory), unit: "MB", ceiling: 30.0 },
-        Figure { name: "worker idle resident memory", value: median(worker_memory), unit: "MB", ceiling: 30.0 },
-        Figure { name: "API binary", value: megabytes("bharatmart-api")?, unit: "MB", ceiling: 30.0 },
-        Figure { name: "worker binary", value: megabytes("bharatmart-worker")?, unit: "MB", ceiling: 30.0 },
+        Figure {
+            name: "API start to ready",
+            value: median(starts),
+            unit: "ms",
+            ceiling: 300.0,
+        },
+        Figure {
+            name: "API idle resident memory",
+            value: median(api_memory),
+            unit: "MB",
+            ceiling: 30.0,
+        },
+        Figure {
+            name: "worker idle resident memory",
+            value: median(worker_memory),
+            unit: "MB",
+            ceiling: 30.0,
+        },
+        Figure {
+            name: "API binary",
+            value: megabytes("bharatmart-api")?,
+            unit: "MB",
+            ceiling: 30.0,
+        },
+        Figure {
+            name: "worker binary",
+            value: megabytes("bharatmart-worker")?,
+            unit: "MB",
+            ceiling: 30.0,
+        },
     ];
     let mut met = true;
-    for Figure { name, value, unit, ceiling } in figures {
+    for Figure {
+        name,
+        value,
+        unit,
+        ceiling,
+    } in figures
+    {
         met &= value <= ceiling;
-        line(format!("{name:28} {value:8.1} {unit}  (at most {ceiling} {unit}; {:.2} of it)", value / ceiling));
+        line(format!(
+            "{name:28} {value:8.1} {unit}  (at most {ceiling} {unit}; {:.2} of it)",
+            value / ceiling
+        ));
     }
-    Ok(if met { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if met {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }

@@ -99,11 +99,17 @@ pub async fn post(
         latencies.extend(client??);
     }
     latencies.sort_by(f64::total_cmp);
-    Ok(Report { done: latencies.len() as u64, elapsed, latencies })
+    Ok(Report {
+        done: latencies.len() as u64,
+        elapsed,
+        latencies,
+    })
 }
 
 async fn connect(port: u16) -> Result<SendRequest<Full<Bytes>>> {
-    let stream = TcpStream::connect(("127.0.0.1", port)).await.context("cannot connect")?;
+    let stream = TcpStream::connect(("127.0.0.1", port))
+        .await
+        .context("cannot connect")?;
     stream.set_nodelay(true)?;
     let (sender, connection) = handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);

@@ -72,11 +72,20 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode> {
         median(orders),
         median(statements),
     ));
-    line(format!("ratio {ratio:.2} (at least {FLOOR}); every order is in the queue"));
-    Ok(if ratio >= FLOOR { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    line(format!(
+        "ratio {ratio:.2} (at least {FLOOR}); every order is in the queue"
+    ));
+    Ok(if ratio >= FLOOR {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
-#[expect(clippy::cast_precision_loss, reason = "fewer than 2^52 of anything here")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "fewer than 2^52 of anything here"
+)]
 fn to_f64(number: u64) -> f64 {
     number as f64
 }
@@ -103,9 +112,14 @@ async fn stock(servers: &Servers) -> Result<()> {
 /// A copy of the database on the same server, so that no relay carries what pgbench orders while
 /// it is measured.
 async fn twin(servers: &Servers) -> Result<String> {
-    psql(&servers.postgres.url("postgres"), "CREATE DATABASE twin TEMPLATE bharatmart").await?;
+    psql(
+        &servers.postgres.url("postgres"),
+        "CREATE DATABASE twin TEMPLATE bharatmart",
+    )
+    .await?;
     let url = servers.postgres.url("twin");
-    let user = format!("INSERT INTO users (id, email, full_name) VALUES ('{USER}', 'p@example.in', 'P')");
+    let user =
+        format!("INSERT INTO users (id, email, full_name) VALUES ('{USER}', 'p@example.in', 'P')");
     psql(&url, &user).await?;
     Ok(url)
 }
@@ -113,11 +127,22 @@ async fn twin(servers: &Servers) -> Result<String> {
 async fn psql(database_url: &str, statement: &str) -> Result<String> {
     let psql = install::find_program("psql").context("psql is not installed")?;
     let output = Command::new(psql)
-        .args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "-v", "ON_ERROR_STOP=1"])
+        .args([
+            "--no-psqlrc",
+            "--quiet",
+            "--tuples-only",
+            "--no-align",
+            "-v",
+            "ON_ERROR_STOP=1",
+        ])
         .args(["-c", statement, database_url])
         .output()
         .await?;
-    ensure!(output.status.success(), "psql: {}", String::from_utf8_lossy(&output.stderr));
+    ensure!(
+        output.status.success(),
+        "psql: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     Ok(String::from_utf8(output.stdout)?.trim().to_owned())
 }
 
@@ -144,8 +169,9 @@ fn pgbench_script() -> String {
     let hex = |prefix: &str, variable: &str| {
         format!("('{prefix}' || lpad(to_hex(:{variable}::bigint), 12, '0'))")
     };
-    let products: Vec<_> =
-        (0..3).map(|line| hex("00000000-0000-4000-9000-", &format!("product{line}"))).collect();
+    let products: Vec<_> = (0..3)
+        .map(|line| hex("00000000-0000-4000-9000-", &format!("product{line}")))
+        .collect();
     let statement: String = STATEMENT
         .lines()
         .filter(|line| !line.starts_with("--"))
@@ -178,7 +204,11 @@ async fn pgbench(database_url: &str, script: &std::path::Path, seconds: u64) -> 
         .output()
         .await?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    ensure!(output.status.success(), "pgbench: {}", String::from_utf8_lossy(&output.stderr));
+    ensure!(
+        output.status.success(),
+        "pgbench: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let rate = text
         .lines()
         .find_map(|line| line.strip_prefix("tps = "))
@@ -189,19 +219,36 @@ async fn pgbench(database_url: &str, script: &std::path::Path, seconds: u64) -> 
 
 /// Waits until the relay has carried everything; every order that was answered 201 must be a job.
 async fn relayed(servers: &Servers, placed: u64) -> Result<()> {
-    wait_until("the relay to carry every order", Duration::from_secs(120), async || {
-        let pending = "SELECT count(*) FROM outbox WHERE dispatched_at IS NULL";
-        Ok(psql(&servers.database_url, pending).await? == "0")
-    })
+    wait_until(
+        "the relay to carry every order",
+        Duration::from_secs(120),
+        async || {
+            let pending = "SELECT count(*) FROM outbox WHERE dispatched_at IS NULL";
+            Ok(psql(&servers.database_url, pending).await? == "0")
+        },
+    )
     .await?;
-    let total: u64 = psql(&servers.database_url, "SELECT count(*) FROM orders").await?.parse()?;
-    ensure!(total == placed, "{placed} orders were answered 201, but there are {total}");
+    let total: u64 = psql(&servers.database_url, "SELECT count(*) FROM orders")
+        .await?
+        .parse()?;
+    ensure!(
+        total == placed,
+        "{placed} orders were answered 201, but there are {total}"
+    );
     let redis = install::find_program("redis-cli").context("redis-cli is not installed")?;
     let output = Command::new(redis)
-        .args(["-u", &servers.redis.url(), "LLEN", "bull:order-processing:wait"])
+        .args([
+            "-u",
+            &servers.redis.url(),
+            "LLEN",
+            "bull:order-processing:wait",
+        ])
         .output()
         .await?;
     let waiting: u64 = String::from_utf8(output.stdout)?.trim().parse()?;
-    ensure!(waiting == total, "{total} orders, but {waiting} waiting jobs");
+    ensure!(
+        waiting == total,
+        "{total} orders, but {waiting} waiting jobs"
+    );
     Ok(())
 }
