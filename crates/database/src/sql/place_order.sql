@@ -1,20 +1,29 @@
 -- A whole checkout in one statement, and so in one round trip and one transaction:
 --   $1 order id, $2 user id, $3 shipping address, $4 payment method or null,
---   $5 product ids (distinct), $6 quantities.
--- Products are locked in id order, so that two orders over the same products never deadlock. The
--- lock returns the newest version of each row, whatever the statement's snapshot says, and new stock
--- is computed from that. Nothing is written unless every line is known and available.
+--   $5 product ids (distinct, ascending), $6 quantities.
+-- Products are locked one after the other in id order, so that two orders over the same products
+-- never deadlock. The lock returns the newest version of each row, whatever the statement's snapshot
+-- says, and new stock is computed from that. Nothing is written unless every line is known and
+-- available.
+--
+-- Two things are for the planner's sake. The arrays come through subqueries, so that it expects as
+-- many lines of a prepared statement as of a plain one and does not plan each checkout anew. The
+-- lateral join has it look products up by their key, however few products there are.
 WITH requested AS MATERIALIZED (
     SELECT product_id, quantity
-    FROM unnest($5::uuid[], $6::integer[]) AS line (product_id, quantity)
+    FROM unnest((SELECT $5::uuid[]), (SELECT $6::integer[])) AS line (product_id, quantity)
+    ORDER BY product_id
 ),
 locked AS MATERIALIZED (
-    SELECT products.id, products.name, products.price, products.stock_quantity, requested.quantity
-    FROM products
-    JOIN requested ON requested.product_id = products.id
-    WHERE products.is_active
-    ORDER BY products.id
-    FOR NO KEY UPDATE OF products
+    SELECT product.id, product.name, product.price, product.stock_quantity, requested.quantity
+    FROM requested
+    CROSS JOIN LATERAL (
+        SELECT id, name, price, stock_quantity
+        FROM products
+        WHERE products.id = requested.product_id AND is_active
+        LIMIT 1
+        FOR NO KEY UPDATE
+    ) AS product
 ),
 verdict AS MATERIALIZED (
     SELECT
@@ -41,7 +50,7 @@ reserved AS (
     UPDATE products
     SET stock_quantity = locked.stock_quantity - locked.quantity, updated_at = now()
     FROM locked, verdict
-    WHERE products.id = locked.id AND accepted
+    WHERE products.id = locked.id AND locked.stock_quantity >= locked.quantity AND accepted
 ),
 logged AS (
     INSERT INTO inventory_logs (product_id, previous_quantity, new_quantity, change_reason)

@@ -101,7 +101,7 @@ async fn stock(servers: &Servers) -> Result<()> {
          SELECT ('00000000-0000-4000-9000-' || lpad(to_hex(n), 12, '0'))::uuid,
                 'Product ' || n, 100 + n, 'Benchmark', 1000000000
          FROM generate_series(1, {PRODUCTS}) AS n;
-         VACUUM ANALYZE"
+         ANALYZE products"
     );
     for statement in sql.split(';') {
         psql(&servers.database_url, statement).await?;
