@@ -5,6 +5,7 @@
 
 mod auth;
 mod background;
+mod cached;
 pub mod cli;
 mod error;
 mod extract;

@@ -5,6 +5,7 @@ use axum::{
     extract::State,
     routing::{get, patch},
 };
+use bharatmart_cache::{Cache, Group};
 use bharatmart_commerce::{self as commerce, Checkout, OrderDetails, Shop};
 use bharatmart_database::{
     Database,
@@ -119,6 +120,7 @@ impl Body for CreateOrder {
 async fn create_order(
     user: AuthUser,
     State(shop): State<Shop>,
+    State(cache): State<Cache>,
     ValidatedJson(body): ValidatedJson<CreateOrder>,
 ) -> Result<(StatusCode, [(http::HeaderName, String); 1], Json<Order>), ApiError> {
     let checkout = Checkout {
@@ -133,6 +135,8 @@ async fn create_order(
         payment_method: body.payment_method,
     };
     let order = commerce::place_order(&shop, checkout).await?;
+    // Its products have less stock.
+    cache.invalidate(Group::Products);
     let location = format!("/api/orders/{}", order.id);
     Ok((StatusCode::CREATED, [(LOCATION, location)], Json(order)))
 }
@@ -140,9 +144,14 @@ async fn create_order(
 async fn change_order_status(
     user: AuthUser,
     State(shop): State<Shop>,
+    State(cache): State<Cache>,
     Id(id): Id<OrderId>,
     ValidatedJson(body): ValidatedJson<ChangeStatus<OrderStatus>>,
 ) -> Result<Json<Order>, ApiError> {
     let order = commerce::change_order_status(&shop, (&user).into(), id, body.status).await?;
+    if order.status == OrderStatus::Cancelled {
+        // Its products have more stock.
+        cache.invalidate(Group::Products);
+    }
     Ok(Json(order))
 }

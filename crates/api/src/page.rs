@@ -131,18 +131,23 @@ pub(crate) struct List<T> {
 impl<T: Serialize> List<T> {
     /// Wraps the page that was found for `request`. The offset of a page that was asked for by
     /// cursor is not known, and is told as 0.
-    pub(crate) fn respond(page: Page<T>, request: &PageRequest) -> Result<Json<Self>, ApiError> {
+    pub(crate) fn new(page: Page<T>, request: &PageRequest) -> Result<Self, ApiError> {
         let offset = match request.position {
             Position::Offset(offset) => offset,
             Position::After(_) => 0,
         };
-        Ok(Json(Self {
+        Ok(Self {
             data: page.rows,
             count: page.total,
             limit: request.limit,
             offset,
             next_cursor: page.next.as_ref().map(encode).transpose()?,
-        }))
+        })
+    }
+
+    /// [`List::new`] as an answer.
+    pub(crate) fn respond(page: Page<T>, request: &PageRequest) -> Result<Json<Self>, ApiError> {
+        Self::new(page, request).map(Json)
     }
 }
 

@@ -8,6 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, patch},
 };
+use bharatmart_cache::{Cache, Group};
 use bharatmart_commerce::{self as commerce, Shop, StartPayment};
 use bharatmart_database::{
     Database,
@@ -146,10 +147,14 @@ async fn create_payment(
 async fn change_payment_status(
     _: AdminUser,
     State(shop): State<Shop>,
+    State(cache): State<Cache>,
     Id(id): Id<PaymentId>,
     ValidatedJson(body): ValidatedJson<ChangeStatus<PaymentStatus>>,
 ) -> Result<Json<Payment>, ApiError> {
-    Ok(Json(
-        commerce::change_payment_status(&shop, id, body.status).await?,
-    ))
+    let payment = commerce::change_payment_status(&shop, id, body.status).await?;
+    if payment.status == PaymentStatus::Refunded {
+        // The order's products have more stock.
+        cache.invalidate(Group::Products);
+    }
+    Ok(Json(payment))
 }

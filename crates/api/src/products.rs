@@ -1,6 +1,7 @@
 //! Products and categories.
 
 use axum::{Json, Router, extract::State, routing::get};
+use bharatmart_cache::{Cache, Group, Key};
 use bharatmart_database::{
     self as database, Database,
     products::{
@@ -12,6 +13,7 @@ use http::{StatusCode, header::LOCATION};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    cached::{Cached, cached},
     error::ApiError,
     extract::{AdminUser, Body, FromParams, Id, Params, ValidatedJson, ValidatedQuery},
     fields::{Flag, ImageUrl, Line, Nullable, Text, Whole, sent},
@@ -71,19 +73,31 @@ const fn sorted_by(sort: ProductSort) -> SortedBy {
 
 async fn list_products(
     State(database): State<Database>,
+    State(cache): State<Cache>,
     ValidatedQuery(ListProducts { filter, page }): ValidatedQuery<ListProducts>,
-) -> Result<Json<List<Product>>, ApiError> {
+) -> Result<Cached, ApiError> {
     let request = page.of_list(filter.fingerprint(), sorted_by(filter.sort))?;
-    let found = products::list(&mut *database.read().await?, &filter, &request).await?;
-    List::respond(found, &request)
+    cached(
+        &cache,
+        Key::products(&format!("{filter:?} {request:?}")),
+        async {
+            let found = products::list(&mut *database.read().await?, &filter, &request).await?;
+            List::new(found, &request)
+        },
+    )
+    .await
 }
 
 async fn read_product(
     State(database): State<Database>,
+    State(cache): State<Cache>,
     Id(id): Id<ProductId>,
-) -> Result<Json<Product>, ApiError> {
-    let product = products::find(&mut *database.read().await?, id).await?;
-    product.map(Json).ok_or(ApiError::NotFound("Product"))
+) -> Result<Cached, ApiError> {
+    cached(&cache, Key::product(&id.to_string()), async {
+        let product = products::find(&mut *database.read().await?, id).await?;
+        product.ok_or(ApiError::NotFound("Product"))
+    })
+    .await
 }
 
 #[derive(Debug, Serialize)]
@@ -91,9 +105,15 @@ struct Categories {
     data: Vec<Category>,
 }
 
-async fn list_categories(State(database): State<Database>) -> Result<Json<Categories>, ApiError> {
-    let data = products::categories(&mut *database.read().await?).await?;
-    Ok(Json(Categories { data }))
+async fn list_categories(
+    State(database): State<Database>,
+    State(cache): State<Cache>,
+) -> Result<Cached, ApiError> {
+    cached(&cache, Key::categories(), async {
+        let data = products::categories(&mut *database.read().await?).await?;
+        Ok(Categories { data })
+    })
+    .await
 }
 
 #[derive(Debug, Deserialize)]
@@ -114,6 +134,7 @@ impl Body for CreateProduct {
 async fn create_product(
     _: AdminUser,
     State(database): State<Database>,
+    State(cache): State<Cache>,
     ValidatedJson(body): ValidatedJson<CreateProduct>,
 ) -> Result<(StatusCode, [(http::HeaderName, String); 1], Json<Product>), ApiError> {
     let new = NewProduct {
@@ -128,6 +149,7 @@ async fn create_product(
     let product = products::insert(&mut *database.write().await?, &new)
         .await
         .map_err(sku_taken)?;
+    cache.invalidate(Group::Products);
     let location = format!("/api/products/{}", product.id);
     Ok((StatusCode::CREATED, [(LOCATION, location)], Json(product)))
 }
@@ -156,6 +178,7 @@ impl Body for UpdateProduct {}
 async fn update_product(
     _: AdminUser,
     State(database): State<Database>,
+    State(cache): State<Cache>,
     Id(id): Id<ProductId>,
     ValidatedJson(body): ValidatedJson<UpdateProduct>,
 ) -> Result<Json<Product>, ApiError> {
@@ -171,15 +194,18 @@ async fn update_product(
     let product = products::update(&mut *database.write().await?, id, &changes)
         .await
         .map_err(sku_taken)?;
+    cache.invalidate(Group::Products);
     product.map(Json).ok_or(ApiError::NotFound("Product"))
 }
 
 async fn delete_product(
     _: AdminUser,
     State(database): State<Database>,
+    State(cache): State<Cache>,
     Id(id): Id<ProductId>,
 ) -> Result<StatusCode, ApiError> {
     if products::hide(&mut *database.write().await?, id).await? {
+        cache.invalidate(Group::Products);
         Ok(StatusCode::NO_CONTENT)
     } else {
         Err(ApiError::NotFound("Product"))

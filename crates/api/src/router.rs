@@ -22,6 +22,7 @@ use tower_http::{catch_panic::CatchPanicLayer, cors::CorsLayer};
 
 use crate::{
     auth,
+    cached::X_CACHE,
     error::ApiError,
     observe::{self, REQUEST_ID},
     orders, payments, products, queues,
@@ -110,6 +111,7 @@ fn cors(origins: &[String]) -> CorsLayer {
         .expose_headers([
             LOCATION,
             RETRY_AFTER,
+            X_CACHE,
             payments::PREFERENCE_APPLIED,
             REQUEST_ID,
         ])

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::extract::FromRef;
+use bharatmart_cache::Cache;
 use bharatmart_commerce::{Accounts, Gateway, Shop};
 use bharatmart_config::ApiConfig;
 use bharatmart_database::Database;
@@ -23,6 +24,8 @@ pub struct AppState {
     pub tokens: Tokens,
     /// For reads that need no business rule.
     pub database: Database,
+    /// Bodies of product pages.
+    pub cache: Cache,
     /// For the queues' statistics.
     pub queues: JobQueues,
     /// What `/api/system/info` tells.
@@ -61,6 +64,7 @@ impl AppState {
             ),
             info: SystemInfo::new(config, health.clone(), clock.now()),
             tokens: Tokens::new(&config.auth, clock),
+            cache: Cache::new(&config.cache),
             database,
             queues,
             request_timeout: RequestTimeout(config.http.request_timeout),

@@ -126,11 +126,15 @@ mod tests {
     fn cache() -> Cache {
         Cache::new(&CacheConfig {
             backend: CacheBackend::Memory,
-            ttl: Duration::from_secs(60),
+            ttl: Duration::from_mins(1),
             local_max_bytes: 1_000_000,
         })
     }
 
+    #[expect(
+        clippy::unnecessary_wraps,
+        reason = "what a load that succeeds answers"
+    )]
     fn body(text: &'static str) -> Result<Bytes, String> {
         Ok(Bytes::from_static(text.as_bytes()))
     }
@@ -198,7 +202,7 @@ mod tests {
     async fn with_no_cache_everything_is_a_miss() {
         let cache = Cache::new(&CacheConfig {
             backend: CacheBackend::None,
-            ttl: Duration::from_secs(60),
+            ttl: Duration::from_mins(1),
             local_max_bytes: 1_000_000,
         });
         for _ in 0..2 {

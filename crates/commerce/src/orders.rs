@@ -6,7 +6,7 @@ use bharatmart_database::{
     payments::{self, Payment},
 };
 use bharatmart_domain::{
-    IllegalTransition, MailKind, OrderId, OrderStatus, PaymentStatus, Role, UserId,
+    IllegalTransition, MailKind, OrderId, OrderStatus, PaymentMethod, PaymentStatus, Role, UserId,
 };
 use bharatmart_queue::{PaymentDeadline, RefundPayment};
 
@@ -147,9 +147,7 @@ pub async fn process_order(shop: &Shop, id: OrderId) -> Result<(), database::Err
     let mut jobs = Jobs::default();
     jobs.add(&compose(MailKind::OrderConfirmation, &order));
     if order.status.is_payable() {
-        let prepaid = order
-            .payment_method
-            .is_none_or(|method| method.is_prepaid());
+        let prepaid = order.payment_method.is_none_or(PaymentMethod::is_prepaid);
         if prepaid {
             let deadline = order.created_at + shop.order_payment_timeout;
             jobs.add_at(&PaymentDeadline { order_id: id }, deadline);

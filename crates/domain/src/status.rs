@@ -119,7 +119,7 @@ names! {
         Upi => "upi",
         /// A bank's own page.
         NetBanking => "net_banking",
-        /// PayPal.
+        /// A `PayPal` account.
         Paypal => "paypal",
         /// Cash to the carrier: no payment is taken beforehand.
         CashOnDelivery => "cash_on_delivery",

@@ -82,7 +82,7 @@ async fn workers_killed_at_any_moment_process_charge_and_mail_every_order_exactl
 
     wait_until(
         "every order to be paid, confirmed and mailed",
-        Duration::from_secs(120),
+        Duration::from_mins(2),
         async || {
             let done = stack
                 .count(

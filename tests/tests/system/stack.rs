@@ -12,7 +12,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 /// How long anything may take that happens in the background.
-pub const SOON: Duration = Duration::from_secs(60);
+pub const SOON: Duration = Duration::from_mins(1);
 
 /// The database and the queue of one test; programs are started on it as the test needs them.
 pub struct Stack {

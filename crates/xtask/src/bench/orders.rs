@@ -161,35 +161,29 @@ fn body(number: u64) -> String {
 /// The checkout's statement with pgbench's variables in place of its parameters.
 fn pgbench_script() -> String {
     let third = PRODUCTS / 3;
-    let mut script = String::from("\\set order random(1, 100000000000000)\n");
-    for line in 0..3 {
-        let (from, to) = (line * third + 1, (line + 1) * third);
-        script.push_str(&format!("\\set product{line} random({from}, {to})\n"));
-    }
     let hex = |prefix: &str, variable: &str| {
         format!("('{prefix}' || lpad(to_hex(:{variable}::bigint), 12, '0'))")
     };
-    let products: Vec<_> = (0..3)
-        .map(|line| hex("00000000-0000-4000-9000-", &format!("product{line}")))
-        .collect();
-    let statement: String = STATEMENT
+    let mut variables = vec!["\\set order random(1, 100000000000000)".to_owned()];
+    let mut products = Vec::new();
+    for line in 0..3 {
+        let (from, to) = (line * third + 1, (line + 1) * third);
+        variables.push(format!("\\set product{line} random({from}, {to})"));
+        products.push(hex("00000000-0000-4000-9000-", &format!("product{line}")));
+    }
+    let statement: Vec<_> = STATEMENT
         .lines()
         .filter(|line| !line.starts_with("--"))
-        .map(|line| format!("{line}\n"))
         .collect();
-    script.push_str(
-        statement
-            .trim_end()
-            .replace("$1", &hex("10000000-0000-4000-8000-", "order"))
-            .replace("$2", &format!("'{USER}'"))
-            .replace("$3", "'12 MG Road, Bengaluru 560001'")
-            .replace("$4", "NULL")
-            .replace("$5", &format!("ARRAY[{}]", products.join(", ")))
-            .replace("$6", "ARRAY[1, 2, 3]")
-            .as_str(),
-    );
-    script.push_str(";\n");
-    script
+    let statement = statement
+        .join("\n")
+        .replace("$1", &hex("10000000-0000-4000-8000-", "order"))
+        .replace("$2", &format!("'{USER}'"))
+        .replace("$3", "'12 MG Road, Bengaluru 560001'")
+        .replace("$4", "NULL")
+        .replace("$5", &format!("ARRAY[{}]", products.join(", ")))
+        .replace("$6", "ARRAY[1, 2, 3]");
+    format!("{}\n{};\n", variables.join("\n"), statement.trim_end())
 }
 
 /// Transactions per second of pgbench with prepared statements.
@@ -221,7 +215,7 @@ async fn pgbench(database_url: &str, script: &std::path::Path, seconds: u64) -> 
 async fn relayed(servers: &Servers, placed: u64) -> Result<()> {
     wait_until(
         "the relay to carry every order",
-        Duration::from_secs(120),
+        Duration::from_mins(2),
         async || {
             let pending = "SELECT count(*) FROM outbox WHERE dispatched_at IS NULL";
             Ok(psql(&servers.database_url, pending).await? == "0")
