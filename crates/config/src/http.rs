@@ -4,13 +4,11 @@
 //! - `HOST` (with the process)
 //! - `FRONTEND_URL`
 //! - `CORS_ORIGIN`
-//! - `FRONTEND_DIST`
 //! - `MAX_CONNECTIONS_PER_INSTANCE`
 //! - `KEEP_ALIVE_TIMEOUT`
 //! - `REQUEST_TIMEOUT`
 
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::ConfigError;
@@ -38,12 +36,6 @@ const CORS_ORIGIN: Variable = Variable::new(
     "origins such as https://shop.example separated by commas; * is not possible",
 )
 .unset("FRONTEND_URL");
-const FRONTEND_DIST: Variable = Variable::new(
-    "FRONTEND_DIST",
-    "Folder of the built frontend, to serve it from the API's port",
-    "a folder",
-)
-.unset("the frontend is not served");
 const MAX_CONNECTIONS_PER_INSTANCE: Variable = Variable::new(
     "MAX_CONNECTIONS_PER_INSTANCE",
     "Connections held open at a time; further ones wait to be accepted",
@@ -69,7 +61,6 @@ pub(crate) const TABLE: Table = Table {
         PORT,
         FRONTEND_URL,
         CORS_ORIGIN,
-        FRONTEND_DIST,
         MAX_CONNECTIONS_PER_INSTANCE,
         KEEP_ALIVE_TIMEOUT,
         REQUEST_TIMEOUT,
@@ -87,8 +78,6 @@ pub struct HttpConfig {
     pub frontend_url: String,
     /// The origins whose pages may call the API; at least one, never `*`.
     pub cors_origins: Vec<String>,
-    /// The built frontend, when the API serves it.
-    pub frontend_dist: Option<PathBuf>,
     /// Connections held open at a time.
     pub max_connections: usize,
     /// How long an idle connection stays open.
@@ -105,7 +94,6 @@ impl HttpConfig {
         let port = reader.required(&PORT, parse::port);
         let frontend_url = reader.required(&FRONTEND_URL, parse::origin);
         let cors_origins = reader.optional(&CORS_ORIGIN, parse::origins);
-        let frontend_dist = reader.optional(&FRONTEND_DIST, parse::path);
         let max_connections = reader.required(&MAX_CONNECTIONS_PER_INSTANCE, parse::positive);
         let keep_alive_timeout = reader.required(&KEEP_ALIVE_TIMEOUT, parse::positive_milliseconds);
         let request_timeout = reader.required(&REQUEST_TIMEOUT, parse::positive_milliseconds);
@@ -116,7 +104,6 @@ impl HttpConfig {
                 port: port?,
                 cors_origins: cors_origins?.unwrap_or_else(|| vec![frontend_url.clone()]),
                 frontend_url,
-                frontend_dist: frontend_dist?,
                 max_connections: max_connections?,
                 keep_alive_timeout: keep_alive_timeout?,
                 request_timeout: request_timeout?,
