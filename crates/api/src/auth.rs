@@ -7,7 +7,7 @@ use axum::{
 };
 use bharatmart_commerce::{Accounts, SignedIn};
 use bharatmart_database::{
-    Database,
+    self as database, Database,
     users::{self, User, UserChanges},
 };
 use http::{HeaderName, HeaderValue, StatusCode, header::CACHE_CONTROL};
@@ -184,5 +184,9 @@ async fn update_me(
         phone: body.phone.map(|text| text.0.map(Line::into_string)),
         ..UserChanges::default()
     };
-    me(users::update(&mut *database.write().await?, user.id, &changes).await?)
+    let mut transaction = database.begin().await?;
+    // Refused, it is rolled back: nobody changes what they can no longer see.
+    let me = me(users::update(&mut transaction, user.id, &changes).await?)?;
+    transaction.commit().await.map_err(database::Error::from)?;
+    Ok(me)
 }

@@ -1,10 +1,11 @@
 //! What the API does besides answering.
 
-use std::time::Duration;
+use std::{error::Error, time::Duration};
 
 use bharatmart_commerce::Accounts;
+use bharatmart_config::DatabaseConfig;
 use bharatmart_database::{self as database, Database, SchemaState};
-use bharatmart_telemetry::metrics::DATABASE_POOL_CONNECTIONS;
+use bharatmart_telemetry::{chain, metrics::DATABASE_POOL_CONNECTIONS};
 use metrics::gauge;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
@@ -15,6 +16,19 @@ const POOL_INTERVAL: Duration = Duration::from_secs(5);
 const CLEAN_UP_INTERVAL: Duration = Duration::from_hours(1);
 /// How often a database that was away is asked for its schema.
 const SCHEMA_INTERVAL: Duration = Duration::from_secs(1);
+
+/// `DATABASE_URL` is a URL that the driver cannot use. It holds a password, so only the reason is told.
+#[derive(Debug, thiserror::Error)]
+#[error("DATABASE_URL cannot be used: {0}")]
+pub(crate) struct UnusableUrl(String);
+
+/// Sets the pool up; nothing is connected yet.
+pub(crate) fn connect(config: &DatabaseConfig, name: &str) -> Result<Database, UnusableUrl> {
+    Database::connect(config, name).map_err(|error| {
+        // The outermost words are of a database that refused something, but none was asked.
+        UnusableUrl(chain(error.source().unwrap_or(&error)))
+    })
+}
 
 /// Why the schema cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -1,6 +1,6 @@
 //! Everything that a request can be refused with.
 
-use std::{error::Error as StdError, fmt::Write as _, time::Duration};
+use std::{error::Error as StdError, fmt::Write as _, sync::Arc, time::Duration};
 
 use axum::response::{IntoResponse, Response};
 use bharatmart_commerce::{
@@ -8,6 +8,7 @@ use bharatmart_commerce::{
 };
 use bharatmart_database::{self as database, orders::Shortage};
 use bharatmart_queue::QueueError;
+use bharatmart_telemetry::chain;
 use http::{
     HeaderValue, StatusCode,
     header::{RETRY_AFTER, WWW_AUTHENTICATE},
@@ -122,6 +123,10 @@ pub enum ApiError {
     /// 503: it took longer than a request may.
     #[error("the request took longer than {0:?}")]
     TimedOut(Duration),
+    /// What other requests that waited for the same thing are refused with as well. Whoever made it
+    /// has logged it.
+    #[error(transparent)]
+    Shared(Arc<Self>),
 }
 
 impl ApiError {
@@ -135,7 +140,7 @@ impl ApiError {
 
     /// The response's status.
     #[must_use]
-    pub const fn status(&self) -> StatusCode {
+    pub fn status(&self) -> StatusCode {
         match self {
             Self::MalformedBody(_) | Self::MissingFields { .. } | Self::Invalid { .. } => {
                 StatusCode::BAD_REQUEST
@@ -150,12 +155,13 @@ impl ApiError {
             Self::Unprocessable { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Unavailable { .. } | Self::TimedOut(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Shared(error) => error.status(),
         }
     }
 
     /// The word that programs tell errors apart by.
     #[must_use]
-    pub const fn code(&self) -> &'static str {
+    pub fn code(&self) -> &'static str {
         match self {
             Self::MalformedBody(_) => "malformed_body",
             Self::MissingFields { .. } => "missing_fields",
@@ -172,19 +178,21 @@ impl ApiError {
             Self::Internal(_) => "internal_error",
             Self::Unavailable { .. } => "unavailable",
             Self::TimedOut(_) => "timed_out",
+            Self::Shared(error) => error.code(),
         }
     }
 
-    const fn retry_after(&self) -> Option<Duration> {
+    fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Unavailable { retry_after, .. } => Some(*retry_after),
             Self::TimedOut(_) => Some(database::Error::RETRY_AFTER),
+            Self::Shared(error) => error.retry_after(),
             _ => None,
         }
     }
 
     /// What the client is told.
-    fn into_problem(self) -> Problem {
+    fn problem(&self) -> Problem {
         let (status, code) = (self.status(), self.code());
         let problem = |error: String| Problem::new(status, code, error);
         match self {
@@ -194,15 +202,15 @@ impl ApiError {
                 sentence,
             } => {
                 let all = format!("Missing required fields: {}", missing.join(", "));
-                let detail = [Some(all.clone()), sentences(&invalid)]
+                let detail = [Some(all.clone()), sentences(invalid)]
                     .into_iter()
                     .flatten()
                     .collect::<Vec<_>>()
                     .join("; ");
                 let errors = missing
-                    .into_iter()
-                    .map(|field| FieldError::new(field, "is required"))
-                    .chain(invalid)
+                    .iter()
+                    .map(|field| FieldError::new(*field, "is required"))
+                    .chain(invalid.iter().cloned())
                     .collect();
                 problem(sentence.map_or(all, str::to_owned))
                     .with_detail(detail)
@@ -212,20 +220,22 @@ impl ApiError {
                 let names: Vec<_> = errors.iter().map(|error| error.field.as_str()).collect();
                 let error =
                     sentence.map_or_else(|| format!("Invalid {}", names.join(", ")), str::to_owned);
-                let detail = sentences(&errors).unwrap_or_else(|| error.clone());
-                problem(error).with_detail(detail).with_errors(errors)
+                let detail = sentences(errors).unwrap_or_else(|| error.clone());
+                problem(error)
+                    .with_detail(detail)
+                    .with_errors(errors.clone())
             }
             Self::Conflict { message, field, .. } => {
                 let errors = field
-                    .map(|field| FieldError::new(field, &*message))
+                    .map(|field| FieldError::new(field, message))
                     .into_iter()
                     .collect();
-                problem(message).with_errors(errors)
+                problem(message.clone()).with_errors(errors)
             }
             Self::OutOfStock(shortages) => out_of_stock(problem, shortages),
             Self::Unprocessable {
                 message, errors, ..
-            } => problem(message).with_errors(errors),
+            } => problem(message.clone()).with_errors(errors.clone()),
             // What went wrong inside is for the log alone.
             Self::Internal(_) => problem("Internal server error".to_owned()).with_detail(
                 "The request could not be completed. Quote request_id when you ask about it.",
@@ -234,7 +244,21 @@ impl ApiError {
                 .with_detail("Something that this needs is not available. Try again shortly."),
             Self::TimedOut(_) => problem("Service temporarily unavailable".to_owned())
                 .with_detail("The request took too long and was given up. Try again shortly."),
+            Self::Shared(error) => error.problem(),
             other => problem(other.to_string()),
+        }
+    }
+
+    /// Logs what is not the client's doing.
+    pub(crate) fn log(&self) {
+        match self {
+            Self::Internal(_) => {
+                tracing::error!(code = self.code(), error = chain(self), "request failed");
+            }
+            Self::Unavailable { .. } | Self::TimedOut(_) => {
+                tracing::warn!(code = self.code(), error = chain(self), "request failed");
+            }
+            _ => {}
         }
     }
 }
@@ -249,7 +273,7 @@ fn sentences(errors: &[FieldError]) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-fn out_of_stock(problem: impl FnOnce(String) -> Problem, shortages: Vec<Shortage>) -> Problem {
+fn out_of_stock(problem: impl FnOnce(String) -> Problem, shortages: &[Shortage]) -> Problem {
     let named: Vec<_> = shortages
         .iter()
         .map(|short| format!("{} ({} left)", short.name, short.available))
@@ -271,39 +295,15 @@ fn out_of_stock(problem: impl FnOnce(String) -> Problem, shortages: Vec<Shortage
         .collect();
     problem(format!("Out of stock: {}", named.join(", ")))
         .with_errors(errors)
-        .with_shortages(shortages)
-}
-
-/// Writes an error and its sources on one line.
-pub(crate) fn chain(error: &(dyn StdError + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        let inner_text = inner.to_string();
-        // Transparent wrappers repeat what they wrap.
-        if !text.ends_with(&inner_text) {
-            let _ = write!(text, ": {inner_text}");
-        }
-        source = inner.source();
-    }
-    text
+        .with_shortages(shortages.to_vec())
 }
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
+        self.log();
         let status = self.status();
-        match &self {
-            Self::Internal(_) => {
-                tracing::error!(code = self.code(), error = chain(&self), "request failed");
-            }
-            Self::Unavailable { .. } | Self::TimedOut(_) => {
-                tracing::warn!(code = self.code(), error = chain(&self), "request failed");
-            }
-            _ => {}
-        }
-        let retry_after = self.retry_after();
-        let mut response = self.into_problem().into_response();
-        if let Some(retry_after) = retry_after {
+        let mut response = self.problem().into_response();
+        if let Some(retry_after) = self.retry_after() {
             let seconds = HeaderValue::from(retry_after.as_secs().max(1));
             response.headers_mut().insert(RETRY_AFTER, seconds);
         }

@@ -1,7 +1,7 @@
-//! bharatmart-api: HTTP in, HTTP out; no business rule and no SQL.
+//! The shop's HTTP server, and its subcommands.
 //!
 //! A handler extracts, calls one function of `bharatmart-commerce` or `bharatmart-database`, and
-//! responds. [`build_router`] puts the resources' routers together; [`run`] is the whole server.
+//! responds; what an order means or how a row is read is decided there. [`build_router`] puts the resources' routers together; [`run`] is the whole server.
 
 mod auth;
 mod background;

@@ -5,7 +5,7 @@ use axum::{
     extract::State,
     routing::{get, patch},
 };
-use bharatmart_cache::{Cache, Group};
+use bharatmart_cache::Cache;
 use bharatmart_commerce::{self as commerce, Checkout, OrderDetails, Shop};
 use bharatmart_database::{
     Database,
@@ -15,8 +15,10 @@ use bharatmart_database::{
 use bharatmart_domain::{OrderId, OrderStatus, PaymentMethod, ProductId, UserId};
 use http::{StatusCode, header::LOCATION};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use crate::{
+    cached::changing_products,
     error::ApiError,
     extract::{
         AuthUser, Body, ChangeStatus, FromParams, Id, Params, ValidatedJson, ValidatedQuery,
@@ -109,12 +111,21 @@ struct CreateOrder {
     items: Few<Object<OrderLine>, 1, 100>,
     shipping_address: Text<1, 1000>,
     payment_method: Option<PaymentMethod>,
-    /// Whom an administrator orders for.
-    user_id: Option<UserId>,
+    /// Whom an administrator orders for. Not looked at for others, whose programs may send anything.
+    user_id: Option<Box<RawValue>>,
 }
 
 impl Body for CreateOrder {
     const REQUIRED: &'static [&'static str] = &["items", "shipping_address"];
+}
+
+/// Whom `user` orders for: administrators for anybody, others for themselves.
+fn customer(user: &AuthUser, named: Option<&RawValue>) -> Result<UserId, ApiError> {
+    match named.filter(|_| user.is_admin()) {
+        Some(named) => serde_json::from_str(named.get())
+            .map_err(|_| ApiError::invalid("user_id", "must be a UUID")),
+        None => Ok(user.id),
+    }
 }
 
 async fn create_order(
@@ -124,7 +135,7 @@ async fn create_order(
     ValidatedJson(body): ValidatedJson<CreateOrder>,
 ) -> Result<(StatusCode, [(http::HeaderName, String); 1], Json<Order>), ApiError> {
     let checkout = Checkout {
-        user_id: body.user_id.filter(|_| user.is_admin()).unwrap_or(user.id),
+        user_id: customer(&user, body.user_id.as_deref())?,
         items: body
             .items
             .0
@@ -134,9 +145,8 @@ async fn create_order(
         shipping_address: body.shipping_address.into_string(),
         payment_method: body.payment_method,
     };
-    let order = commerce::place_order(&shop, checkout).await?;
     // Its products have less stock.
-    cache.invalidate(Group::Products);
+    let order = changing_products(&cache, commerce::place_order(&shop, checkout)).await?;
     let location = format!("/api/orders/{}", order.id);
     Ok((StatusCode::CREATED, [(LOCATION, location)], Json(order)))
 }
@@ -148,10 +158,12 @@ async fn change_order_status(
     Id(id): Id<OrderId>,
     ValidatedJson(body): ValidatedJson<ChangeStatus<OrderStatus>>,
 ) -> Result<Json<Order>, ApiError> {
-    let order = commerce::change_order_status(&shop, (&user).into(), id, body.status).await?;
-    if order.status == OrderStatus::Cancelled {
+    let change = commerce::change_order_status(&shop, (&user).into(), id, body.status);
+    let order = if body.status == OrderStatus::Cancelled {
         // Its products have more stock.
-        cache.invalidate(Group::Products);
-    }
+        changing_products(&cache, change).await?
+    } else {
+        change.await?
+    };
     Ok(Json(order))
 }

@@ -1,7 +1,7 @@
 //! Products and categories.
 
 use axum::{Json, Router, extract::State, routing::get};
-use bharatmart_cache::{Cache, Group, Key};
+use bharatmart_cache::{Cache, Key};
 use bharatmart_database::{
     self as database, Database,
     products::{
@@ -13,7 +13,7 @@ use http::{StatusCode, header::LOCATION};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    cached::{Cached, cached},
+    cached::{Cached, cached, changing_products},
     error::ApiError,
     extract::{AdminUser, Body, FromParams, Id, Params, ValidatedJson, ValidatedQuery},
     fields::{Flag, ImageUrl, Line, Nullable, Text, Whole, sent},
@@ -146,10 +146,12 @@ async fn create_product(
         stock_quantity: body.stock_quantity.map_or(0, |stock| stock.0),
         sku: body.sku.map(Line::into_string),
     };
-    let product = products::insert(&mut *database.write().await?, &new)
-        .await
-        .map_err(sku_taken)?;
-    cache.invalidate(Group::Products);
+    let product = changing_products(&cache, async {
+        products::insert(&mut *database.write().await?, &new)
+            .await
+            .map_err(sku_taken)
+    })
+    .await?;
     let location = format!("/api/products/{}", product.id);
     Ok((StatusCode::CREATED, [(LOCATION, location)], Json(product)))
 }
@@ -191,11 +193,13 @@ async fn update_product(
         stock_quantity: body.stock_quantity.map(|stock| stock.0),
         sku: body.sku.map(|sku| sku.0.map(Line::into_string)),
     };
-    let product = products::update(&mut *database.write().await?, id, &changes)
-        .await
-        .map_err(sku_taken)?;
-    cache.invalidate(Group::Products);
-    product.map(Json).ok_or(ApiError::NotFound("Product"))
+    changing_products(&cache, async {
+        let product = products::update(&mut *database.write().await?, id, &changes)
+            .await
+            .map_err(sku_taken)?;
+        product.map(Json).ok_or(ApiError::NotFound("Product"))
+    })
+    .await
 }
 
 async fn delete_product(
@@ -204,12 +208,14 @@ async fn delete_product(
     State(cache): State<Cache>,
     Id(id): Id<ProductId>,
 ) -> Result<StatusCode, ApiError> {
-    if products::hide(&mut *database.write().await?, id).await? {
-        cache.invalidate(Group::Products);
-        Ok(StatusCode::NO_CONTENT)
-    } else {
-        Err(ApiError::NotFound("Product"))
-    }
+    changing_products(&cache, async {
+        if products::hide(&mut *database.write().await?, id).await? {
+            Ok(StatusCode::NO_CONTENT)
+        } else {
+            Err(ApiError::NotFound("Product"))
+        }
+    })
+    .await
 }
 
 fn sku_taken(error: database::Error) -> ApiError {

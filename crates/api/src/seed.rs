@@ -88,14 +88,17 @@ pub(crate) async fn seed(
             };
             seed::add_user(&mut transaction, &new).await?;
         }
-        logins.push(match (environment, known) {
+        let password = match environment {
             // An operator knows the password that they have set, and logs outlive it.
-            (Environment::Production, false) => format!("  {role}: {email}"),
-            (Environment::Development, false) => {
-                format!("  {role}: {email} / {}", password.expose_secret())
-            }
-            (_, true) => format!("  {role}: {email} (was there already, unchanged)"),
-        });
+            Environment::Production => String::new(),
+            Environment::Development => format!(" / {}", password.expose_secret()),
+        };
+        let note = if known {
+            " (was there already, unchanged)"
+        } else {
+            ""
+        };
+        logins.push(format!("  {role}: {email}{password}{note}"));
     }
     transaction.commit().await?;
 

@@ -2,20 +2,19 @@
 
 use std::{io, net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
 
-use bharatmart_config::ApiConfig;
-use bharatmart_database::{self as database, Database, SchemaState};
+use bharatmart_config::{ApiConfig, ConfigError};
+use bharatmart_database::{Database, SchemaState};
 use bharatmart_domain::{Clock, SystemClock};
 use bharatmart_lifecycle::{Health, HttpOptions, Importance, Lifecycle, serve_admin, serve_http};
 use bharatmart_queue::{JobQueues, Relay};
-use bharatmart_telemetry::MetricsHandle;
+use bharatmart_telemetry::{MetricsHandle, chain};
 use tokio::{
     net::TcpListener,
     time::{sleep, timeout},
 };
 
 use crate::{
-    background::{self, SchemaError, schema_is_current},
-    error::chain,
+    background::{self, SchemaError, UnusableUrl, schema_is_current},
     router::{RouterOptions, build_router},
     state::AppState,
 };
@@ -39,8 +38,8 @@ enum StartError {
         address: SocketAddr,
         source: io::Error,
     },
-    #[error("the database's settings are of no use")]
-    Settings(#[source] database::Error),
+    #[error(transparent)]
+    Settings(#[from] UnusableUrl),
     #[error(transparent)]
     Schema(#[from] SchemaError),
 }
@@ -51,7 +50,10 @@ pub async fn run(config: ApiConfig, metrics: MetricsHandle, lifecycle: Lifecycle
         Ok(()) => lifecycle.run().await,
         Err(error) => {
             tracing::error!("{}", chain(&error));
-            ExitCode::FAILURE
+            match error {
+                StartError::Settings(_) => ExitCode::from(ConfigError::EXIT_CODE),
+                StartError::Listen { .. } | StartError::Schema(_) => ExitCode::FAILURE,
+            }
         }
     }
 }
@@ -67,8 +69,7 @@ async fn start(
     let health = Health::new(VERSION, lifecycle);
     serve_admin(admin, &health, move || metrics.render(), lifecycle);
 
-    let database =
-        Database::connect(&config.database, "bharatmart-api").map_err(StartError::Settings)?;
+    let database = background::connect(&config.database, "bharatmart-api")?;
     let look = timeout(FIRST_LOOK, schema_is_current(&database));
     let Some(current) = lifecycle.during_start(look).await else {
         // The shutdown has begun already, and `Lifecycle::run` sees to it.
@@ -142,8 +143,8 @@ fn watch(health: &Health, database: &Database, queues: &JobQueues) {
         async move {
             match database.schema_state().await {
                 Ok(SchemaState::Current) => Ok(()),
-                Ok(SchemaState::Pending(pending)) => Err(SchemaError::Pending(pending).to_string()),
-                Err(error) => Err(error.to_string()),
+                Ok(SchemaState::Pending(pending)) => Err(SchemaError::Pending(pending)),
+                Err(error) => Err(SchemaError::Database(error)),
             }
         }
     };

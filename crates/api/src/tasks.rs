@@ -3,12 +3,16 @@
 use std::{error::Error, process::ExitCode, sync::Arc, time::Duration};
 
 use bharatmart_commerce::Accounts;
-use bharatmart_config::{AdminConfig, DatabaseConfig, Environment};
+use bharatmart_config::{AdminConfig, ConfigError, DatabaseConfig, Environment};
 use bharatmart_database::{self as database, Database, users};
 use bharatmart_domain::{Role, SystemClock};
 use bharatmart_lifecycle::healthcheck;
+use bharatmart_telemetry::chain;
 
-use crate::{background::SchemaError, error::chain, seed};
+use crate::{
+    background::{self, SchemaError, UnusableUrl},
+    seed,
+};
 
 /// One of those subcommands, with what it needs.
 #[derive(Debug)]
@@ -52,7 +56,11 @@ impl Task {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 eprintln!("{}", chain(error.as_ref()));
-                ExitCode::FAILURE
+                if error.is::<UnusableUrl>() {
+                    ExitCode::from(ConfigError::EXIT_CODE)
+                } else {
+                    ExitCode::FAILURE
+                }
             }
         }
     }
@@ -71,7 +79,7 @@ async fn migrate(config: &DatabaseConfig) -> TaskResult {
 
 /// Connects for one task and makes sure of the schema.
 pub(crate) async fn connect(config: &DatabaseConfig) -> Result<Database, Box<dyn Error>> {
-    let database = Database::connect(config, "bharatmart-admin")?;
+    let database = background::connect(config, "bharatmart-admin")?;
     match database.schema_state().await? {
         database::SchemaState::Current => Ok(database),
         database::SchemaState::Pending(pending) => Err(SchemaError::Pending(pending).into()),

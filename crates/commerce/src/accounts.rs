@@ -23,6 +23,9 @@ use uuid::Uuid;
 /// starve the requests of everybody else.
 const HASHES_AT_A_TIME: usize = 2;
 
+/// Rows that one statement of the clean-up deletes at most.
+const CLEAN_BATCH: i64 = 1000;
+
 /// Why somebody could not sign up, in or out.
 #[derive(Debug, thiserror::Error)]
 pub enum AccountError {
@@ -175,7 +178,7 @@ impl Accounts {
         .await
     }
 
-    /// Changes a user; `None` when there is none. Somebody who may no longer sign in is signed out.
+    /// Changes a user; `None` when there is none. Somebody who may do less than before is signed out.
     pub async fn change_user(
         &self,
         id: UserId,
@@ -184,24 +187,34 @@ impl Accounts {
         let mut transaction = self.database.begin().await?;
         let demoted = changes.role.is_some_and(|role| role != Role::Admin);
         let deactivated = changes.is_active == Some(false);
+        let mut may_do_less = deactivated;
         if demoted || deactivated {
             let admins = users::lock_admins(&mut transaction).await?;
             if admins == [id] {
                 return Err(AccountError::LastAdmin);
             }
+            may_do_less |= admins.contains(&id);
         }
         let user = users::update(&mut transaction, id, changes).await?;
-        if deactivated {
+        if may_do_less {
             families::revoke_user(&mut transaction, id).await?;
         }
         transaction.commit().await.map_err(database::Error::from)?;
         Ok(user)
     }
 
-    /// Deletes the records of sign-ins that are over; how many.
+    /// Deletes the records of sign-ins that are over, a batch at a time; how many.
     pub async fn delete_expired(&self) -> Result<u64, AccountError> {
         let mut connection = self.database.write().await?;
-        Ok(families::delete_expired(&mut connection, self.clock.now()).await?)
+        let mut deleted = 0;
+        loop {
+            let batch =
+                families::delete_expired(&mut connection, self.clock.now(), CLEAN_BATCH).await?;
+            deleted += batch;
+            if batch == 0 {
+                return Ok(deleted);
+            }
+        }
     }
 
     /// Hashes a password with argon2id: on a thread for blocking work, few at a time.

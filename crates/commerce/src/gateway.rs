@@ -8,17 +8,20 @@ use bharatmart_database::{
     sandbox_gateway::{self as books, Charge, ChargeStatus},
 };
 use bharatmart_domain::Money;
-use bharatmart_telemetry::metrics::EXTERNAL_CALL_LATENCY_MS;
+use bharatmart_telemetry::metrics::{EXTERNAL_CALL_LATENCY_MS, dependency};
 use metrics::histogram;
 use sha2::{Digest, Sha256};
 
-/// The gateway did not answer, or answered that it cannot: the outcome is not known. Ask again with
-/// the same key.
+/// Why the gateway has not done what it was asked. The outcome is not known: ask again with the same
+/// key.
 #[derive(Debug, thiserror::Error)]
-pub enum GatewayUnavailable {
+pub enum GatewayError {
     /// It said so, or its answer was lost.
     #[error("the payment gateway is not available")]
     Outage,
+    /// It was asked to give back what it has not taken.
+    #[error("the payment gateway has not taken this money")]
+    NothingTaken,
     /// It could not reach its own books.
     #[error("the payment gateway could not reach its books")]
     Books(#[from] database::Error),
@@ -66,23 +69,19 @@ impl Gateway {
         key: &str,
         amount: Money,
         token: Option<&str>,
-    ) -> Result<Outcome, GatewayUnavailable> {
+    ) -> Result<Outcome, GatewayError> {
         let Self::Sandbox(sandbox) = self;
         timed(sandbox.charge(key, amount, token)).await
     }
 
     /// Makes sure that `key` is never charged from now on; what became of it if it was settled before.
-    pub(crate) async fn void(
-        &self,
-        key: &str,
-        amount: Money,
-    ) -> Result<Outcome, GatewayUnavailable> {
+    pub(crate) async fn void(&self, key: &str, amount: Money) -> Result<Outcome, GatewayError> {
         let Self::Sandbox(sandbox) = self;
         timed(sandbox.void(key, amount)).await
     }
 
     /// Gives the money of a charge back, once however often it is asked.
-    pub(crate) async fn refund(&self, key: &str) -> Result<(), GatewayUnavailable> {
+    pub(crate) async fn refund(&self, key: &str) -> Result<(), GatewayError> {
         let Self::Sandbox(sandbox) = self;
         timed(sandbox.refund(key)).await
     }
@@ -97,7 +96,7 @@ impl Gateway {
 async fn timed<T>(call: impl Future<Output = T>) -> T {
     let start = Instant::now();
     let result = call.await;
-    histogram!(EXTERNAL_CALL_LATENCY_MS, "dependency" => "payment-gateway")
+    histogram!(EXTERNAL_CALL_LATENCY_MS, "dependency" => dependency::PAYMENT_GATEWAY)
         .record(start.elapsed().as_secs_f64() * 1000.0);
     result
 }
@@ -116,16 +115,20 @@ enum Behaviour {
 }
 
 impl Behaviour {
-    /// Reads a token: a test card number, a test UPI handle, or any other text that is not a card number.
+    /// Reads a token: a test card number, a test UPI handle, or any other text that is not a card
+    /// number, however people write one.
     fn of(token: &str) -> Result<Self, &'static str> {
-        Ok(match token {
+        let digits: String = token.chars().filter(|c| c.is_alphanumeric()).collect();
+        let is_card_number = digits.chars().count() >= 12 && digits.chars().all(char::is_numeric);
+        let known = if is_card_number { &digits } else { token };
+        Ok(match known {
             "4000000000000002" | "decline@upi" => Self::Declines("the bank declined the payment"),
             "4000000000009995" | "insufficient@upi" => Self::Declines("insufficient funds"),
             "4000000000000119" | "outage@upi" => Self::IsDown,
             "4000000000000127" | "flaky@upi" => Self::IsDownOnce,
             "4000000000000259" | "lost@upi" => Self::LosesFirstAnswer,
             "4111111111111111" => Self::Approves,
-            other if other.len() >= 12 && other.bytes().all(|b| b.is_ascii_digit()) => {
+            _ if is_card_number => {
                 return Err("is not a test card number of the sandbox; never send a real one");
             }
             _ => Self::Approves,
@@ -148,15 +151,15 @@ impl SandboxGateway {
         key: &str,
         amount: Money,
         token: Option<&str>,
-    ) -> Result<Outcome, GatewayUnavailable> {
+    ) -> Result<Outcome, GatewayError> {
         let behaviour = token.map_or(Ok(Behaviour::Approves), Behaviour::of);
         // Each call commits by itself: the gateway's books know nothing of the shop's transactions.
         let mut connection = self.database.write().await?;
         let calls = books::record_request(&mut connection, key, "charge").await?;
         let wanted = match behaviour {
             Err(reason) | Ok(Behaviour::Declines(reason)) => declined(reason),
-            Ok(Behaviour::IsDown) => return Err(GatewayUnavailable::Outage),
-            Ok(Behaviour::IsDownOnce) if calls == 1 => return Err(GatewayUnavailable::Outage),
+            Ok(Behaviour::IsDown) => return Err(GatewayError::Outage),
+            Ok(Behaviour::IsDownOnce) if calls == 1 => return Err(GatewayError::Outage),
             Ok(_) if self.fails_by_rate(key) => declined("the bank declined the payment"),
             Ok(_) => Charge {
                 status: ChargeStatus::Approved,
@@ -166,12 +169,12 @@ impl SandboxGateway {
         };
         let charge = books::settle(&mut connection, key, amount, &wanted).await?;
         if behaviour == Ok(Behaviour::LosesFirstAnswer) && calls == 1 {
-            return Err(GatewayUnavailable::Outage);
+            return Err(GatewayError::Outage);
         }
         Ok(outcome(charge))
     }
 
-    async fn void(&self, key: &str, amount: Money) -> Result<Outcome, GatewayUnavailable> {
+    async fn void(&self, key: &str, amount: Money) -> Result<Outcome, GatewayError> {
         let mut connection = self.database.write().await?;
         books::record_request(&mut connection, key, "void").await?;
         let wanted = Charge {
@@ -184,11 +187,19 @@ impl SandboxGateway {
         ))
     }
 
-    async fn refund(&self, key: &str) -> Result<(), GatewayUnavailable> {
+    async fn refund(&self, key: &str) -> Result<(), GatewayError> {
         let mut connection = self.database.write().await?;
         books::record_request(&mut connection, key, "refund").await?;
-        books::refund(&mut connection, key).await?;
-        Ok(())
+        match books::refund(&mut connection, key)
+            .await?
+            .map(|charge| charge.status)
+        {
+            // A voided charge was never taken: the shop was paid by other means.
+            Some(ChargeStatus::Refunded | ChargeStatus::Voided) => Ok(()),
+            Some(ChargeStatus::Approved | ChargeStatus::Declined) | None => {
+                Err(GatewayError::NothingTaken)
+            }
+        }
     }
 
     /// Decided by the key alone, so that a charge that is asked for twice is decided once.
@@ -224,8 +235,21 @@ mod tests {
 
     #[test]
     fn a_number_that_may_be_a_real_card_is_refused() {
-        assert!(Behaviour::of("5555555555554444").is_err());
+        for number in [
+            "5555555555554444",
+            "5555-5555-5555-4444",
+            "5555 5555 5555 4444",
+            "५५५५५५५५५५५५४४४४",
+        ] {
+            assert!(Behaviour::of(number).is_err(), "{number}");
+        }
         assert_eq!(Behaviour::of("4111111111111111"), Ok(Behaviour::Approves));
+        assert_eq!(
+            Behaviour::of("4111 1111 1111 1111"),
+            Ok(Behaviour::Approves)
+        );
+        let declined = Ok(Behaviour::Declines("the bank declined the payment"));
+        assert_eq!(Behaviour::of("4000 0000 0000 0002"), declined);
         assert_eq!(Behaviour::of("success@upi"), Ok(Behaviour::Approves));
     }
 }

@@ -1,27 +1,31 @@
-//! What a shop does: place an order, take a payment, release stock.
+//! The business of the shop, over a database, a queue and a payment gateway.
 //!
-//! Everything here is used by the API and by the workers alike. A change of state is one
-//! transaction, and the jobs and mails that it makes necessary are outbox rows of that transaction.
-//! Whoever changes an order or one of its payments locks the order first.
+//! API and workers call the same functions. A change of state is one transaction, and the jobs and
+//! mails that it makes necessary are outbox rows of that transaction. Whoever changes an order or one
+//! of its payments locks the order first.
 
 mod accounts;
+mod actor;
+mod cancellation;
 mod checkout;
 mod gateway;
 mod mails;
 mod orders;
 mod payments;
+mod reconciliation;
 mod shop;
 
 pub use accounts::{AccountError, Accounts, SignedIn};
+pub use actor::Actor;
 pub use checkout::{Checkout, CheckoutError, place_order};
-pub use gateway::{Gateway, GatewayUnavailable, SandboxGateway};
-pub use mails::{html_body, message_id};
+pub use gateway::{Gateway, GatewayError, SandboxGateway};
+pub use mails::html_body;
 pub use orders::{
-    Actor, ChangeOrderError, OrderDetails, change_order_status, expire_order, order_details,
-    process_order,
+    ChangeOrderError, OrderDetails, change_order_status, expire_order, order_details, process_order,
 };
 pub use payments::{
     ChangePaymentError, SettleError, StartPayment, StartPaymentError, change_payment_status,
     charge_payment, refund_payment, start_payment, wait_for_outcome,
 };
+pub use reconciliation::{reconcile_orders, reconcile_payments};
 pub use shop::Shop;

@@ -1,7 +1,7 @@
 //! What the shop writes to its customers.
 
 use bharatmart_database::orders::LockedOrder;
-use bharatmart_domain::{MailKind, OrderId};
+use bharatmart_domain::MailKind;
 use bharatmart_queue::SendEmail;
 
 /// Writes the mail of `kind` about `order`.
@@ -48,13 +48,6 @@ pub(crate) fn compose(kind: MailKind, order: &LockedOrder) -> SendEmail {
         kind,
         order_id: order.id,
     }
-}
-
-/// The `Message-ID` of a mail, without brackets: the same whenever and by whomever it is sent
-/// (RFC 5322, section 3.6.4), so that mail servers recognise a repetition.
-#[must_use]
-pub fn message_id(order: OrderId, kind: MailKind) -> String {
-    format!("{order}.{kind}@mail.bharatmart.in")
 }
 
 /// The HTML part of a mail with the text `body`.

@@ -3,39 +3,20 @@
 use bharatmart_database::{
     self as database, Transaction,
     orders::{self, HistoryEntry, Item, LockedOrder, Order},
-    payments::{self, Payment},
+    payments::{self, NewPayment, Payment},
 };
 use bharatmart_domain::{
-    IllegalTransition, MailKind, OrderId, OrderStatus, PaymentMethod, PaymentStatus, Role, UserId,
+    IllegalTransition, MailKind, OrderId, OrderStatus, PaymentId, PaymentMethod, PaymentStatus,
 };
-use bharatmart_queue::{PaymentDeadline, RefundPayment};
+use bharatmart_queue::PaymentDeadline;
 
 use crate::{
+    actor::Actor,
+    cancellation::cancel,
     mails::compose,
-    payments::{SettleError, void_pending},
+    payments::{SettleError, count, void_pending},
     shop::{Jobs, Shop},
 };
-
-/// Who asks.
-#[derive(Clone, Copy, Debug)]
-pub struct Actor {
-    /// The user.
-    pub user_id: UserId,
-    /// Who they are to the shop.
-    pub role: Role,
-}
-
-impl Actor {
-    /// Whether they run the shop.
-    #[must_use]
-    pub fn is_admin(&self) -> bool {
-        self.role == Role::Admin
-    }
-
-    fn may_see(&self, owner: UserId) -> bool {
-        self.is_admin() || self.user_id == owner
-    }
-}
 
 /// Everything about an order.
 #[derive(Clone, Debug)]
@@ -105,6 +86,7 @@ pub async fn change_order_status(
     }
     order.status.transition(to)?;
     let mut jobs = Jobs::default();
+    let mut collected = None;
     let by = if actor.is_admin() {
         "by an administrator"
     } else {
@@ -118,7 +100,7 @@ pub async fn change_order_status(
         }
         OrderStatus::Delivered => {
             orders::set_status(&mut transaction, id, order.status, to, Some(by)).await?;
-            collect_cash(&mut transaction, id).await?;
+            collected = collect_cash(&mut transaction, &order).await?;
         }
         OrderStatus::Pending | OrderStatus::Processing | OrderStatus::PaymentFailed => {
             orders::set_status(&mut transaction, id, order.status, to, Some(by)).await?;
@@ -128,6 +110,9 @@ pub async fn change_order_status(
         .await?
         .ok_or(ChangeOrderError::NotFound)?;
     shop.commit(transaction, jobs).await?;
+    if let Some(payment) = collected {
+        count(&payment, PaymentStatus::Completed);
+    }
     Ok(changed)
 }
 
@@ -184,42 +169,28 @@ pub async fn expire_order(shop: &Shop, id: OrderId) -> Result<(), SettleError> {
     Ok(())
 }
 
-/// Cancels a locked order that may be cancelled: its stock comes back, and so does its money.
-pub(crate) async fn cancel(
-    transaction: &mut Transaction,
-    jobs: &mut Jobs,
-    order: &LockedOrder,
-    reason: &str,
-) -> Result<(), database::Error> {
-    let (id, to) = (order.id, OrderStatus::Cancelled);
-    orders::set_status(transaction, id, order.status, to, Some(reason)).await?;
-    orders::restock(transaction, id, &format!("order {id} cancelled")).await?;
-    if let Some(payment) = payments::latest(transaction, id).await? {
-        match payment.status {
-            PaymentStatus::Pending | PaymentStatus::Completed => {
-                payments::request_refund(transaction, payment.id).await?;
-                jobs.add(&RefundPayment {
-                    payment_id: payment.id,
-                    order_id: id,
-                });
-            }
-            PaymentStatus::Failed | PaymentStatus::Refunded => {}
-        }
-    }
-    jobs.add(&compose(MailKind::OrderCancelled, order));
-    Ok(())
-}
-
-/// Records that the carrier took the cash of an order that was paid on delivery.
+/// Records that the carrier took the cash of an order that was to be paid on delivery; its payment.
 async fn collect_cash(
     transaction: &mut Transaction,
-    order: OrderId,
-) -> Result<(), database::Error> {
-    if let Some(payment) = payments::latest(transaction, order).await?
-        && payment.status == PaymentStatus::Pending
-        && !payment.payment_method.is_prepaid()
-    {
-        payments::complete(transaction, payment.id, &format!("cash-{}", payment.id)).await?;
+    order: &LockedOrder,
+) -> Result<Option<Payment>, database::Error> {
+    let payment = match payments::latest(transaction, order.id).await? {
+        Some(payment) => payment,
+        None if order.payment_method == Some(PaymentMethod::CashOnDelivery) => {
+            let new = NewPayment {
+                id: PaymentId::generate(),
+                order_id: order.id,
+                amount: order.total_amount,
+                payment_method: PaymentMethod::CashOnDelivery,
+                payment_token: None,
+            };
+            payments::insert(transaction, &new).await?
+        }
+        None => return Ok(None),
+    };
+    if payment.status != PaymentStatus::Pending || payment.payment_method.is_prepaid() {
+        return Ok(None);
     }
-    Ok(())
+    payments::complete(transaction, payment.id, &format!("cash-{}", payment.id)).await?;
+    Ok(Some(payment))
 }

@@ -14,17 +14,20 @@ use bharatmart_domain::{
 use bharatmart_queue::{ChargePayment, RefundPayment};
 use bharatmart_telemetry::metrics::{PAYMENTS_PROCESSED_TOTAL, PAYMENTS_VALUE_TOTAL};
 use metrics::counter;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep_until};
 
 use crate::{
-    gateway::{GatewayUnavailable, Outcome},
+    actor::Actor,
+    cancellation::cancel,
+    gateway::{GatewayError, Outcome},
     mails::compose,
-    orders::{Actor, cancel},
     shop::{Jobs, Shop},
 };
 
-/// How often a waiting request looks whether its payment is settled.
-const POLL: Duration = Duration::from_millis(100);
+/// How soon a waiting request looks whether its payment is settled; doubled each time, so that those
+/// who wait for a slow gateway do not keep the database busy.
+const FIRST_LOOK: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_millis(800);
 
 /// A payment that a customer wants to make.
 #[derive(Clone, Debug)]
@@ -76,6 +79,11 @@ pub async fn start_payment(
         .ok_or(StartPaymentError::NotFound)?;
     let on_delivery = !start.payment_method.is_prepaid();
     let ordered_on_delivery = order.payment_method == Some(PaymentMethod::CashOnDelivery);
+    if ordered_on_delivery && !on_delivery {
+        // The order worker sends such an order on at once, so there is no time to pay in.
+        let reason = "The order is to be paid in cash on delivery";
+        return Err(StartPaymentError::NotPayable(reason.to_owned()));
+    }
     let payable = order.status.is_payable()
         || (on_delivery && ordered_on_delivery && order.status == OrderStatus::Processing);
     if !payable {
@@ -113,6 +121,9 @@ pub async fn start_payment(
                 error.into()
             }
         })?;
+    if order.payment_method != Some(start.payment_method) {
+        orders::set_payment_method(&mut transaction, order.id, start.payment_method).await?;
+    }
     let mut jobs = Jobs::default();
     let mut status = order.status;
     if status == OrderStatus::PaymentFailed {
@@ -152,6 +163,7 @@ pub async fn wait_for_outcome(
     at_most: Duration,
 ) -> Result<Option<Payment>, database::Error> {
     let deadline = Instant::now() + at_most;
+    let mut pause = FIRST_LOOK;
     loop {
         let mut connection = shop.database.write().await?;
         let found = payments::find(&mut connection, id).await?;
@@ -162,7 +174,8 @@ pub async fn wait_for_outcome(
         if settled || Instant::now() >= deadline {
             return Ok(found.map(|found| found.payment));
         }
-        sleep(POLL).await;
+        sleep_until(deadline.min(Instant::now() + pause)).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
 
@@ -171,7 +184,7 @@ pub async fn wait_for_outcome(
 pub enum SettleError {
     /// The gateway's answer is not known.
     #[error(transparent)]
-    Gateway(#[from] GatewayUnavailable),
+    Gateway(#[from] GatewayError),
     /// Another payment was started at the same moment.
     #[error("another payment was started meanwhile")]
     StartedMeanwhile,
@@ -194,7 +207,9 @@ pub async fn charge_payment(shop: &Shop, id: PaymentId) -> Result<(), SettleErro
     let order = orders::find(&mut connection, found.payment.order_id).await?;
     drop(connection);
     let key = id.to_string();
-    let outcome = if order.is_some_and(|order| order.status.is_payable()) {
+    // Whoever has sent the order on meanwhile still wants to be paid.
+    let wanted = order.is_some_and(|order| order.status != OrderStatus::Cancelled);
+    let outcome = if wanted {
         let token = found.payment_token.as_deref();
         shop.gateway
             .charge(&key, found.payment.amount, token)
@@ -241,14 +256,10 @@ pub async fn refund_payment(shop: &Shop, id: PaymentId) -> Result<(), SettleErro
         return Ok(());
     }
     payments::mark_refunded(&mut transaction, id).await?;
-    let mut jobs = Jobs::default();
-    if order.status == OrderStatus::Processing {
-        cancel(&mut transaction, &mut jobs, &order, "refunded").await?;
-    } else {
-        let reason = format!("order {} refunded", order.id);
-        orders::restock(&mut transaction, order.id, &reason).await?;
-    }
-    shop.commit(transaction, jobs).await?;
+    // The goods of a cancelled order are back already; those of one that has left come back now.
+    let reason = format!("order {} refunded", order.id);
+    orders::restock(&mut transaction, order.id, &reason).await?;
+    shop.commit(transaction, Jobs::default()).await?;
     count(&found.payment, PaymentStatus::Refunded);
     tracing::info!(payment.id = %id, order.id = %order.id, "payment refunded");
     Ok(())
@@ -265,7 +276,7 @@ pub enum ChangePaymentError {
     Illegal(#[from] IllegalTransition<PaymentStatus>),
     /// The gateway's answer is not known.
     #[error(transparent)]
-    Gateway(#[from] GatewayUnavailable),
+    Gateway(#[from] GatewayError),
     /// The database failed.
     #[error(transparent)]
     Database(#[from] database::Error),
@@ -274,7 +285,7 @@ pub enum ChangePaymentError {
 /// Gives a payment another status on an administrator's word.
 ///
 /// `refunded` is written down first and then carried out; when the gateway is away, the payment is
-/// returned as `completed` with `refund_requested_at` set, and the worker goes on trying.
+/// returned as `completed` with `refund_requested_at` set, and the payment worker goes on trying.
 /// `completed` and `failed` first make sure that the gateway does not charge it any more.
 pub async fn change_payment_status(
     shop: &Shop,
@@ -285,20 +296,7 @@ pub async fn change_payment_status(
     found.payment.status.transition(to)?;
     match to {
         PaymentStatus::Refunded => {
-            let mut transaction = shop.database.begin().await?;
-            let order_id = found.payment.order_id;
-            orders::lock(&mut transaction, order_id).await?;
-            let locked = payments::find(&mut transaction, id)
-                .await?
-                .ok_or(ChangePaymentError::NotFound)?;
-            locked.payment.status.transition(to)?;
-            payments::request_refund(&mut transaction, id).await?;
-            let mut jobs = Jobs::default();
-            jobs.add(&RefundPayment {
-                payment_id: id,
-                order_id,
-            });
-            shop.commit(transaction, jobs).await?;
+            request_refund(shop, &found).await?;
             match refund_payment(shop, id).await {
                 Ok(()) => {}
                 Err(error @ (SettleError::Gateway(_) | SettleError::StartedMeanwhile)) => {
@@ -341,6 +339,30 @@ pub async fn change_payment_status(
         .into());
     }
     Ok(changed)
+}
+
+/// Writes down that a payment is to be refunded. An order that has not left is cancelled with it, so
+/// that it does not leave while the money is on its way back.
+async fn request_refund(shop: &Shop, found: &OwnedPayment) -> Result<(), ChangePaymentError> {
+    let (id, order_id) = (found.payment.id, found.payment.order_id);
+    let mut transaction = shop.database.begin().await?;
+    let order = orders::lock(&mut transaction, order_id).await?;
+    let order = order.ok_or(ChangePaymentError::NotFound)?;
+    let locked = payments::find(&mut transaction, id).await?;
+    let locked = locked.ok_or(ChangePaymentError::NotFound)?;
+    locked.payment.status.transition(PaymentStatus::Refunded)?;
+    let mut jobs = Jobs::default();
+    if order.status == OrderStatus::Processing {
+        cancel(&mut transaction, &mut jobs, &order, "refunded").await?;
+    } else {
+        payments::request_refund(&mut transaction, id).await?;
+        jobs.add(&RefundPayment {
+            payment_id: id,
+            order_id,
+        });
+    }
+    shop.commit(transaction, jobs).await?;
+    Ok(())
 }
 
 /// Makes an order's pending payment impossible at the gateway, or records that it was charged.
@@ -442,7 +464,8 @@ async fn paid(
     Ok(())
 }
 
-fn count(payment: &Payment, status: PaymentStatus) {
+/// Counts a payment that has got `status`.
+pub(crate) fn count(payment: &Payment, status: PaymentStatus) {
     let method = payment.payment_method.as_str();
     counter!(PAYMENTS_PROCESSED_TOTAL, "status" => status.as_str(), "payment_method" => method)
         .increment(1);

@@ -55,9 +55,11 @@ const DATABASE_CONNECTION_TIMEOUT: Variable = Variable::new(
 const DATABASE_STATEMENT_TIMEOUT: Variable = Variable::new(
     "DATABASE_STATEMENT_TIMEOUT",
     "How long one statement may run",
-    "milliseconds above 0, or a duration such as 10s",
+    "milliseconds from 1 to 2147483647, or a duration such as 10s",
 )
 .default("10000");
+/// PostgreSQL keeps it in a signed number of 32 bits.
+const STATEMENT_TIMEOUT_MAX: Duration = Duration::from_millis(i32::MAX as u64);
 
 pub(crate) const API_TABLE: Table = Table {
     title: "Database",
@@ -114,8 +116,7 @@ impl DatabaseConfig {
         let pool_min = reader.required(&DATABASE_POOL_MIN, parse::number::<u32>);
         let connection_timeout =
             reader.required(&DATABASE_CONNECTION_TIMEOUT, parse::positive_milliseconds);
-        let statement_timeout =
-            reader.required(&DATABASE_STATEMENT_TIMEOUT, parse::positive_milliseconds);
+        let statement_timeout = reader.required(&DATABASE_STATEMENT_TIMEOUT, statement_timeout);
         if let (Some(size), Some(min)) = (pool_size, pool_min)
             && min > size
         {
@@ -135,4 +136,10 @@ impl DatabaseConfig {
             })
         })
     }
+}
+
+fn statement_timeout(value: &str) -> Option<Duration> {
+    // Less than one of its milliseconds would be 0 to PostgreSQL: no bound at all.
+    parse::milliseconds(value)
+        .filter(|duration| (Duration::from_millis(1)..=STATEMENT_TIMEOUT_MAX).contains(duration))
 }

@@ -80,12 +80,6 @@ impl Problem {
             expected: variable.allowed.to_owned(),
         }
     }
-
-    /// The name of the variable.
-    #[must_use]
-    pub fn variable(&self) -> &'static str {
-        self.variable
-    }
 }
 
 impl fmt::Display for Problem {

@@ -26,7 +26,7 @@ const PORT: Variable = Variable::new(
 .default("3000");
 const FRONTEND_URL: Variable = Variable::new(
     "FRONTEND_URL",
-    "Where customers open the shop; links in mails lead there",
+    "Where customers open the shop; its pages may call the API unless CORS_ORIGIN says otherwise",
     "an origin such as https://shop.example",
 )
 .default("http://localhost:5173");
@@ -74,8 +74,6 @@ pub struct HttpConfig {
     pub host: IpAddr,
     /// The port of the API.
     pub port: u16,
-    /// Where customers open the shop, without a closing slash.
-    pub frontend_url: String,
     /// The origins whose pages may call the API; at least one, never `*`.
     pub cors_origins: Vec<String>,
     /// Connections held open at a time.
@@ -102,8 +100,7 @@ impl HttpConfig {
             Some(Self {
                 host: host?,
                 port: port?,
-                cors_origins: cors_origins?.unwrap_or_else(|| vec![frontend_url.clone()]),
-                frontend_url,
+                cors_origins: cors_origins?.unwrap_or_else(|| vec![frontend_url]),
                 max_connections: max_connections?,
                 keep_alive_timeout: keep_alive_timeout?,
                 request_timeout: request_timeout?,

@@ -1,4 +1,4 @@
-//! Typed settings; the only code that reads the environment.
+//! Settings as types, gathered from flags, environment and `.env` file. No other crate looks at these.
 //!
 //! Each file holds one concern: a table of the variables it reads ([`Variable`]), a struct that holds them parsed, and
 //! `read`, which makes the struct from a [`Source`]. A source is what remains after laying four layers over each other:

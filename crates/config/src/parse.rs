@@ -6,6 +6,10 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use secrecy::SecretString;
+use url::Url;
+
+/// No duration may be longer: ten years. Far more, and adding it to the time of day would overflow.
+const LONGEST: Duration = Duration::from_hours(24 * 3650);
 
 /// Any text.
 #[expect(
@@ -85,27 +89,29 @@ pub(crate) fn positive_seconds(value: &str) -> Option<Duration> {
 
 /// A number with a unit such as `15s`, `30m`, `7d`; more than nothing.
 pub(crate) fn positive_with_unit(value: &str) -> Option<Duration> {
-    humantime::parse_duration(value)
-        .ok()
-        .filter(|duration| !duration.is_zero())
+    bounded(humantime::parse_duration(value).ok()).filter(|duration| !duration.is_zero())
 }
 
 fn duration(value: &str, plain: fn(u64) -> Duration) -> Option<Duration> {
-    if value.bytes().all(|byte| byte.is_ascii_digit()) {
+    bounded(if value.bytes().all(|byte| byte.is_ascii_digit()) {
         number(value).map(plain)
     } else {
         humantime::parse_duration(value).ok()
-    }
+    })
 }
 
-/// `postgres://` or `postgresql://` and something behind it.
+fn bounded(duration: Option<Duration>) -> Option<Duration> {
+    duration.filter(|duration| *duration <= LONGEST)
+}
+
+/// A URL that begins with `postgres://` or `postgresql://` and has something behind it.
 pub(crate) fn postgres_url(value: &str) -> Option<SecretString> {
-    has_scheme(value, &["postgres://", "postgresql://"]).then(|| SecretString::from(value))
+    is_url(value, &["postgres://", "postgresql://"]).then(|| SecretString::from(value))
 }
 
-/// `redis://` or `rediss://` and something behind it.
+/// A URL that begins with `redis://` or `rediss://` and has something behind it.
 pub(crate) fn redis_url(value: &str) -> Option<SecretString> {
-    has_scheme(value, &["redis://", "rediss://"]).then(|| SecretString::from(value))
+    is_url(value, &["redis://", "rediss://"]).then(|| SecretString::from(value))
 }
 
 /// An origin as browsers send it: scheme, host and perhaps a port. A closing slash is dropped.
@@ -135,12 +141,13 @@ pub(crate) fn email(value: &str) -> Option<String> {
     plausible.then(|| value.to_owned())
 }
 
-fn has_scheme(value: &str, schemes: &[&str]) -> bool {
-    schemes.iter().any(|scheme| {
+fn is_url(value: &str, schemes: &[&str]) -> bool {
+    let has_scheme = schemes.iter().any(|scheme| {
         value
             .strip_prefix(scheme)
             .is_some_and(|rest| !rest.is_empty())
-    })
+    });
+    has_scheme && Url::parse(value).is_ok()
 }
 
 #[cfg(test)]
@@ -158,6 +165,19 @@ mod tests {
         assert_eq!(milliseconds("soon"), None);
         assert_eq!(positive_milliseconds("0"), None);
         assert_eq!(milliseconds("99999999999999999999999"), None);
+    }
+
+    #[test]
+    fn no_duration_is_longer_than_ten_years() {
+        let ten_years = Duration::from_hours(24 * 3650);
+        assert_eq!(positive_with_unit("3650d"), Some(ten_years));
+        assert_eq!(positive_seconds("315360000"), Some(ten_years));
+        assert_eq!(milliseconds("315360000000"), Some(ten_years));
+        for long in ["3651d", "11y", "99999999999y", "315360000001"] {
+            assert_eq!(milliseconds(long), None, "{long}");
+            assert_eq!(positive_seconds(long), None, "{long}");
+            assert_eq!(positive_with_unit(long), None, "{long}");
+        }
     }
 
     #[test]
@@ -188,6 +208,10 @@ mod tests {
         assert!(postgres_url("postgresql://localhost/shop").is_some());
         assert!(postgres_url("mysql://localhost/shop").is_none());
         assert!(postgres_url("postgres://").is_none());
+        assert!(postgres_url("postgres:///shop?host=/run/postgresql").is_some());
+        assert!(postgres_url("postgres://shop:hush@localhost:notaport/shop").is_none());
+        assert!(postgres_url("postgres://shop:hush@localhost:70000/shop").is_none());
+        assert!(redis_url("redis://:hush@localhost:notaport").is_none());
         assert!(redis_url("rediss://localhost").is_some());
         assert!(redis_url("http://localhost").is_none());
     }

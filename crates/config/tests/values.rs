@@ -39,7 +39,6 @@ fn defaults_are_the_documented_ones() {
     assert_eq!(api.process.shutdown_drain_delay, Duration::from_secs(5));
     assert_eq!(api.http.port, 3000);
     assert_eq!(api.http.host.to_string(), "0.0.0.0");
-    assert_eq!(api.http.frontend_url, "http://localhost:5173");
     assert_eq!(api.http.cors_origins, ["http://localhost:5173"]);
     assert_eq!(api.http.keep_alive_timeout, Duration::from_secs(65));
     assert_eq!(api.http.request_timeout, Duration::from_secs(15));
@@ -93,6 +92,18 @@ const BAD: &[(Process, &str, &str, &str)] = &[
     ),
     (Process::Api, "DATABASE_CONNECTION_TIMEOUT", "0", "above 0"),
     (Process::Api, "DATABASE_STATEMENT_TIMEOUT", "x", "10s"),
+    (
+        Process::Api,
+        "DATABASE_STATEMENT_TIMEOUT",
+        "2147483648",
+        "from 1 to 2147483647",
+    ),
+    (
+        Process::Api,
+        "DATABASE_STATEMENT_TIMEOUT",
+        "900us",
+        "from 1 to 2147483647",
+    ),
     (Process::Api, "QUEUE_REDIS_DB", "256", "0 to 255"),
     (Process::Api, "QUEUE_PREFIX", "bull:shop", "without a colon"),
     (Process::Api, "CACHE_TYPE", "redis", "memory or none"),
@@ -100,6 +111,9 @@ const BAD: &[(Process, &str, &str, &str)] = &[
     (Process::Api, "CACHE_LOCAL_MAX_BYTES", "64MB", "above 0"),
     (Process::Api, "AUTH_PROVIDER", "supabase", "local"),
     (Process::Api, "JWT_EXPIRY", "900", "15m"),
+    (Process::Api, "JWT_EXPIRY", "99999999999y", "15m"),
+    (Process::Api, "JWT_REFRESH_EXPIRY", "11y", "7d"),
+    (Process::Api, "REQUEST_TIMEOUT", "11y", "15s"),
     (
         Process::Api,
         "JWT_REFRESH_EXPIRY",
@@ -165,7 +179,12 @@ fn a_bad_value_is_one_line_with_the_variable_the_value_and_what_is_allowed() {
 fn a_bad_secret_is_named_and_not_shown() {
     for (name, value) in [
         ("DATABASE_URL", "mysql://shop:hush@localhost/shop"),
+        (
+            "DATABASE_URL",
+            "postgres://shop:hush@localhost:notaport/shop",
+        ),
         ("DATABASE_DIRECT_URL", "hush"),
+        ("QUEUE_REDIS_URL", "redis://:hush@localhost:notaport"),
         ("QUEUE_REDIS_URL", "https://:hush@localhost"),
         ("REDIS_URL", "hush"),
         ("JWT_SECRET", "hush, which is too short"),

@@ -120,20 +120,48 @@ pub async fn revoke_user(connection: &mut PgConnection, user: UserId) -> Result<
     Ok(())
 }
 
-/// Deletes the families of which every token has ended; how many.
+/// Deletes up to `limit` tokens that ended before `now`, and up to `limit` families that have none
+/// left; how many rows. A family that is being refreshed is passed over.
 #[tracing::instrument(name = "db.accounts.delete_expired", skip_all)]
-pub async fn delete_expired(connection: &mut PgConnection, now: DateTime<Utc>) -> Result<u64> {
-    let done = sqlx::query!(
+pub async fn delete_expired(
+    connection: &mut PgConnection,
+    now: DateTime<Utc>,
+    limit: i64,
+) -> Result<u64> {
+    let tokens = sqlx::query!(
         r#"
-        DELETE FROM refresh_families
-        WHERE NOT EXISTS (
-            SELECT FROM refresh_tokens
-            WHERE refresh_tokens.family_id = refresh_families.id AND expires_at > $1
+        DELETE FROM refresh_tokens
+        WHERE token_hash IN (
+            SELECT token_hash
+            FROM refresh_tokens
+            WHERE expires_at < $1
+            ORDER BY expires_at
+            LIMIT $2
+            FOR UPDATE SKIP LOCKED
         )
         "#,
         now,
+        limit,
+    )
+    .execute(&mut *connection)
+    .await?;
+    let families = sqlx::query!(
+        r#"
+        DELETE FROM refresh_families
+        WHERE id IN (
+            SELECT id
+            FROM refresh_families
+            WHERE created_at < $1::timestamptz - interval '1 hour' AND NOT EXISTS (
+                SELECT FROM refresh_tokens WHERE family_id = refresh_families.id
+            )
+            LIMIT $2
+            FOR UPDATE SKIP LOCKED
+        )
+        "#,
+        now,
+        limit,
     )
     .execute(connection)
     .await?;
-    Ok(done.rows_affected())
+    Ok(tokens.rows_affected() + families.rows_affected())
 }

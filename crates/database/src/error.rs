@@ -68,8 +68,9 @@ impl From<sqlx::Error> for Error {
     }
 }
 
-/// Connection exceptions (08), insufficient resources (53), operator intervention (57P), deadlock
-/// and serialisation failures (40), a read-only server (25006): SQLSTATE, PostgreSQL appendix A.
+/// Connection exceptions (08), deadlock and serialisation failures (40), insufficient resources (53),
+/// shutdown (57P), a cancelled statement (57014), a read-only server (25006): SQLSTATE, `PostgreSQL`
+/// appendix A.
 fn is_transient(code: &str) -> bool {
     ["08", "40", "53", "57P"]
         .iter()

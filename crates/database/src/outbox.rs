@@ -135,7 +135,9 @@ pub async fn delete_dispatched_before(
     let done = sqlx::query!(
         r#"
         DELETE FROM outbox
-        WHERE id IN (SELECT id FROM outbox WHERE dispatched_at < $1 LIMIT $2)
+        WHERE id IN (
+            SELECT id FROM outbox WHERE dispatched_at < $1 LIMIT $2 FOR UPDATE SKIP LOCKED
+        )
         "#,
         before,
         limit,

@@ -244,6 +244,52 @@ pub async fn mark_refunded(connection: &mut PgConnection, id: PaymentId) -> Resu
     Ok(())
 }
 
+/// Finds prepaid payments started before `before` whose outcome is not known, oldest first.
+#[tracing::instrument(name = "db.payments.unsettled", skip_all)]
+pub async fn unsettled(
+    connection: &mut PgConnection,
+    before: DateTime<Utc>,
+    limit: i64,
+) -> Result<Vec<PaymentId>> {
+    let ids = sqlx::query_scalar!(
+        r#"
+        SELECT id AS "id: PaymentId"
+        FROM payments
+        WHERE status = 'pending' AND payment_method <> 'cash_on_delivery' AND created_at < $1
+        ORDER BY created_at
+        LIMIT $2
+        "#,
+        before,
+        limit,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(ids)
+}
+
+/// Finds payments whose refund was asked for before `before` and is not done, oldest first.
+#[tracing::instrument(name = "db.payments.owed_refunds", skip_all)]
+pub async fn owed_refunds(
+    connection: &mut PgConnection,
+    before: DateTime<Utc>,
+    limit: i64,
+) -> Result<Vec<PaymentId>> {
+    let ids = sqlx::query_scalar!(
+        r#"
+        SELECT id AS "id: PaymentId"
+        FROM payments
+        WHERE status IN ('pending', 'completed') AND refund_requested_at < $1
+        ORDER BY refund_requested_at
+        LIMIT $2
+        "#,
+        before,
+        limit,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(ids)
+}
+
 /// Which payments a list holds.
 #[derive(Clone, Debug, Default)]
 pub struct PaymentFilter {

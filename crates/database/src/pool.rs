@@ -95,11 +95,6 @@ impl Database {
             in_use: (self.pool.size() as usize).saturating_sub(idle),
         }
     }
-
-    /// Waits for the connections on loan, then closes all.
-    pub async fn close(&self) {
-        self.pool.close().await;
-    }
 }
 
 /// Reads a connection URL.

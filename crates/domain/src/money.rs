@@ -1,6 +1,6 @@
 //! Money in paise.
 
-use std::{fmt, iter::Sum, str::FromStr};
+use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 use serde_json::value::RawValue;
@@ -43,12 +43,6 @@ impl Money {
         } else {
             Some(Self(paise))
         }
-    }
-
-    /// Whole rupees.
-    #[must_use]
-    pub const fn from_rupees(rupees: u32) -> Self {
-        Self(rupees as i64 * 100)
     }
 
     /// The amount in paise.
@@ -136,15 +130,6 @@ impl FromStr for Money {
             return Err(ParseMoneyError::Negative);
         }
         Self::from_paise(paise).ok_or(ParseMoneyError::TooLarge)
-    }
-}
-
-impl Sum for Money {
-    /// Saturates at [`Money::MAX`]; meant for metrics and reports, not for prices.
-    fn sum<I: Iterator<Item = Self>>(amounts: I) -> Self {
-        amounts.fold(Self::ZERO, |sum, amount| {
-            sum.checked_add(amount).unwrap_or(Self::MAX)
-        })
     }
 }
 

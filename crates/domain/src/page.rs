@@ -21,17 +21,6 @@ pub struct PageRequest {
     pub position: Position,
 }
 
-impl PageRequest {
-    /// The first `limit` rows.
-    #[must_use]
-    pub const fn first(limit: i64) -> Self {
-        Self {
-            limit,
-            position: Position::Offset(0),
-        }
-    }
-}
-
 /// The last row of a page: the value it was sorted by, and its id to break ties.
 ///
 /// `filters` is a fingerprint of the list that the cursor belongs to; a cursor is refused by any
@@ -84,14 +73,5 @@ impl<T> Page<T> {
         rows.truncate(limit);
         let next = if more { rows.last().map(cursor) } else { None };
         Self { rows, total, next }
-    }
-
-    /// The same page of something else.
-    pub fn map<U>(self, f: impl FnMut(T) -> U) -> Page<U> {
-        Page {
-            rows: self.rows.into_iter().map(f).collect(),
-            total: self.total,
-            next: self.next,
-        }
     }
 }

@@ -15,6 +15,7 @@ use http::{HeaderName, StatusCode, header};
 use serde_json::{Map, Value, json};
 use tokio::net::TcpListener;
 
+use crate::http::serve_until_ended;
 use crate::lifecycle::{Lifecycle, Tokens};
 use crate::task::{Outcome, panic_message};
 
@@ -22,7 +23,7 @@ use crate::task::{Outcome, panic_message};
 const FIRST_REST: Duration = Duration::from_millis(50);
 
 /// Gauge `{dependency}`: 1 while the last background probe of a dependency succeeded, else 0.
-pub const DEPENDENCY_UP: &str = "dependency_up";
+const DEPENDENCY_UP: &str = "dependency_up";
 
 /// What a failing dependency means for the process.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -301,7 +302,8 @@ fn milliseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 10_000.0).round() / 10.0
 }
 
-/// Serves `/metrics` (what `render` returns) and the three probe routes, from now to the very end of the process.
+/// Serves `/metrics` (what `render` returns) and the three probe routes, from now to the very end of the process, on a
+/// bounded number of connections.
 pub fn serve_admin<R>(listener: TcpListener, health: &Health, render: R, lifecycle: &Lifecycle)
 where
     R: Fn() -> String + Send + Sync + 'static,
@@ -320,8 +322,5 @@ where
         }
     };
     let router = health.router().route("/metrics", get(metrics));
-    let ended = lifecycle.tokens().ended;
-    tokio::spawn(
-        ended.run_until_cancelled_owned(async move { axum::serve(listener, router).await }),
-    );
+    serve_until_ended(listener, router, lifecycle);
 }

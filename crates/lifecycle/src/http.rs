@@ -1,4 +1,4 @@
-//! The accept loop of the API, which follows the phases of the [`Lifecycle`].
+//! The accept loop, which follows the phases of the [`Lifecycle`].
 
 use std::convert::Infallible;
 use std::io;
@@ -24,10 +24,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
-use crate::lifecycle::{Lifecycle, Tokens};
+use crate::lifecycle::Lifecycle;
 
 /// Gauge: connections of the API that are open now.
-pub const HTTP_CONNECTIONS_OPEN: &str = "http_connections_open";
+const HTTP_CONNECTIONS_OPEN: &str = "http_connections_open";
 
 /// How long the loop rests when the system has no file descriptor left: long enough for some to come back, short enough
 /// that nobody notices.
@@ -43,6 +43,12 @@ pub struct HttpOptions {
     /// How long a connection may be idle, or take to send the head of a request.
     pub keep_alive_timeout: Duration,
 }
+
+/// For scrapers and probes, which are few, ask at once and can connect anew.
+const ADMIN: HttpOptions = HttpOptions {
+    max_connections: 64,
+    keep_alive_timeout: Duration::from_secs(10),
+};
 
 /// Serves `router` on `listener` as the task `http` of `lifecycle`. Handlers find the peer in
 /// [`ConnectInfo`]`<`[`SocketAddr`]`>`.
@@ -64,16 +70,52 @@ pub fn serve_http(
     let server = Server {
         router,
         options,
-        tokens: lifecycle.tokens(),
+        signs: Signs {
+            draining: lifecycle.draining(),
+            stopping: lifecycle.stopping(),
+            aborting: lifecycle.aborting(),
+        },
+        counted: true,
         connections: TaskTracker::new(),
     };
     lifecycle.spawn("http", server.run(listener));
 }
 
+/// Serves `router` on `listener` through all phases. Nothing waits for what is under way at the end.
+pub(crate) fn serve_until_ended(listener: TcpListener, router: Router, lifecycle: &Lifecycle) {
+    let ended = lifecycle.tokens().ended;
+    let server = Server {
+        router,
+        options: ADMIN,
+        signs: Signs {
+            draining: ended.clone(),
+            stopping: ended,
+            // The end of the process does it.
+            aborting: CancellationToken::new(),
+        },
+        counted: false,
+        connections: TaskTracker::new(),
+    };
+    tokio::spawn(server.run(listener));
+}
+
+/// What the server is told by.
+#[derive(Clone)]
+struct Signs {
+    /// Answers close their connections.
+    draining: CancellationToken,
+    /// Nothing new is accepted.
+    stopping: CancellationToken,
+    /// What is under way is dropped.
+    aborting: CancellationToken,
+}
+
 struct Server {
     router: Router,
     options: HttpOptions,
-    tokens: Tokens,
+    signs: Signs,
+    /// Whether its connections show in [`HTTP_CONNECTIONS_OPEN`].
+    counted: bool,
     connections: TaskTracker,
 }
 
@@ -82,7 +124,7 @@ impl Server {
         let permits = Arc::new(Semaphore::new(
             self.options.max_connections.min(Semaphore::MAX_PERMITS),
         ));
-        let stopping = self.tokens.stopping.clone();
+        let stopping = self.signs.stopping.clone();
         if stopping
             .run_until_cancelled(self.accept(&listener, &permits))
             .await
@@ -127,7 +169,7 @@ impl Server {
         let service = service_fn({
             let (router, draining, asked) = (
                 self.router.clone(),
-                self.tokens.draining.clone(),
+                self.signs.draining.clone(),
                 Arc::clone(&asked),
             );
             move |request| {
@@ -139,13 +181,13 @@ impl Server {
             .timer(TokioTimer::new())
             .header_read_timeout(self.options.keep_alive_timeout)
             .serve_connection(TokioIo::new(stream), service);
-        let tokens = self.tokens.clone();
+        let (signs, counted) = (self.signs.clone(), self.counted);
         self.connections.spawn(async move {
-            let _open = Open::new();
+            let _open = counted.then(Open::new);
             let _permit = permit;
-            match tokens
+            match signs
                 .aborting
-                .run_until_cancelled(follow(connection, &tokens.stopping, &asked))
+                .run_until_cancelled(follow(connection, &signs.stopping, &asked))
                 .await
             {
                 Some(Ok(())) => {}

@@ -1,4 +1,4 @@
-//! Signals, drain, health checks, readiness.
+//! Starts, watches and ends a process: signals, phases, probes.
 //!
 //! One [`Lifecycle`] is made at the start of a program and passed on; nothing here is global. It turns the first SIGTERM
 //! or SIGINT into phases that everything else follows by tokens, bounds them in time, and ends with the exit code:
@@ -21,8 +21,8 @@ mod http;
 mod lifecycle;
 mod task;
 
-pub use health::{DEPENDENCY_UP, Health, Importance, serve_admin};
+pub use health::{Health, Importance, serve_admin};
 pub use healthcheck::healthcheck;
-pub use http::{HTTP_CONNECTIONS_OPEN, HttpOptions, serve_http};
+pub use http::{HttpOptions, serve_http};
 pub use lifecycle::{Lifecycle, Phase};
 pub use task::Outcome;

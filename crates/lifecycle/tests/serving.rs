@@ -22,6 +22,9 @@ const OPTIONS: HttpOptions = HttpOptions {
     keep_alive_timeout: Duration::from_mins(1),
 };
 
+/// For what happens at once, on a machine that is busy with other things.
+const SOON: Duration = Duration::from_secs(10);
+
 fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
 }
@@ -135,7 +138,7 @@ async fn wait_until(address: SocketAddr, is_so: impl Fn(&Answer) -> bool) -> Ans
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(5), asking)
+    tokio::time::timeout(SOON, asking)
         .await
         .expect("readiness changes in time")
 }
@@ -154,7 +157,7 @@ fn shop() -> Router {
 
 #[tokio::test]
 async fn draining_answers_close_their_connection_and_probes_flip_at_once() {
-    let lifecycle = Lifecycle::without_signals(ms(10_000), ms(400));
+    let lifecycle = Lifecycle::without_signals(ms(30_000), ms(3000));
     let health = Health::new("1.2.3", &lifecycle);
     let (main, address) = listener().await;
     serve_http(main, shop().merge(health.router()), OPTIONS, &lifecycle);
@@ -189,7 +192,7 @@ async fn draining_answers_close_their_connection_and_probes_flip_at_once() {
     // Still serving, on old connections and on new ones.
     let answer = kept.get("/").await;
     assert_eq!((answer.status, answer.closes()), (200, true));
-    assert!(kept.is_closed_within(ms(100)).await);
+    assert!(kept.is_closed_within(ms(2000)).await);
     assert_eq!(get_once(address, "/").await.status, 200);
 
     lifecycle.stopping().cancelled().await;
@@ -225,7 +228,7 @@ async fn a_slow_request_is_answered_and_an_idle_connection_closed_when_stopping(
 
     lifecycle.shut_down();
     lifecycle.stopping().cancelled().await;
-    assert!(idle.is_closed_within(ms(1000)).await);
+    assert!(idle.is_closed_within(SOON).await);
     let ended = tokio::spawn(lifecycle.run());
     go_on.notify_one();
     let answer = slow.read().await;
@@ -255,7 +258,7 @@ async fn a_request_on_a_connection_opened_just_before_the_stop_is_answered() {
 
 #[tokio::test]
 async fn a_request_that_does_not_end_is_dropped_before_the_timeout() {
-    let lifecycle = Lifecycle::without_signals(ms(3000), ms(100));
+    let lifecycle = Lifecycle::without_signals(ms(5000), ms(100));
     let router = Router::new().route("/stuck", get(std::future::pending::<()>));
     let (main, address) = listener().await;
     serve_http(main, router, OPTIONS, &lifecycle);
@@ -265,12 +268,9 @@ async fn a_request_that_does_not_end_is_dropped_before_the_timeout() {
     lifecycle.shut_down();
     let code = lifecycle.run().await;
     assert!(is(code, ExitCode::SUCCESS));
-    assert!(
-        begin.elapsed() >= ms(2700) && begin.elapsed() < ms(3000),
-        "{:?}",
-        begin.elapsed()
-    );
-    assert!(stuck.is_closed_within(ms(100)).await);
+    // That it was in time is what the exit code says.
+    assert!(begin.elapsed() >= ms(4500), "{:?}", begin.elapsed());
+    assert!(stuck.is_closed_within(SOON).await);
 }
 
 #[tokio::test]
@@ -296,7 +296,7 @@ async fn connections_beyond_the_limit_wait() {
     );
     drop(first);
     assert_eq!(
-        tokio::time::timeout(ms(1000), second.read())
+        tokio::time::timeout(SOON, second.read())
             .await
             .unwrap()
             .status,
@@ -324,10 +324,7 @@ async fn idle_connections_and_slow_heads_are_closed() {
         .write_all(b"GET / HTTP/1.1\r\nhost:")
         .await
         .unwrap();
-    let (idle, slow) = tokio::join!(
-        idle.is_closed_within(ms(1000)),
-        slow.is_closed_within(ms(1000))
-    );
+    let (idle, slow) = tokio::join!(idle.is_closed_within(SOON), slow.is_closed_within(SOON));
     assert!(idle && slow, "idle closed: {idle}, slow closed: {slow}");
 }
 
@@ -352,7 +349,7 @@ async fn handlers_know_their_peer_and_a_panic_costs_one_connection() {
     );
     let mut unlucky = Client::connect(address).await;
     unlucky.send("/panic").await;
-    assert!(unlucky.is_closed_within(ms(1000)).await);
+    assert!(unlucky.is_closed_within(SOON).await);
     let mut client = Client::connect(address).await;
     let own = client.stream.local_addr().unwrap().to_string();
     assert_eq!(client.get("/peer").await.body, own);
@@ -487,6 +484,29 @@ async fn metrics_are_served_while_draining() {
 }
 
 #[tokio::test]
+async fn probes_and_scrapes_share_a_bounded_number_of_connections() {
+    let lifecycle = Lifecycle::without_signals(ms(1000), Duration::ZERO);
+    let health = Health::new("1.2.3", &lifecycle);
+    let (admin, address) = listener().await;
+    serve_admin(admin, &health, String::new, &lifecycle);
+    let mut held = Vec::new();
+    for _ in 0..64 {
+        let mut client = Client::connect(address).await;
+        assert_eq!(client.get("/api/health/live").await.status, 200);
+        held.push(client);
+    }
+    let mut further = Client::connect(address).await;
+    further.send("/api/health/live").await;
+    assert!(
+        tokio::time::timeout(ms(200), further.read()).await.is_err(),
+        "a 65th is served beside the others"
+    );
+    held.pop();
+    let answer = tokio::time::timeout(SOON, further.read()).await.unwrap();
+    assert_eq!(answer.status, 200);
+}
+
+#[tokio::test]
 async fn healthcheck_tells_living_from_dead_and_mute() {
     let lifecycle = Lifecycle::without_signals(ms(1000), Duration::ZERO);
     let health = Health::new("1.2.3", &lifecycle);
@@ -502,5 +522,5 @@ async fn healthcheck_tells_living_from_dead_and_mute() {
     let (_mute, address) = listener().await;
     let begin = Instant::now();
     assert!(is(healthcheck(address.port()).await, ExitCode::FAILURE));
-    assert!(begin.elapsed() < ms(2500), "{:?}", begin.elapsed());
+    assert!(begin.elapsed() < ms(10_000), "{:?}", begin.elapsed());
 }

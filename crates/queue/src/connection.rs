@@ -79,7 +79,7 @@ impl Endpoint {
                 tracing::warn!(
                     dependency = DEPENDENCY,
                     reason,
-                    "The queue's Redis cannot be reached; trying until it can."
+                    "the queue's Redis cannot be reached; trying until it can"
                 );
             }
             metrics::counter!(RETRY_ATTEMPTS_TOTAL, "dependency" => DEPENDENCY).increment(1);

@@ -35,14 +35,6 @@ pub struct JobContext {
     pub cancelled: CancellationToken,
 }
 
-impl JobContext {
-    /// Whether the job fails for good when this attempt does.
-    #[must_use]
-    pub const fn is_last_attempt(&self) -> bool {
-        self.attempt >= self.attempts
-    }
-}
-
 /// Why an attempt failed, and what happens next.
 #[derive(Debug)]
 pub enum JobError {

@@ -12,8 +12,8 @@ use crate::name::QueueName;
 
 /// A piece of work for a worker.
 ///
-/// A job has no priority: BullMQ keeps prioritised jobs in another key than the one that is watched
-/// for scaling.
+/// There is no way to give a job a priority: those that have one wait in a set of their own, and what
+/// scales the workers counts only the list of those without.
 pub trait Job: Serialize + DeserializeOwned + Send + 'static {
     /// Its name within the queue.
     const NAME: &'static str;

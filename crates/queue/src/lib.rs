@@ -1,4 +1,4 @@
-//! Typed jobs over BullMQ, and the relay that carries them out of the outbox.
+//! How work gets from a committed transaction to a worker, exactly as it was asked for and at least once.
 //!
 //! - [`jobs`]: what can be asked of a worker. A [`Job`] becomes an outbox row in the transaction that
 //!   makes it necessary.
@@ -31,4 +31,4 @@ pub use name::{QueueName, UnknownQueue};
 pub use policy::{Backoff, Policy};
 pub use producer::{Added, Counts, JobQueues, QueueError};
 pub use relay::{Relay, RelayHandle};
-pub use worker::{QueueWorker, Shutdown, WorkerOptions};
+pub use worker::{QueueWorker, Shutdown, WorkerOptions, WorkerState};

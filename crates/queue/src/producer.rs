@@ -248,7 +248,7 @@ async fn keep_connected(shared: Arc<Shared>, endpoint: Endpoint) {
     loop {
         let link = endpoint.open_queues().await;
         shared.link.send_replace(Some(link));
-        tracing::info!(dependency = DEPENDENCY, "Connected to the queue's Redis.");
+        tracing::info!(dependency = DEPENDENCY, "connected to the queue's Redis");
         shared.broken.notified().await;
     }
 }
@@ -271,25 +271,25 @@ fn report(transition: Option<Transition>) {
             metrics::counter!(CIRCUIT_BREAKER_OPEN_TOTAL, "dependency" => DEPENDENCY).increment(1);
             tracing::warn!(
                 dependency = DEPENDENCY,
-                "Circuit breaker opened: calls kept failing."
+                "circuit breaker opened: calls kept failing"
             );
         }
         Some(Transition::HalfOpened) => {
             tracing::debug!(
                 dependency = DEPENDENCY,
-                "Circuit breaker half-open: one probe."
+                "circuit breaker half-open: one probe"
             );
         }
         Some(Transition::Reopened) => {
             tracing::debug!(
                 dependency = DEPENDENCY,
-                "Circuit breaker open again: the probe failed."
+                "circuit breaker open again: the probe failed"
             );
         }
         Some(Transition::Closed) => {
             tracing::info!(
                 dependency = DEPENDENCY,
-                "Circuit breaker closed: calls succeed again."
+                "circuit breaker closed: calls succeed again"
             );
         }
     }

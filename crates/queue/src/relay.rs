@@ -9,7 +9,7 @@ use bharatmart_database::{Database, outbox};
 use bharatmart_domain::Clock;
 use bharatmart_telemetry::metrics::{
     OUTBOX_DISPATCHED_TOTAL, OUTBOX_FAILED_TOTAL, OUTBOX_OLDEST_SECONDS, OUTBOX_PENDING,
-    RETRY_ATTEMPTS_TOTAL,
+    RETRY_ATTEMPTS_TOTAL, dependency,
 };
 use tokio::{
     sync::Notify,
@@ -18,7 +18,6 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    connection::DEPENDENCY,
     delay::JitteredDelay,
     producer::{Added, JobQueues, QueueError},
 };
@@ -74,6 +73,16 @@ enum RelayError {
     EveryJob(String),
 }
 
+impl RelayError {
+    /// Whose failure it is, for the metrics.
+    const fn dependency(&self) -> &'static str {
+        match self {
+            Self::Database(_) => dependency::DATABASE,
+            Self::Queue(_) | Self::EveryJob(_) => dependency::QUEUE,
+        }
+    }
+}
+
 impl Relay {
     /// A relay and the handle that wakes it. Nothing happens before [`Relay::run`].
     #[must_use]
@@ -107,6 +116,8 @@ impl Relay {
                 () = self.wake.notified() => sleep(LINGER).await,
                 () = sleep(SWEEP.mul_f64(rand::random_range(0.8..=1.2))) => {}
             }
+            // Also while the queue's Redis is away: that is when the backlog is worth knowing.
+            chores.run(&self, &stop).await;
             if !self.queues.would_try() {
                 stop.run_until_cancelled(sleep(BREAKER_POLL)).await;
                 continue;
@@ -114,7 +125,6 @@ impl Relay {
             if let Some(wait) = trouble.after(&self.carry(&stop).await) {
                 stop.run_until_cancelled(sleep(wait)).await;
             }
-            chores.run(&self, &stop).await;
         }
     }
 
@@ -153,7 +163,7 @@ impl Relay {
                         job.name = row.job_name,
                         job.id = row.job_id,
                         reason,
-                        "Outbox row dropped: the queue will never take it."
+                        "outbox row dropped: the queue will never take it"
                     );
                     carried.push(row.id);
                 }
@@ -165,7 +175,7 @@ impl Relay {
                         job.name = row.job_name,
                         job.id = row.job_id,
                         reason,
-                        "Outbox row left for later: the queue answered with an error."
+                        "outbox row left for later: the queue answered with an error"
                     );
                     failure.get_or_insert(reason);
                 }
@@ -205,7 +215,7 @@ impl Relay {
             }
         }
         if removed > 0 {
-            tracing::info!(rows = removed, "Removed old outbox rows.");
+            tracing::info!(rows = removed, "removed old outbox rows");
         }
         Ok(())
     }
@@ -230,18 +240,19 @@ impl Trouble {
         match result {
             Ok(()) => {
                 if self.failing {
-                    tracing::info!("The outbox relay carries jobs again.");
+                    tracing::info!("the outbox relay carries jobs again");
                 }
                 self.failing = false;
                 self.delay.reset();
                 None
             }
             Err(error) => {
-                metrics::counter!(RETRY_ATTEMPTS_TOTAL, "dependency" => DEPENDENCY).increment(1);
+                metrics::counter!(RETRY_ATTEMPTS_TOTAL, "dependency" => error.dependency())
+                    .increment(1);
                 if !self.failing {
                     tracing::warn!(
                         error = error as &dyn std::error::Error,
-                        "The outbox relay cannot carry jobs; they wait in the outbox."
+                        "the outbox relay cannot carry jobs; they wait in the outbox"
                     );
                 }
                 self.failing = true;
@@ -275,7 +286,7 @@ impl Chores {
             if let Err(error) = relay.measure().await {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
-                    "The outbox cannot be measured."
+                    "the outbox cannot be measured"
                 );
             }
         }
@@ -284,7 +295,7 @@ impl Chores {
             if let Err(error) = relay.clean(stop).await {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
-                    "Old outbox rows cannot be removed."
+                    "old outbox rows cannot be removed"
                 );
             }
         }

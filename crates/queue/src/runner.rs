@@ -180,7 +180,7 @@ impl Runner {
             Ok(_) => ending,
             Err(_) => {
                 tracing::error!(
-                    "The handler blocks its thread and goes on although it was given up."
+                    "the handler blocks its thread and goes on although it was given up"
                 );
                 ending
             }
@@ -198,8 +198,11 @@ impl Runner {
             match timeout(lock / 3, job.extend_lock(token, millis(lock))).await {
                 Ok(Ok(())) => renewed = asked,
                 Ok(Err(Error::JobLocked(_))) => return,
-                Ok(Err(error)) => tracing::warn!(%error, "The job's lock could not be renewed."),
-                Err(_) => tracing::warn!("The job's lock was not renewed in time."),
+                Ok(Err(error)) => tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the job's lock could not be renewed"
+                ),
+                Err(_) => tracing::warn!("the job's lock was not renewed in time"),
             }
         }
     }
@@ -215,17 +218,17 @@ impl Runner {
         let (outcome, reason) = match ending {
             Ending::Returned(Ok(value)) => {
                 self.tally.finished.fetch_add(1, Ordering::AcqRel);
-                tracing::debug!(duration_ms = millis(duration), "Job completed.");
+                tracing::debug!(duration_ms = millis(duration), "job completed");
                 return ("completed", Ok(value));
             }
             Ending::Returned(Err(error @ JobError::Fail(_))) => {
                 self.tally.finished.fetch_add(1, Ordering::AcqRel);
-                tracing::error!(%error, duration_ms = millis(duration), "Job failed for good.");
+                tracing::error!(%error, duration_ms = millis(duration), "job failed for good");
                 return ("failed", Err(Error::Unrecoverable(error.to_string())));
             }
             Ending::LockLost => {
                 self.tally.abandoned.fetch_add(1, Ordering::AcqRel);
-                tracing::warn!("Job given up: its lock was lost, so another worker may have it.");
+                tracing::warn!("job given up: its lock was lost, so another worker may have it");
                 return ("lost", Err(LEAVE_ALONE));
             }
             Ending::Released => return self.hand_back(job).await,
@@ -249,14 +252,14 @@ impl Runner {
             tracing::error!(
                 error = reason,
                 duration_ms,
-                "Job failed; that was its last attempt."
+                "job failed; that was its last attempt"
             );
         } else {
             tracing::warn!(
                 error = reason,
                 duration_ms,
                 attempts = attempt.most,
-                "Job failed; it will be tried again."
+                "job failed; it will be tried again"
             );
         }
         if attempt.by_policy && !attempt.is_last() {
@@ -270,7 +273,7 @@ impl Runner {
         let error = match timeout(HAND_BACK_TIMEOUT, job.move_to_wait(None)).await {
             Ok(Ok(_)) => {
                 self.tally.released.fetch_add(1, Ordering::AcqRel);
-                tracing::info!("Job handed back: the worker stops.");
+                tracing::info!("job handed back: the worker stops");
                 return ("released", Err(LEAVE_ALONE));
             }
             Ok(Err(error)) => error.to_string(),
@@ -279,7 +282,7 @@ impl Runner {
         self.tally.abandoned.fetch_add(1, Ordering::AcqRel);
         tracing::warn!(
             error,
-            "Job could not be handed back; another worker takes it when its lock has expired."
+            "job could not be handed back; another worker takes it when its lock has expired"
         );
         ("lost", Err(LEAVE_ALONE))
     }
@@ -293,8 +296,8 @@ impl Runner {
             .unwrap_or_default();
         if let Err(error) = job.move_to_delayed(millis(now + wait)).await {
             tracing::warn!(
-                %error,
-                "The next attempt could not be arranged; it starts when the job's lock has expired."
+                error = &error as &dyn std::error::Error,
+                "the next attempt could not be arranged; it starts when the job's lock has expired"
             );
         }
         LEAVE_ALONE

@@ -12,13 +12,14 @@ use std::{
 use bharatmart_config::{QueueConfig, WorkerConfig};
 use bullmq::{
     Job, Worker,
-    worker::{CancellationToken, WorkerEvent},
+    worker::{CancellationToken as CrateToken, WorkerEvent},
 };
 use tokio::{
     sync::oneshot,
     task::JoinHandle,
     time::{Instant, sleep, timeout},
 };
+use tokio_util::sync::CancellationToken;
 
 use crate::{connection::Endpoint, handlers::Handlers, name::QueueName, runner::Runner};
 
@@ -67,9 +68,29 @@ impl From<&WorkerConfig> for WorkerOptions {
 pub struct QueueWorker {
     queue: QueueName,
     runner: Arc<Runner>,
-    running: Arc<AtomicBool>,
+    state: WorkerState,
     stop: oneshot::Sender<Duration>,
     task: JoinHandle<Shutdown>,
+}
+
+/// Tells how a [`QueueWorker`] is, also to those who do not own it; cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct WorkerState {
+    running: Arc<AtomicBool>,
+    /// Cancelled when the worker's task is gone, for whatever reason.
+    ended: CancellationToken,
+}
+
+impl WorkerState {
+    /// Whether the worker has connected and takes jobs.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.running.load(Ordering::Acquire) && !self.ended.is_cancelled()
+    }
+
+    fn set_running(&self, running: bool) {
+        self.running.store(running, Ordering::Release);
+    }
 }
 
 /// What became of the jobs that were running when the worker was told to stop.
@@ -92,20 +113,26 @@ impl QueueWorker {
         let queue = handlers.queue();
         let endpoint = Endpoint::new(config);
         let runner = Arc::new(Runner::new(handlers, options));
-        let running = Arc::new(AtomicBool::new(false));
+        let state = WorkerState::default();
         let (stop, stopped) = oneshot::channel();
-        let task = tokio::spawn(serve(
+        let ended = state.ended.clone().drop_guard();
+        let life = serve(
             endpoint,
             queue,
             options,
             Arc::clone(&runner),
-            Arc::clone(&running),
+            state.clone(),
             stopped,
-        ));
+        );
+        let task = tokio::spawn(async move {
+            // Dropped with the task, so that a panic is an end as well.
+            let _ended = ended;
+            life.await
+        });
         Self {
             queue,
             runner,
-            running,
+            state,
             stop,
             task,
         }
@@ -114,7 +141,25 @@ impl QueueWorker {
     /// Whether it has connected and takes jobs.
     #[must_use]
     pub fn is_running(&self) -> bool {
-        self.running.load(Ordering::Acquire)
+        self.state.is_running()
+    }
+
+    /// The queue that it serves.
+    #[must_use]
+    pub const fn queue(&self) -> QueueName {
+        self.queue
+    }
+
+    /// What says whether it takes jobs, to be kept elsewhere.
+    #[must_use]
+    pub fn state(&self) -> WorkerState {
+        self.state.clone()
+    }
+
+    /// Returns when it has ended by itself, which it should not: it could not start, or its task died.
+    /// [`QueueWorker::shutdown`] logs which.
+    pub async fn ended(&self) {
+        self.state.ended.cancelled().await;
     }
 
     /// How many jobs run now.
@@ -128,12 +173,19 @@ impl QueueWorker {
     /// Returns within `grace` and 3 s, also when Redis is away.
     pub async fn shutdown(self, grace: Duration) -> Shutdown {
         if self.stop.send(grace).is_err() {
-            tracing::debug!(queue = self.queue.as_str(), "The worker had ended before.");
+            tracing::debug!(
+                queue = self.queue.as_str(),
+                "the worker had ended before it was told to"
+            );
         }
         match self.task.await {
             Ok(shutdown) => shutdown,
             Err(error) => {
-                tracing::error!(queue = self.queue.as_str(), %error, "The worker's task died.");
+                tracing::error!(
+                    queue = self.queue.as_str(),
+                    error = &error as &dyn std::error::Error,
+                    "the worker's task died"
+                );
                 Shutdown {
                     abandoned: self.runner.tally.in_flight(),
                     ..Shutdown::default()
@@ -159,14 +211,14 @@ async fn serve(
     queue: QueueName,
     options: WorkerOptions,
     runner: Arc<Runner>,
-    running: Arc<AtomicBool>,
+    state: WorkerState,
     mut stopped: oneshot::Receiver<Duration>,
 ) -> Shutdown {
     let crate_options = crate_options(&endpoint, queue, options);
     let connect = async || {
         let open = || {
             let runner = Arc::clone(&runner);
-            let process = move |job: Job, _: CancellationToken| {
+            let process = move |job: Job, _: CrateToken| {
                 let runner = Arc::clone(&runner);
                 async move { runner.run(job).await }
             };
@@ -180,38 +232,46 @@ async fn serve(
             _ = &mut stopped => break Shutdown::default(),
         };
         if let Err(error) = worker.run().await {
-            tracing::error!(queue = queue.as_str(), %error, "The worker does not start.");
+            tracing::error!(
+                queue = queue.as_str(),
+                error = &error as &dyn std::error::Error,
+                "the worker does not start"
+            );
             break Shutdown::default();
         }
-        running.store(true, Ordering::Release);
+        state.set_running(true);
         tracing::info!(
             queue = queue.as_str(),
             concurrency = options.concurrency,
-            "Worker takes jobs."
+            "worker takes jobs"
         );
         let stop = tokio::select! {
             // Dropped without a word: no grace.
             grace = &mut stopped => Some(grace.unwrap_or_default()),
             () = connections_dead(&worker, &endpoint) => None,
         };
-        running.store(false, Ordering::Release);
+        state.set_running(false);
         if let Some(grace) = stop {
             break wind_down(worker, &runner, grace).await;
         }
         tracing::warn!(
             queue = queue.as_str(),
-            "The worker's connections are dead although Redis answers; connecting anew."
+            "the worker's connections are dead although Redis answers; connecting anew"
         );
         close(&worker).await;
     };
     match timeout(WAKE_TIMEOUT, endpoint.wake_a_worker(queue)).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => {
-            tracing::debug!(queue = queue.as_str(), %error, "Other workers were not woken.");
+            tracing::debug!(
+                queue = queue.as_str(),
+                error = &error as &dyn std::error::Error,
+                "other workers were not woken"
+            );
         }
         Err(_) => tracing::debug!(
             queue = queue.as_str(),
-            "Other workers were not woken in time."
+            "other workers were not woken in time"
         ),
     }
     tracing::info!(
@@ -219,7 +279,7 @@ async fn serve(
         finished = shutdown.finished,
         released = shutdown.released,
         abandoned = shutdown.abandoned,
-        "Worker stopped."
+        "worker stopped"
     );
     shutdown
 }
@@ -293,7 +353,10 @@ async fn wind_down(worker: Worker, runner: &Runner, grace: Duration) -> Shutdown
 /// Ends the crate's own tasks at once.
 async fn close(worker: &Worker) {
     if let Err(error) = worker.close(0).await {
-        tracing::warn!(%error, "The worker did not close.");
+        tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "the worker did not close"
+        );
     }
 }
 

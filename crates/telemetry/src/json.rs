@@ -16,6 +16,8 @@ use tracing_subscriber::fmt::writer::{BoxMakeWriter, MakeWriter};
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::{LookupSpan, Scope};
 
+use crate::errors::chain;
+
 /// The names that every line has; a field that is called the same gets an underscore behind it.
 const OWN_NAMES: [&str; 6] = [
     "timestamp",
@@ -173,13 +175,6 @@ impl Visit for Fields {
 
     fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
         // The causes say what happened, so they belong into the line.
-        let mut text = value.to_string();
-        let mut cause = value.source();
-        while let Some(error) = cause {
-            text.push_str(": ");
-            text.push_str(&error.to_string());
-            cause = error.source();
-        }
-        self.insert(field, text);
+        self.insert(field, chain(value));
     }
 }

@@ -1,17 +1,19 @@
-//! Logs and metrics.
+//! Sets up the process's log and its metrics.
 //!
 //! [`start`] installs both for the whole process, once. Logs go to standard output as JSON lines or as text for people,
 //! and besides to a file as JSON when `LOG_FILE` is set; writing happens on threads of its own, and what these cannot
 //! keep up with is dropped and counted rather than letting requests wait. Metrics are rendered for Prometheus by
 //! [`MetricsHandle::render`]; their names and help texts stand in [`metrics`].
 
+mod errors;
 mod json;
 mod logs;
 pub mod metrics;
 mod recorder;
 
-use bharatmart_config::TelemetryConfig;
+use bharatmart_config::{ConfigError, TelemetryConfig};
 
+pub use errors::chain;
 pub use recorder::MetricsHandle;
 
 /// Why telemetry could not be started.
@@ -36,6 +38,17 @@ pub enum TelemetryError {
     /// The log or the metrics of this process were already started.
     #[error("telemetry is already started: {0}")]
     AlreadyStarted(String),
+}
+
+impl TelemetryError {
+    /// The exit code of a program that gets no further: [`ConfigError::EXIT_CODE`] where a setting is at fault.
+    #[must_use]
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Filter { .. } | Self::LogFile { .. } => ConfigError::EXIT_CODE,
+            Self::AlreadyStarted(_) => 1,
+        }
+    }
 }
 
 /// The running telemetry. Dropping it writes out what is still buffered.

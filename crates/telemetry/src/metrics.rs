@@ -48,11 +48,16 @@ pub mod dependency {
     pub const QUEUE: &str = "queue";
     /// The payment gateway.
     pub const PAYMENT_GATEWAY: &str = "payment_gateway";
-    /// The mail server.
-    pub const MAIL: &str = "mail";
 
-    /// All of them.
-    pub const ALL: [&str; 4] = [DATABASE, QUEUE, PAYMENT_GATEWAY, MAIL];
+    /// Of which dependencies a metric is counted, so that their zeros show before anything happened.
+    pub(crate) fn counted_in(metric: &str) -> &'static [&'static str] {
+        match metric {
+            super::CIRCUIT_BREAKER_OPEN_TOTAL => &[QUEUE],
+            super::EXTERNAL_CALL_LATENCY_MS => &[PAYMENT_GATEWAY],
+            super::RETRY_ATTEMPTS_TOTAL => &[DATABASE, PAYMENT_GATEWAY, QUEUE],
+            _ => &[],
+        }
+    }
 }
 
 macro_rules! declare {
@@ -96,7 +101,7 @@ declare! {
 
     // The process and what it depends on.
     SERVICE_RESTARTS_TOTAL = "service_restarts_total", Kind::Counter, [],
-        "Starts of this process";
+        "1 for each process start: it never goes further within a process";
     CHAOS_EVENTS_TOTAL = "chaos_events_total", Kind::Counter, [],
         "Requests disturbed on purpose";
     SIMULATED_LATENCY_MS = "simulated_latency_ms", Kind::Gauge, [],
@@ -115,8 +120,6 @@ declare! {
     // The cache.
     CACHE_REQUESTS_TOTAL = "cache_requests_total", Kind::Counter, ["tier", "outcome"],
         "Look-ups in the cache, by tier and outcome";
-    CACHE_BYTES = "cache_bytes", Kind::Gauge, ["tier"],
-        "Size of what is cached, in bytes";
 
     // Queues, jobs and mails.
     JOBS_PROCESSED_TOTAL = "jobs_processed_total", Kind::Counter, ["queue", "job", "outcome"],

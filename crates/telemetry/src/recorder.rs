@@ -74,8 +74,8 @@ pub(crate) fn start(
 fn show_zero(name: &'static str, kind: Kind, labels: &[&str]) {
     let series: Vec<Vec<::metrics::Label>> = match labels {
         [] => vec![Vec::new()],
-        ["dependency"] => dependency::ALL
-            .into_iter()
+        ["dependency"] => dependency::counted_in(name)
+            .iter()
             .map(|dependency| {
                 vec![::metrics::Label::from_static_parts(
                     "dependency",

@@ -120,11 +120,19 @@ async fn what_cannot_be_used_names_its_variable() {
     let error = start(&bad_filter).err().unwrap();
     assert!(matches!(error, TelemetryError::Filter { .. }), "{error}");
     assert!(error.to_string().starts_with("LOG_LEVEL="), "{error}");
+    assert_eq!(
+        (error.exit_code(), error.to_string().lines().count()),
+        (64, 1)
+    );
 
     // A folder is not a file.
     let error = start(&config(folder.path())).err().unwrap();
     assert!(matches!(error, TelemetryError::LogFile { .. }), "{error}");
     assert!(error.to_string().starts_with("LOG_FILE="), "{error}");
+    assert_eq!(
+        (error.exit_code(), error.to_string().lines().count()),
+        (64, 1)
+    );
 }
 
 #[tokio::test]

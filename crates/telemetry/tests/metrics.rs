@@ -59,9 +59,10 @@ async fn zeros_are_in_the_first_scrape() {
         "orders_value_total 0",
         "chaos_events_total 0",
         "simulated_latency_ms 0",
-        "external_call_latency_ms_count{dependency=\"database\"} 0",
-        "external_call_latency_ms_bucket{dependency=\"mail\",le=\"5000\"} 0",
-        "retry_attempts_total{dependency=\"payment_gateway\"} 0",
+        "external_call_latency_ms_count{dependency=\"payment_gateway\"} 0",
+        "external_call_latency_ms_bucket{dependency=\"payment_gateway\",le=\"5000\"} 0",
+        "retry_attempts_total{dependency=\"database\"} 0",
+        "retry_attempts_total{dependency=\"queue\"} 0",
         "circuit_breaker_open_total{dependency=\"queue\"} 0",
     ] {
         assert!(has_line(&scrape, line), "{line} is not in\n{scrape}");

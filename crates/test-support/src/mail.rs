@@ -22,12 +22,27 @@ pub struct ReceivedMail {
     pub html: String,
 }
 
-/// Reads every mail in a folder, oldest first. Files that a writer has not finished, whose names
-/// begin with a dot or end in `.tmp`, are left out.
+/// Reads every mail in a folder, oldest first: the files that end in `.eml`, but none that is
+/// hidden.
 ///
 /// # Errors
 /// When the folder or a mail cannot be read or parsed.
 pub fn read_mail_dir(folder: &Path) -> Result<Vec<ReceivedMail>> {
+    read_mails(folder, |path| {
+        path.extension().is_some_and(|extension| extension == "eml")
+    })
+}
+
+/// Reads every mail in one of a Maildir's folders, oldest first. Its files have names of any kind,
+/// and are whole as soon as they are there.
+///
+/// # Errors
+/// When the folder or a mail cannot be read or parsed.
+pub(crate) fn read_maildir(folder: &Path) -> Result<Vec<ReceivedMail>> {
+    read_mails(folder, |_| true)
+}
+
+fn read_mails(folder: &Path, is_mail: impl Fn(&Path) -> bool) -> Result<Vec<ReceivedMail>> {
     let mut files = Vec::new();
     for entry in
         fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?
@@ -35,8 +50,7 @@ pub fn read_mail_dir(folder: &Path) -> Result<Vec<ReceivedMail>> {
         let entry = entry?;
         let path = entry.path();
         let hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
-        let unfinished = hidden || path.extension().is_some_and(|extension| extension == "tmp");
-        if !unfinished && entry.file_type()?.is_file() {
+        if !hidden && is_mail(&path) && entry.file_type()?.is_file() {
             let written = entry
                 .metadata()?
                 .modified()

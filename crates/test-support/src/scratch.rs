@@ -23,7 +23,7 @@ pub struct ScratchDir {
 }
 
 impl ScratchDir {
-    /// Makes an empty folder that the user of [`server_user`] owns, where that user can reach it.
+    /// Makes an empty folder that the user of the servers owns, where that user can reach it.
     ///
     /// # Errors
     /// When the temporary folder cannot be written.

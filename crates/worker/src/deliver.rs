@@ -3,10 +3,10 @@
 //! The delivery is recorded as `sending` between the server's readiness for the content and the
 //! content itself, which is one write. A worker that dies before that moment has sent nothing, and
 //! the next one sends; a worker that dies after it has, as good as certainly, sent everything, and
-//! the next one records `unconfirmed` and sends nothing. What is repeated all the same carries the
-//! same `Message-ID`.
+//! the next one records `unconfirmed` and sends nothing. The same goes for a server that does not
+//! answer to the content: only its reply that it does not want the mail makes it be sent again. What
+//! is repeated all the same carries the same `Message-ID`.
 
-use bharatmart_commerce::message_id;
 use bharatmart_database::{
     self as database, Database,
     mail_deliveries::{self as deliveries, DeliveryStatus},
@@ -18,31 +18,44 @@ use serde_json::json;
 
 use crate::mailer::{Mailer, MailerError};
 
+#[cfg(test)]
+mod tests;
+
 /// Somebody else is sending this mail at this moment.
 #[derive(Debug, thiserror::Error)]
 #[error("another worker is sending this mail")]
 struct TakenMeanwhile;
 
+/// What a run of the job did to the mail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// The mail server, or the folder, has it.
+    Sent,
+    /// Whether anybody has it is not known, and will not be.
+    Unconfirmed,
+    /// Nothing: an earlier run had settled it.
+    SettledBefore,
+}
+
 pub(crate) async fn deliver(database: &Database, mailer: &Mailer, job: SendEmail) -> JobResult {
     let outcome = send(database, mailer, &job).await;
-    let name = match &outcome {
-        Ok(DeliveryStatus::Unconfirmed) => "unconfirmed",
-        Ok(_) => "sent",
-        Err(JobError::Retry(_)) => "retried",
-        Err(JobError::Fail(_)) => "failed",
+    let counted = match &outcome {
+        Ok(Outcome::Sent) => Some("sent"),
+        Ok(Outcome::Unconfirmed) => Some("unconfirmed"),
+        Ok(Outcome::SettledBefore) => None,
+        Err(JobError::Retry(_)) => Some("retried"),
+        Err(JobError::Fail(_)) => Some("failed"),
     };
-    counter!(MAILS_TOTAL, "kind" => job.kind.as_str(), "outcome" => name).increment(1);
+    if let Some(name) = counted {
+        counter!(MAILS_TOTAL, "kind" => job.kind.as_str(), "outcome" => name).increment(1);
+    }
     outcome?;
     Ok(json!({ "success": true, "emailType": job.kind }))
 }
 
-async fn send(
-    database: &Database,
-    mailer: &Mailer,
-    job: &SendEmail,
-) -> Result<DeliveryStatus, JobError> {
+async fn send(database: &Database, mailer: &Mailer, job: &SendEmail) -> Result<Outcome, JobError> {
     let (order, kind) = (job.order_id, job.kind);
-    let message_id = message_id(order, kind);
+    let message_id = mailer.message_id(order, kind);
     let mut connection = database.write().await.map_err(JobError::retry)?;
     let status = match deliveries::open(&mut connection, order, kind, &message_id).await {
         Ok(status) => status,
@@ -53,59 +66,74 @@ async fn send(
     };
     drop(connection);
     match status {
-        DeliveryStatus::Sent | DeliveryStatus::Unconfirmed => return Ok(status),
+        DeliveryStatus::Sent | DeliveryStatus::Unconfirmed => return Ok(Outcome::SettledBefore),
         DeliveryStatus::Sending => {
-            let (from, to) = (DeliveryStatus::Sending, DeliveryStatus::Unconfirmed);
-            advance(database, job, from, to)
-                .await
-                .map_err(JobError::retry)?;
+            let (from, to) = (&[DeliveryStatus::Sending], DeliveryStatus::Unconfirmed);
+            if !advance(database, job, from, to).await? {
+                return Ok(Outcome::SettledBefore);
+            }
             tracing::warn!(
                 order.id = %order,
                 mail.kind = %kind,
                 "a worker died while it sent this mail; it is not sent again"
             );
-            return Ok(DeliveryStatus::Unconfirmed);
+            return Ok(Outcome::Unconfirmed);
         }
         DeliveryStatus::Pending => {}
     }
 
     let mail = mailer.compose(job, &message_id).map_err(job_error)?;
     let envelope = mailer.open(mail).await.map_err(job_error)?;
-    let (from, to) = (DeliveryStatus::Pending, DeliveryStatus::Sending);
-    if !advance(database, job, from, to)
-        .await
-        .map_err(JobError::retry)?
-    {
+    let (from, to) = (&[DeliveryStatus::Pending], DeliveryStatus::Sending);
+    if !advance(database, job, from, to).await? {
         return Err(JobError::retry(TakenMeanwhile));
     }
-    if let Err(error) = envelope.hand_over().await {
-        // The worker lives and knows that the server did not say yes.
-        let (from, to) = (DeliveryStatus::Sending, DeliveryStatus::Pending);
-        advance(database, job, from, to)
-            .await
-            .map_err(JobError::retry)?;
-        return Err(job_error(error));
-    }
-    for from in [DeliveryStatus::Sending, DeliveryStatus::Unconfirmed] {
-        if advance(database, job, from, DeliveryStatus::Sent)
-            .await
-            .map_err(JobError::retry)?
-        {
-            break;
+    // Another run that found `sending` meanwhile has taken this one for dead and recorded so.
+    let open = &[DeliveryStatus::Sending, DeliveryStatus::Unconfirmed];
+    match envelope.hand_over().await {
+        Ok(()) => {}
+        Err(error) if error.proves_refusal() => {
+            advance(database, job, open, DeliveryStatus::Pending).await?;
+            return Err(job_error(error));
+        }
+        Err(error) => {
+            let from = &[DeliveryStatus::Sending];
+            let recorded = advance(database, job, from, DeliveryStatus::Unconfirmed).await?;
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                order.id = %order,
+                mail.kind = %kind,
+                "whether the mail server took this mail is not known; it is not sent again"
+            );
+            return Ok(if recorded {
+                Outcome::Unconfirmed
+            } else {
+                Outcome::SettledBefore
+            });
         }
     }
+    advance(database, job, open, DeliveryStatus::Sent).await?;
     tracing::info!(order.id = %order, mail.kind = %kind, "mail sent");
-    Ok(DeliveryStatus::Sent)
+    Ok(Outcome::Sent)
 }
 
+/// Moves the delivery from the first status of `from` that it stands at; whether it stood at one.
 async fn advance(
     database: &Database,
     job: &SendEmail,
-    from: DeliveryStatus,
+    from: &[DeliveryStatus],
     to: DeliveryStatus,
-) -> database::Result<bool> {
-    let mut connection = database.write().await?;
-    deliveries::advance(&mut connection, job.order_id, job.kind, from, to).await
+) -> Result<bool, JobError> {
+    let move_on = async || -> database::Result<bool> {
+        let mut connection = database.write().await?;
+        for &from in from {
+            if deliveries::advance(&mut connection, job.order_id, job.kind, from, to).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    };
+    move_on().await.map_err(JobError::retry)
 }
 
 fn job_error(error: MailerError) -> JobError {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bharatmart_commerce::{
     SettleError, Shop, charge_payment, expire_order, process_order, refund_payment,
 };
+use bharatmart_database::Database;
 use bharatmart_queue::{
     ChargePayment, Handlers, JobError, JobResult, PaymentDeadline, ProcessOrder, QueueName,
     RefundPayment, SendEmail,
@@ -14,8 +15,8 @@ use serde_json::json;
 use crate::{deliver::deliver, mailer::Mailer};
 
 /// What the email worker does.
-pub(crate) fn emails(shop: &Shop, mailer: Mailer) -> Handlers {
-    let (database, mailer) = (shop.database.clone(), Arc::new(mailer));
+pub(crate) fn emails(database: &Database, mailer: Mailer) -> Handlers {
+    let (database, mailer) = (database.clone(), Arc::new(mailer));
     Handlers::new(QueueName::EmailNotifications).on(move |job: SendEmail, _context| {
         let (database, mailer) = (database.clone(), mailer.clone());
         async move { deliver(&database, &mailer, job).await }
@@ -58,4 +59,52 @@ pub(crate) fn payments(shop: &Shop) -> Handlers {
 fn settled(result: Result<(), SettleError>) -> JobResult {
     result.map_err(JobError::retry)?;
     Ok(json!({ "success": true }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use bharatmart_commerce::Gateway;
+    use bharatmart_config::{
+        DatabaseConfig, MailConfig, MailTransport, PaymentConfig, Process, QueueConfig, Source,
+    };
+    use bharatmart_domain::SystemClock;
+    use bharatmart_queue::{JobQueues, Relay, all_job_names};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn every_job_has_a_handler() {
+        // Nothing connects: the handlers are only asked for their names.
+        let source = Source::from_map(BTreeMap::from([
+            ("DATABASE_URL", "postgres://127.0.0.1:1/none"),
+            ("REDIS_URL", "redis://127.0.0.1:1"),
+        ]));
+        let config = DatabaseConfig::read(&source, Process::Worker).unwrap();
+        let database = Database::connect(&config, "handlers-test").unwrap();
+        let clock = Arc::new(SystemClock);
+        let queues = JobQueues::connect(&QueueConfig::read(&source).unwrap(), clock.clone());
+        let (_, relay) = Relay::new(database.clone(), queues, clock.clone());
+        let payment = PaymentConfig::read(&source).unwrap();
+        let shop = Shop {
+            database: database.clone(),
+            relay,
+            gateway: Gateway::new(&payment, database.clone()),
+            clock,
+            order_payment_timeout: payment.order_payment_timeout,
+        };
+        let mailer = Mailer::new(&MailConfig {
+            transport: MailTransport::File { dir: "/".into() },
+            from: "orders@shop.example".into(),
+        });
+        let handlers = [
+            orders(&shop),
+            emails(&database, mailer.unwrap()),
+            payments(&shop),
+        ];
+        for (queue, handlers) in QueueName::ALL.into_iter().zip(handlers) {
+            assert_eq!(handlers.names(), all_job_names(queue), "{queue}");
+        }
+    }
 }

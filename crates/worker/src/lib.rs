@@ -2,9 +2,13 @@
 //!
 //! What a job means is in `bharatmart-commerce`; here it is fetched, run, mailed and counted.
 
+pub mod cli;
 mod deliver;
+mod error;
 mod handlers;
+mod jobs;
 mod mailer;
 mod run;
+mod schema;
 
 pub use run::run;

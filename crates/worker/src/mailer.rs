@@ -1,17 +1,23 @@
 //! Mails by SMTP or into files.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use bharatmart_commerce::html_body;
 use bharatmart_config::{MailConfig, MailTransport, SmtpSecurity};
+use bharatmart_domain::{MailKind, OrderId};
 use bharatmart_queue::SendEmail;
 use lettre::{
     Address, Message,
+    address::AddressError,
     message::{
         Mailbox, MultiPart,
         header::{HeaderName, HeaderValue},
     },
     transport::smtp::{
+        self,
         authentication::{Credentials, Mechanism},
         client::{AsyncSmtpConnection, TlsParameters},
         commands::{Data, Mail, Rcpt},
@@ -19,26 +25,41 @@ use lettre::{
     },
 };
 use secrecy::ExposeSecret;
-use tokio::{fs, io::AsyncWriteExt};
+use tokio::{fs, io::AsyncWriteExt, time::timeout};
 use uuid::Uuid;
 
 /// How long one answer of the mail server may take.
-const SMTP_TIMEOUT: Duration = Duration::from_secs(10);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// The same for the content: servers look for spam and viruses before they take it.
+const CONTENT_TIMEOUT: Duration = Duration::from_secs(20);
+/// The same for the goodbye, which nothing depends on.
+const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Why a mail was not sent.
+/// Why a mail was not sent. Says nothing about the recipient.
 #[derive(Debug, thiserror::Error)]
-pub enum MailerError {
-    /// The sender's or the recipient's address.
-    #[error("{0} is not an e-mail address: {1}")]
-    Address(String, lettre::address::AddressError),
+pub(crate) enum MailerError {
+    /// The address of the sender.
+    #[error("EMAIL_FROM is not an e-mail address")]
+    Sender(#[source] AddressError),
+    /// The address of the recipient.
+    #[error("the recipient's address is not an e-mail address")]
+    Recipient(#[source] AddressError),
     /// The mail could not be composed.
-    #[error("the mail cannot be composed: {0}")]
+    #[error("the mail cannot be composed")]
     Compose(#[from] lettre::error::Error),
-    /// The mail server said no, or did not answer.
+    /// The mail server said no, or the connection failed. The inner text names its own cause.
     #[error("the mail server: {0}")]
-    Smtp(#[from] lettre::transport::smtp::Error),
+    Smtp(smtp::Error),
+    /// The mail server took too long.
+    #[error("the mail server did not answer to {step} within {limit:?}")]
+    NoAnswer {
+        /// What was asked.
+        step: &'static str,
+        /// How long it had.
+        limit: Duration,
+    },
     /// The file could not be written.
-    #[error("cannot write {path}: {source}")]
+    #[error("cannot write {path}")]
     File {
         /// The file.
         path: PathBuf,
@@ -51,9 +72,20 @@ impl MailerError {
     /// Whether trying again is in vain (RFC 5321, section 4.2.1: 5yz replies).
     pub(crate) fn is_permanent(&self) -> bool {
         match self {
-            Self::Address(..) | Self::Compose(_) => true,
+            Self::Sender(_) | Self::Recipient(_) | Self::Compose(_) => true,
             Self::Smtp(error) => error.is_permanent(),
-            Self::File { .. } => false,
+            Self::NoAnswer { .. } | Self::File { .. } => false,
+        }
+    }
+
+    /// Whether nobody can have taken the mail although its content was handed over.
+    ///
+    /// Of a mail server only its reply says so. A connection that broke may have lost a "yes".
+    pub(crate) fn proves_refusal(&self) -> bool {
+        match self {
+            Self::Sender(_) | Self::Recipient(_) | Self::Compose(_) | Self::File { .. } => true,
+            Self::Smtp(error) => error.is_transient() || error.is_permanent(),
+            Self::NoAnswer { .. } => false,
         }
     }
 }
@@ -97,11 +129,9 @@ pub(crate) enum Envelope {
 }
 
 impl Mailer {
+    /// Connects nowhere yet.
     pub(crate) fn new(config: &MailConfig) -> Result<Self, MailerError> {
-        let from = config
-            .from
-            .parse()
-            .map_err(|error| MailerError::Address(config.from.clone(), error))?;
+        let from = config.from.parse().map_err(MailerError::Sender)?;
         let transport = match &config.transport {
             MailTransport::File { dir } => Transport::File(dir.clone()),
             MailTransport::Smtp {
@@ -116,7 +146,7 @@ impl Mailer {
                 tls: match security {
                     SmtpSecurity::None => None,
                     SmtpSecurity::StartTls | SmtpSecurity::Tls => {
-                        Some(TlsParameters::new(host.clone())?)
+                        Some(TlsParameters::new(host.clone()).map_err(MailerError::Smtp)?)
                     }
                 },
                 credentials: credentials.as_ref().map(|(user, password)| {
@@ -127,16 +157,19 @@ impl Mailer {
         Ok(Self { from, transport })
     }
 
+    /// The `Message-ID` of a mail, without brackets. Whoever sends the mail, and however often, it is the
+    /// same, and its right-hand side is the sender's own domain.
+    pub(crate) fn message_id(&self, order: OrderId, kind: MailKind) -> String {
+        format!("{order}.{kind}@{}", self.from.email.domain())
+    }
+
     /// Makes a mail of a text part, an HTML part and the headers that name order and type.
     pub(crate) fn compose(
         &self,
         job: &SendEmail,
         message_id: &str,
     ) -> Result<Composed, MailerError> {
-        let recipient: Address = job
-            .to
-            .parse()
-            .map_err(|error| MailerError::Address(job.to.clone(), error))?;
+        let recipient: Address = job.to.parse().map_err(MailerError::Recipient)?;
         // A mail says which order it is about, whoever wrote its text.
         let order = job.order_id.to_string();
         let text = if job.body.contains(&order) {
@@ -188,12 +221,11 @@ impl Mailer {
             }
             Transport::Smtp(smtp) => {
                 let mut connection = Box::new(smtp.connect().await?);
-                let from = self.from.email.clone();
-                connection.command(Mail::new(Some(from), vec![])).await?;
-                connection
-                    .command(Rcpt::new(mail.recipient, vec![]))
-                    .await?;
-                connection.command(Data).await?;
+                let from = Mail::new(Some(self.from.email.clone()), vec![]);
+                answered("MAIL", ANSWER_TIMEOUT, connection.command(from)).await?;
+                let to = Rcpt::new(mail.recipient, vec![]);
+                answered("RCPT", ANSWER_TIMEOUT, connection.command(to)).await?;
+                answered("DATA", ANSWER_TIMEOUT, connection.command(Data)).await?;
                 Ok(Envelope::Smtp {
                     connection,
                     bytes: mail.bytes,
@@ -204,7 +236,7 @@ impl Mailer {
 }
 
 impl Envelope {
-    /// Sends the content. An error means that nobody took it.
+    /// Sends the content. Whether an error means that nobody took it, [`MailerError::proves_refusal`] says.
     pub(crate) async fn hand_over(self) -> Result<(), MailerError> {
         match self {
             Self::File { path, bytes } => write_whole(&path, &bytes)
@@ -214,9 +246,13 @@ impl Envelope {
                 mut connection,
                 bytes,
             } => {
-                connection.message(&bytes).await?;
-                if let Err(error) = connection.quit().await {
-                    tracing::debug!(%error, "the mail was taken, but the server did not say goodbye");
+                let content = connection.message(&bytes);
+                answered("the content", CONTENT_TIMEOUT, content).await?;
+                if let Err(error) = answered("QUIT", GOODBYE_TIMEOUT, connection.quit()).await {
+                    tracing::debug!(
+                        error = &error as &dyn std::error::Error,
+                        "the mail was taken, but the server did not say goodbye"
+                    );
                 }
                 Ok(())
             }
@@ -232,26 +268,58 @@ impl Smtp {
             .clone()
             .filter(|_| self.security == SmtpSecurity::Tls);
         let server = (self.host.as_str(), self.port);
-        let mut connection =
-            AsyncSmtpConnection::connect_tokio1(server, Some(SMTP_TIMEOUT), &hello, wrapper, None)
-                .await?;
+        let connecting = AsyncSmtpConnection::connect_tokio1(server, None, &hello, wrapper, None);
+        let mut connection = answered("the connection", ANSWER_TIMEOUT, connecting).await?;
         if let (SmtpSecurity::StartTls, Some(tls)) = (self.security, self.tls.clone()) {
-            connection.starttls(tls, &hello).await?;
+            let upgrade = connection.starttls(tls, &hello);
+            answered("STARTTLS", ANSWER_TIMEOUT, upgrade).await?;
         }
         if let Some(credentials) = &self.credentials {
-            connection
-                .auth(&[Mechanism::Plain, Mechanism::Login], credentials)
-                .await?;
+            let mechanisms = [Mechanism::Plain, Mechanism::Login];
+            let sign_in = connection.auth(&mechanisms, credentials);
+            answered("AUTH", ANSWER_TIMEOUT, sign_in).await?;
         }
         Ok(connection)
     }
 }
 
+/// Awaits an answer of the mail server for no longer than `limit`: the client itself would wait for ever.
+async fn answered<T>(
+    step: &'static str,
+    limit: Duration,
+    answer: impl Future<Output = Result<T, smtp::Error>>,
+) -> Result<T, MailerError> {
+    match timeout(limit, answer).await {
+        Ok(answer) => answer.map_err(MailerError::Smtp),
+        Err(_) => Err(MailerError::NoAnswer { step, limit }),
+    }
+}
+
 /// Writes a file that is whole or not there, under a name that is the same for the same mail.
-async fn write_whole(path: &std::path::Path, bytes: &[u8]) -> std::io::Result<()> {
-    let scratch = path.with_extension(format!("{}.part", Uuid::new_v4()));
+///
+/// Until it is whole its name begins with a dot and does not end in `.eml`, so that readers pass it over.
+async fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let scratch = path.with_file_name(format!(".{name}.{}.tmp", Uuid::new_v4()));
     let mut file = fs::File::create(&scratch).await?;
     file.write_all(bytes).await?;
     file.sync_all().await?;
     fs::rename(&scratch, path).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_server_that_does_not_answer_is_not_awaited_for_ever_and_may_have_the_mail() {
+        let limit = Duration::from_millis(10);
+        let silence = std::future::pending::<Result<(), smtp::Error>>();
+        let error = answered("the content", limit, silence).await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the mail server did not answer to the content within 10ms"
+        );
+        assert!(!error.proves_refusal() && !error.is_permanent());
+    }
 }

@@ -1,55 +1,66 @@
 //! Puts the worker's parts together.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
 
 use bharatmart_commerce::{Gateway, Shop};
-use bharatmart_config::{WorkerProcessConfig, WorkerType};
-use bharatmart_database::{Database, SchemaState};
+use bharatmart_config::{ConfigError, WorkerProcessConfig};
+use bharatmart_database::Database;
 use bharatmart_domain::{Clock, SystemClock};
 use bharatmart_lifecycle::{Health, Importance, Lifecycle, serve_admin};
-use bharatmart_queue::{JobQueues, QueueName, QueueWorker, Relay, WorkerOptions};
+use bharatmart_queue::{JobQueues, QueueName, Relay};
 use bharatmart_telemetry::{MetricsHandle, metrics::DATABASE_POOL_CONNECTIONS};
 use metrics::gauge;
-use tokio::{net::TcpListener, time::interval};
+use tokio::{
+    net::TcpListener,
+    sync::watch,
+    time::{interval, timeout},
+};
 
-use crate::{handlers, mailer::Mailer};
+use crate::{
+    error::{SchemaError, StartError, chain},
+    handlers,
+    jobs::{Served, Service, all_served, grace, served_queues},
+    mailer::Mailer,
+    schema,
+};
 
+/// How long the start waits for the database before it goes on without.
+const FIRST_LOOK: Duration = Duration::from_secs(2);
 /// How often the dependencies are asked whether they answer.
 const PROBE_INTERVAL: Duration = Duration::from_secs(2);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often depths and pools are published.
 const GAUGE_INTERVAL: Duration = Duration::from_secs(5);
-/// What handing jobs back may take after the last moment for finishing them.
-const HAND_BACK: Duration = Duration::from_secs(3);
 
-/// Why the worker could not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// Another process has the port.
-    #[error("cannot listen on {address} (METRICS_PORT): {source}")]
-    Listen {
-        /// What was to be listened on.
-        address: SocketAddr,
-        /// Why not.
-        source: std::io::Error,
-    },
-    /// The schema is older than this build.
-    #[error("{0} migrations are pending; run `bharatmart-api migrate` first")]
-    PendingMigrations(usize),
-    /// A setting that only shows its fault when it is used.
-    #[error(transparent)]
-    Mail(#[from] crate::mailer::MailerError),
-    /// The database URL is of no use.
-    #[error(transparent)]
-    Database(#[from] bharatmart_database::Error),
-}
-
-/// Starts everything on `lifecycle`; returns as soon as it runs.
+/// Works until the lifecycle ends; the code is for the process.
 pub async fn run(
     config: WorkerProcessConfig,
     metrics: MetricsHandle,
+    lifecycle: Lifecycle,
+) -> ExitCode {
+    match start(&config, metrics, &lifecycle).await {
+        Ok(()) => lifecycle.run().await,
+        Err(error) if error.is_a_setting() => {
+            eprintln!("{}", chain(&error));
+            ExitCode::from(ConfigError::EXIT_CODE)
+        }
+        Err(error) => {
+            tracing::error!("{}", chain(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn start(
+    config: &WorkerProcessConfig,
+    metrics: MetricsHandle,
     lifecycle: &Lifecycle,
 ) -> Result<(), StartError> {
+    let database = Database::connect(&config.database, "bharatmart-worker")
+        .map_err(StartError::DatabaseUrl)?;
+    let mail = config.mail.as_ref().map(Mailer::new);
+    let mut mailer = mail.transpose().map_err(StartError::Mail)?;
+
     let address = SocketAddr::new(config.process.host, config.process.metrics_port);
     let listener = TcpListener::bind(address)
         .await
@@ -57,17 +68,14 @@ pub async fn run(
     let health = Health::new(env!("CARGO_PKG_VERSION"), lifecycle);
     serve_admin(listener, &health, move || metrics.render(), lifecycle);
 
+    let Some(schema_is_current) = look_at_schema(&database, lifecycle).await? else {
+        // The shutdown has begun already, and `Lifecycle::run` sees to it.
+        return Ok(());
+    };
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let database = Database::connect(&config.database, "bharatmart-worker")?;
-    match database.schema_state().await {
-        Ok(SchemaState::Pending(count)) => return Err(StartError::PendingMigrations(count)),
-        Ok(SchemaState::Current) => {}
-        Err(error) => tracing::warn!(%error, "the database does not answer yet"),
-    }
     let queues = JobQueues::connect(&config.queue, clock.clone());
     let (relay, relay_handle) = Relay::new(database.clone(), queues.clone(), clock.clone());
-    let stopping = lifecycle.stopping();
-    lifecycle.spawn("relay", async move { relay.run(stopping).await });
+    lifecycle.spawn("relay", relay.run(lifecycle.stopping()));
 
     let shop = Shop {
         database: database.clone(),
@@ -76,63 +84,32 @@ pub async fn run(
         clock,
         order_payment_timeout: config.payment.order_payment_timeout,
     };
-    let served = served_queues(config.worker.worker_type);
-    for &queue in served {
+    let queue_names = served_queues(config.worker.worker_type);
+    let mut served = Vec::with_capacity(queue_names.len());
+    for &queue in queue_names {
         let handlers = match queue {
-            QueueName::EmailNotifications => match &config.mail {
-                Some(mail) => handlers::emails(&shop, Mailer::new(mail)?),
+            QueueName::EmailNotifications => match mailer.take() {
+                Some(mailer) => handlers::emails(&shop.database, mailer),
                 None => continue,
             },
             QueueName::OrderProcessing => handlers::orders(&shop),
             QueueName::PaymentProcessing => handlers::payments(&shop),
         };
-        let options = WorkerOptions::from(&config.worker);
-        let worker = QueueWorker::spawn(&config.queue, options, handlers);
-        let (stopping, grace) = (lifecycle.stopping(), grace(config.process.shutdown_timeout));
-        lifecycle.spawn(queue.as_str(), async move {
-            stopping.cancelled().await;
-            let done = worker.shutdown(grace).await;
-            tracing::info!(
-                queue = %queue,
-                finished = done.finished,
-                released = done.released,
-                abandoned = done.abandoned,
-                "worker stopped"
-            );
-        });
+        let service = Service {
+            queue: config.queue.clone(),
+            worker: config.worker.clone(),
+            handlers,
+            schema_is_current: schema_is_current.clone(),
+            stopping: lifecycle.stopping(),
+            grace: grace(config.process.shutdown_timeout),
+            served: Served::default(),
+        };
+        served.push(service.served.clone());
+        lifecycle.spawn(queue.as_str(), service.run());
     }
 
-    let probed = database.clone();
-    health.watch(
-        "database",
-        Importance::Critical,
-        PROBE_INTERVAL,
-        PROBE_TIMEOUT,
-        move || {
-            let database = probed.clone();
-            async move {
-                match database.schema_state().await {
-                    Ok(SchemaState::Current) => Ok(()),
-                    Ok(SchemaState::Pending(count)) => {
-                        Err(format!("{count} migrations are pending"))
-                    }
-                    Err(error) => Err(error.to_string()),
-                }
-            }
-        },
-    );
-    let probed = queues.clone();
-    health.watch(
-        "queue",
-        Importance::Critical,
-        PROBE_INTERVAL,
-        PROBE_TIMEOUT,
-        move || {
-            let queues = probed.clone();
-            async move { queues.ping().await }
-        },
-    );
-    spawn_gauges(lifecycle, database, queues, served);
+    watch_dependencies(&health, &database, &queues, served);
+    spawn_gauges(lifecycle, database, queues, queue_names);
     health.mark_started();
     tracing::info!(
         worker_type = config.worker.worker_type.as_str(),
@@ -143,20 +120,78 @@ pub async fn run(
     Ok(())
 }
 
-fn served_queues(worker_type: WorkerType) -> &'static [QueueName] {
-    match worker_type {
-        WorkerType::Email => &[QueueName::EmailNotifications],
-        WorkerType::Order => &[QueueName::OrderProcessing],
-        WorkerType::Payment => &[QueueName::PaymentProcessing],
-        WorkerType::All => &QueueName::ALL,
+/// Refuses to start with a schema that is not this build's. A database that is away is asked on, in the
+/// background; the answer is what says that jobs may be taken. `None` when the shutdown came first.
+async fn look_at_schema(
+    database: &Database,
+    lifecycle: &Lifecycle,
+) -> Result<Option<watch::Receiver<bool>>, SchemaError> {
+    let look = timeout(FIRST_LOOK, schema::look(database));
+    let Some(looked) = lifecycle.during_start(look).await else {
+        return Ok(None);
+    };
+    let current = match looked {
+        Ok(Ok(())) => true,
+        Ok(Err(SchemaError::Database(error))) if error.is_transient() => {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the database is not available; no job is taken before it is"
+            );
+            false
+        }
+        Ok(Err(error)) => return Err(error),
+        Err(_) => {
+            tracing::warn!("the database does not answer; no job is taken before it does");
+            false
+        }
+    };
+    let (sender, receiver) = watch::channel(current);
+    if !current {
+        let stopping = lifecycle.stopping();
+        lifecycle.spawn(
+            "schema",
+            schema::wait_for(database.clone(), sender, stopping),
+        );
     }
+    Ok(Some(receiver))
 }
 
-/// How long jobs may go on after SIGTERM: all but what handing the rest back takes.
-fn grace(shutdown_timeout: Duration) -> Duration {
-    shutdown_timeout
-        .saturating_sub(HAND_BACK)
-        .max(shutdown_timeout / 2)
+/// A worker is ready when it would take a job and could do it.
+fn watch_dependencies(
+    health: &Health,
+    database: &Database,
+    queues: &JobQueues,
+    served: Vec<Served>,
+) {
+    let database = database.clone();
+    health.watch(
+        "database",
+        Importance::Critical,
+        PROBE_INTERVAL,
+        PROBE_TIMEOUT,
+        move || {
+            let database = database.clone();
+            async move { schema::look(&database).await }
+        },
+    );
+    let queues = queues.clone();
+    health.watch(
+        "queue",
+        Importance::Critical,
+        PROBE_INTERVAL,
+        PROBE_TIMEOUT,
+        move || {
+            let queues = queues.clone();
+            async move { queues.ping().await }
+        },
+    );
+    health.watch(
+        "jobs",
+        Importance::Critical,
+        PROBE_INTERVAL,
+        PROBE_TIMEOUT,
+        move || std::future::ready(all_served(&served)),
+    );
 }
 
 fn spawn_gauges(
@@ -178,14 +213,15 @@ fn spawn_gauges(
                 }
                 for &queue in served {
                     if let Err(error) = queues.publish_depth(queue).await {
-                        tracing::debug!(%queue, %error, "the queue's depth is not known");
+                        tracing::debug!(
+                            %queue,
+                            error = &error as &dyn std::error::Error,
+                            "the queue's depth is not known"
+                        );
                     }
                 }
             }
         };
-        tokio::select! {
-            () = stopping.cancelled() => {}
-            () = publish => {}
-        }
+        stopping.run_until_cancelled(publish).await;
     });
 }

@@ -235,6 +235,41 @@ async fn cash_on_delivery_goes_on_without_a_payment() -> Result<()> {
     assert_eq!(shop.stack.count(jobs).await?, 0);
     let payments = shop.stack.llen("payment-processing", "wait").await?;
     assert_eq!(payments, 0);
+    let (status, answer) = customer.pay(&order.to_string(), "upi", None).await?;
+    assert_eq!(status, 409, "it is paid in cash: {answer}");
+
+    let admin = shop.admin().await?;
+    for status in ["shipped", "delivered"] {
+        let path = format!("/api/orders/{order}/status");
+        let (code, answer) = set_status(&admin, &path, status).await?;
+        assert_eq!(code, 200, "{answer}");
+    }
+    let payment = details(&customer, order).await?["payment"].clone();
+    assert_eq!(
+        payment["status"], "completed",
+        "the carrier has the cash: {payment}"
+    );
+    assert_eq!(payment["payment_method"], "cash_on_delivery");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_customer_may_turn_to_cash_on_delivery() -> Result<()> {
+    let shop = Shop::open().await?;
+    let product = shop.stack.product("Khadi Kurta", 1450, 5).await?;
+    let customer = customer(&shop.api).await?;
+    let order = id(&order(&customer, &[(product, 1)], "credit_card").await?)?;
+    let (status, answer) = customer
+        .pay(&order.to_string(), "cash_on_delivery", None)
+        .await?;
+    assert_eq!(
+        (status, &answer["status"]),
+        (201, &json!("pending")),
+        "{answer}"
+    );
+    let shown = details(&customer, order).await?;
+    assert_eq!(shown["payment_method"], "cash_on_delivery");
+    assert_eq!(shown["status"], "processing");
     Ok(())
 }
 

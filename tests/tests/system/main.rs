@@ -1,4 +1,4 @@
-//! The whole system from outside: the real programs, PostgreSQL, Redis, SMTP and nginx.
+//! The whole system from outside: the real programs, PostgreSQL, Redis, SMTP and HAProxy.
 //!
 //! `cargo xtask test` starts what they need.
 
@@ -7,4 +7,5 @@ mod drain;
 mod journey;
 mod kills;
 mod outage;
+mod reconciliation;
 mod stack;

@@ -83,11 +83,32 @@ impl Stack {
 
     /// The length of one of a queue's lists, as the auto-scaler reads it.
     pub async fn llen(&self, queue: &str, list: &str) -> Result<usize> {
+        let key = format!("{}:{queue}:{list}", self.prefix);
+        Ok(self.redis().await?.llen(key).await?)
+    }
+
+    /// Whether no job of the queue waits, runs or is to be tried again.
+    pub async fn is_idle(&self, queue: &str) -> Result<bool> {
+        let delayed = self
+            .redis()
+            .await?
+            .zcard(format!("{}:{queue}:delayed", self.prefix))
+            .await?;
+        Ok(delayed + self.llen(queue, "wait").await? + self.llen(queue, "active").await? == 0)
+    }
+
+    /// Has Redis forget the jobs that wait in the queue.
+    pub async fn forget(&self, queue: &str) -> Result<()> {
+        self.redis()
+            .await?
+            .del(format!("{}:{queue}:wait", self.prefix))
+            .await?;
+        Ok(())
+    }
+
+    async fn redis(&self) -> Result<redis::aio::MultiplexedConnection> {
         let client = redis::Client::open(self.redis.as_str())?;
-        let mut connection = client.get_multiplexed_async_connection().await?;
-        Ok(connection
-            .llen(format!("{}:{queue}:{list}", self.prefix))
-            .await?)
+        Ok(client.get_multiplexed_async_connection().await?)
     }
 }
 

@@ -186,11 +186,18 @@ async fn the_last_admin_stays_and_a_deactivated_user_is_out() {
             "{path}"
         );
     }
-    let me = api.get("/api/auth/me", Some(&priya)).await;
+    for (method, body) in [("GET", None), ("PATCH", Some(r#"{"full_name":"Changed"}"#))] {
+        let me = api.call(method, "/api/auth/me", Some(&priya), body).await;
+        assert_eq!(
+            me.status,
+            StatusCode::UNAUTHORIZED,
+            "{method}, although the access token is not over"
+        );
+    }
     assert_eq!(
-        me.status,
-        StatusCode::UNAUTHORIZED,
-        "although the access token is not over"
+        patch(&priya.id, "{}").await.body["full_name"],
+        "priya",
+        "nothing was changed"
     );
     let nobody = patch("01890000-0000-7000-8000-000000000000", "{}").await;
     assert_eq!(

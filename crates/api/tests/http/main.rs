@@ -3,6 +3,7 @@
 mod access;
 mod auth;
 mod bad_input;
+mod cache;
 mod layers;
 mod lists;
 mod orders;

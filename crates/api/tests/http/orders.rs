@@ -56,6 +56,45 @@ async fn an_order_is_priced_by_the_shop_and_shown_with_all_that_belongs_to_it() 
 }
 
 #[tokio::test]
+async fn whom_an_order_is_for_is_looked_at_only_when_an_admin_says_it() {
+    let api = Api::start().await;
+    let admin = api.admin().await;
+    let priya = api.customer("priya").await;
+    let kite = json!({ "name": "Kite", "price": 20, "category": "Toys", "stock_quantity": 20 });
+    let kite = api.product(&admin, &kite).await;
+    for user_id in [
+        r#""""#,
+        "null",
+        "7",
+        "1e999",
+        r#"{"$ne":null}"#,
+        r#""\ud800""#,
+        r#""me""#,
+    ] {
+        let body = format!(
+            r#"{{"user_id":{user_id},"items":[{{"product_id":"{kite}","quantity":1}}],"shipping_address":"x"}}"#
+        );
+        let placed = api
+            .call("POST", "/api/orders", Some(&priya), Some(&body))
+            .await;
+        assert_eq!(placed.status, StatusCode::CREATED, "{}", placed.body);
+        assert_eq!(placed.body["user_id"], priya.id.as_str());
+        let by_admin = api
+            .call("POST", "/api/orders", Some(&admin), Some(&body))
+            .await;
+        if user_id == "null" {
+            assert_eq!(by_admin.body["user_id"], admin.id.as_str());
+        } else {
+            assert_eq!(
+                (by_admin.status, by_admin.fields()),
+                (StatusCode::BAD_REQUEST, vec!["user_id"]),
+                "{user_id}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_is_out_of_stock_or_unknown_is_named() {
     let api = Api::start().await;
     let admin = api.admin().await;

@@ -90,7 +90,6 @@ SELECT
     placed.total_amount AS "total_amount?: Money",
     placed.created_at AS "created_at?",
     placed.updated_at AS "updated_at?",
-    verdict.total > 9999999999.99 AS too_large,
     (
         SELECT array_agg(product_id)
         FROM requested

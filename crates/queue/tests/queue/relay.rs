@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::Arc,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -11,11 +14,46 @@ use bharatmart_config::{Process, Source};
 use bharatmart_database::{Database, outbox};
 use bharatmart_domain::SystemClock;
 use bharatmart_queue::{Job, JobQueues, NewJob, PaymentDeadline, Relay, RelayHandle};
+use bharatmart_telemetry::metrics::OUTBOX_PENDING;
 use bharatmart_test_support::{TestDatabase, servers::RedisServer, wait_until};
+use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 use tokio::{task::JoinHandle, time::sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{Keys, SOON, connected, order, persistent_redis};
+use crate::support::{Keys, SOON, config, connected, order, persistent_redis};
+
+const LONG: Duration = Duration::from_secs(20);
+
+/// Keeps what the gauges show. The runtime of these tests has one thread, so that nothing escapes it.
+#[derive(Default)]
+struct Gauges(Mutex<BTreeMap<String, Arc<AtomicU64>>>);
+
+impl Gauges {
+    fn value(&self, name: &str) -> Option<f64> {
+        let gauges = self.0.lock().expect("no thread has panicked");
+        let gauge = gauges.get(name)?;
+        Some(f64::from_bits(gauge.load(Ordering::SeqCst)))
+    }
+}
+
+impl Recorder for Gauges {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn register_counter(&self, _: &Key, _: &Metadata<'_>) -> Counter {
+        Counter::noop()
+    }
+
+    fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+        let mut gauges = self.0.lock().expect("no thread has panicked");
+        Gauge::from_arc(gauges.entry(key.name().to_owned()).or_default().clone())
+    }
+
+    fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+        Histogram::noop()
+    }
+}
 
 struct Running {
     handle: RelayHandle,
@@ -181,15 +219,37 @@ async fn it_stops_when_told_also_while_redis_is_away() -> Result<()> {
     write(&database, &jobs(1..2)).await?;
     redis.stop().await?;
     let relay = start(&database, &queues);
-    sleep(Duration::from_secs(2)).await;
+    wait_until("the relay has failed often", LONG, async || {
+        (!queues.is_available()).then_some(())
+    })
+    .await?;
     let asked = Instant::now();
     relay.stop.cancel();
     relay.task.await?;
     assert!(
-        asked.elapsed() < Duration::from_millis(2500),
+        asked.elapsed() < Duration::from_secs(6),
         "{:?}",
         asked.elapsed()
     );
     assert_eq!(pending(&database).await, 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_backlog_is_measured_while_redis_is_away() -> Result<()> {
+    let gauges = Gauges::default();
+    let _recording = metrics::set_default_local_recorder(&gauges);
+    let test = TestDatabase::create().await;
+    let mut redis = RedisServer::temporary().await?;
+    redis.stop().await?;
+    let database = database(&test)?;
+    write(&database, &jobs(1..8)).await?;
+    let queues = JobQueues::connect(&config(&redis), Arc::new(SystemClock));
+    let _relay = start(&database, &queues);
+    wait_until("the backlog is known", LONG, async || {
+        (gauges.value(OUTBOX_PENDING) == Some(7.0)).then_some(())
+    })
+    .await?;
+    assert!(!queues.is_available());
     Ok(())
 }

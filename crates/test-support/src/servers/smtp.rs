@@ -5,7 +5,7 @@ use super::{STOP_LIMIT, greets, required, wait_until_answers};
 use crate::{
     child::{Child, Launch, Output},
     install::{Requirement, python_with_aiosmtpd},
-    mail::{ReceivedMail, read_mail_dir},
+    mail::{ReceivedMail, read_maildir},
     ports::free_port,
     scratch::{ScratchDir, server_user},
 };
@@ -47,7 +47,7 @@ impl SmtpServer {
     pub fn mails(&self) -> Result<Vec<ReceivedMail>> {
         let new = self.folder.path().join("maildir/new");
         if new.exists() {
-            read_mail_dir(&new)
+            read_maildir(&new)
         } else {
             Ok(Vec::new())
         }

@@ -74,7 +74,9 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode> {
             if is_free(USUAL_PORT) {
                 USUAL_PORT
             } else {
-                free_port()
+                let port = free_port();
+                line(format!("Port {USUAL_PORT} is in use; the API gets {port}."));
+                port
             }
         });
         let settings = Settings {

@@ -1,5 +1,7 @@
 //! Orders, their items and their history.
 
+mod placement;
+
 use std::fmt::Write as _;
 
 use bharatmart_domain::{
@@ -13,6 +15,8 @@ use crate::{
     error::Result,
     list::{self, SortKey},
 };
+
+pub use placement::{NewOrder, Placement, Shortage, place};
 
 /// An order as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, sqlx::FromRow)]
@@ -35,89 +39,6 @@ pub struct Order {
     pub created_at: DateTime<Utc>,
     /// When it last changed.
     pub updated_at: DateTime<Utc>,
-}
-
-/// An order to be placed.
-#[derive(Clone, Debug)]
-pub struct NewOrder {
-    /// The id it will have.
-    pub id: OrderId,
-    /// Who orders.
-    pub user_id: UserId,
-    /// Where it goes.
-    pub shipping_address: String,
-    /// How it is to be paid.
-    pub payment_method: Option<PaymentMethod>,
-    /// Each product once, with its quantity.
-    pub lines: Vec<(ProductId, i32)>,
-}
-
-/// A product of which less is left than was asked for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Shortage {
-    /// The product.
-    pub product_id: ProductId,
-    /// Its name.
-    pub name: String,
-    /// How many were asked for.
-    pub requested: i32,
-    /// How many are left.
-    pub available: i32,
-}
-
-/// What became of an order to be placed.
-#[derive(Clone, Debug)]
-pub enum Placement {
-    /// It is placed, its stock reserved and its job in the outbox.
-    Placed(Order),
-    /// These products are not sold here. Nothing was written.
-    Unknown(Vec<ProductId>),
-    /// Of these products too little is left. Nothing was written.
-    OutOfStock(Vec<Shortage>),
-    /// The total is above [`Money::MAX`]. Nothing was written.
-    TooLarge,
-}
-
-/// Reserves the stock and writes order, items, inventory log, history and outbox row in one
-/// statement. The constraint `orders_user_id_fkey` refuses an unknown user.
-#[tracing::instrument(name = "db.orders.place", skip_all, fields(order.id = %order.id))]
-pub async fn place(connection: &mut PgConnection, order: NewOrder) -> Result<Placement> {
-    let (products, quantities): (Vec<_>, Vec<_>) = order
-        .lines
-        .iter()
-        .map(|(product, quantity)| (product.0, *quantity))
-        .unzip();
-    let row = sqlx::query_file!(
-        "src/sql/place_order.sql",
-        order.id.0,
-        order.user_id.0,
-        order.shipping_address,
-        order.payment_method.map(PaymentMethod::as_str),
-        &products,
-        &quantities,
-    )
-    .fetch_one(connection)
-    .await?;
-    if let (Some(total_amount), Some(created_at), Some(updated_at)) =
-        (row.total_amount, row.created_at, row.updated_at)
-    {
-        return Ok(Placement::Placed(Order {
-            id: order.id,
-            user_id: order.user_id,
-            status: OrderStatus::Pending,
-            total_amount,
-            shipping_address: order.shipping_address,
-            payment_method: order.payment_method,
-            processed_at: None,
-            created_at,
-            updated_at,
-        }));
-    }
-    Ok(match (row.unknown, row.short) {
-        (Some(unknown), _) => Placement::Unknown(unknown.into_iter().map(ProductId).collect()),
-        (None, Some(Json(short))) => Placement::OutOfStock(short),
-        (None, None) => Placement::TooLarge,
-    })
 }
 
 /// Reads an order.
@@ -230,6 +151,23 @@ pub async fn set_status(
     Ok(())
 }
 
+/// Notes how a locked order is to be paid.
+#[tracing::instrument(name = "db.orders.set_payment_method", skip_all, fields(order.id = %id))]
+pub async fn set_payment_method(
+    connection: &mut PgConnection,
+    id: OrderId,
+    method: PaymentMethod,
+) -> Result<()> {
+    sqlx::query!(
+        "UPDATE orders SET payment_method = $2, updated_at = now() WHERE id = $1",
+        id.0,
+        method.as_str(),
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 /// Notes that the order worker has confirmed an order.
 #[tracing::instrument(name = "db.orders.mark_processed", skip_all, fields(order.id = %id))]
 pub async fn mark_processed(connection: &mut PgConnection, id: OrderId) -> Result<()> {
@@ -284,6 +222,54 @@ pub async fn restock(connection: &mut PgConnection, id: OrderId, reason: &str) -
     .fetch_one(connection)
     .await?;
     Ok(done)
+}
+
+/// Finds orders placed before `before` that no worker has confirmed, oldest first.
+#[tracing::instrument(name = "db.orders.unprocessed", skip_all)]
+pub async fn unprocessed(
+    connection: &mut PgConnection,
+    before: DateTime<Utc>,
+    limit: i64,
+) -> Result<Vec<OrderId>> {
+    let ids = sqlx::query_scalar!(
+        r#"
+        SELECT id AS "id: OrderId"
+        FROM orders
+        WHERE processed_at IS NULL AND status <> 'cancelled' AND created_at < $1
+        ORDER BY created_at
+        LIMIT $2
+        "#,
+        before,
+        limit,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(ids)
+}
+
+/// Finds prepaid orders placed before `before` that still wait for a payment, oldest first.
+#[tracing::instrument(name = "db.orders.unpaid", skip_all)]
+pub async fn unpaid(
+    connection: &mut PgConnection,
+    before: DateTime<Utc>,
+    limit: i64,
+) -> Result<Vec<OrderId>> {
+    let ids = sqlx::query_scalar!(
+        r#"
+        SELECT id AS "id: OrderId"
+        FROM orders
+        WHERE status IN ('pending', 'payment_failed')
+            AND payment_method IS DISTINCT FROM 'cash_on_delivery'
+            AND created_at < $1
+        ORDER BY created_at
+        LIMIT $2
+        "#,
+        before,
+        limit,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(ids)
 }
 
 /// An item of an order with the product as it is today.

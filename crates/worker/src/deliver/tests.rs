@@ -1,0 +1,267 @@
+//! Deliveries to a real mail server, and to one that misbehaves on demand.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use anyhow::{Result, bail};
+use bharatmart_config::{DatabaseConfig, MailConfig, MailTransport, Process, SmtpSecurity, Source};
+use bharatmart_domain::{MailKind, OrderId};
+use bharatmart_test_support::{ScratchDir, TestDatabase, read_mail_dir, servers::SmtpServer};
+use sqlx::PgPool;
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    net::{TcpListener, TcpStream},
+};
+
+use super::*;
+
+struct Bench {
+    database: Database,
+    pool: PgPool,
+    job: SendEmail,
+    _test: TestDatabase,
+}
+
+impl Bench {
+    /// A shop with one order, about which there is a mail to send.
+    async fn new() -> Result<Self> {
+        let test = TestDatabase::create().await;
+        let source = Source::from_map(BTreeMap::from([("DATABASE_URL", test.url())]));
+        let config = DatabaseConfig::read(&source, Process::Worker)?;
+        let pool = test.pool().await;
+        let order = sqlx::query_scalar(
+            "WITH customer AS (
+                 INSERT INTO users (email, full_name) VALUES ('asha@example.in', 'Asha')
+                 RETURNING id
+             )
+             INSERT INTO orders (user_id, shipping_address) SELECT id, 'Pune' FROM customer
+             RETURNING id",
+        )
+        .fetch_one(&pool)
+        .await?;
+        Ok(Self {
+            database: Database::connect(&config, "deliver-test")?,
+            pool,
+            job: SendEmail {
+                to: "asha@example.in".into(),
+                subject: "Order Confirmation – ₹499".into(),
+                body: "Namaste Asha,\n\nThank you & goodbye.".into(),
+                kind: MailKind::OrderConfirmation,
+                order_id: OrderId(order),
+            },
+            _test: test,
+        })
+    }
+
+    async fn send(&self, mailer: &Mailer) -> Result<Outcome, JobError> {
+        send(&self.database, mailer, &self.job).await
+    }
+
+    async fn status(&self) -> Result<String> {
+        let status = sqlx::query_scalar("SELECT status FROM mail_deliveries WHERE order_id = $1")
+            .bind(self.job.order_id.0)
+            .fetch_one(&self.pool)
+            .await?;
+        Ok(status)
+    }
+}
+
+fn mailer(transport: MailTransport) -> Result<Mailer> {
+    Ok(Mailer::new(&MailConfig {
+        transport,
+        from: "BharatMart <orders@shop.example>".into(),
+    })?)
+}
+
+fn smtp_mailer(port: u16) -> Result<Mailer> {
+    mailer(MailTransport::Smtp {
+        host: "127.0.0.1".into(),
+        port,
+        security: SmtpSecurity::None,
+        credentials: None,
+    })
+}
+
+/// What a misbehaving mail server answers. No installed one can be told to.
+#[derive(Clone, Copy)]
+struct Answers {
+    to_rcpt: &'static str,
+    /// `None`: it hangs up instead.
+    to_content: Option<&'static str>,
+}
+
+/// A mail server that answers so; its port, and how often it was given a content.
+async fn misbehaving(answers: Answers) -> Result<(u16, Arc<AtomicUsize>)> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let port = listener.local_addr()?.port();
+    let contents = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&contents);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let counted = Arc::clone(&counted);
+            // A client that goes away is no matter of the test.
+            tokio::spawn(async move { converse(stream, answers, &counted).await.ok() });
+        }
+    });
+    Ok((port, contents))
+}
+
+async fn converse(stream: TcpStream, answers: Answers, contents: &AtomicUsize) -> Result<()> {
+    let mut stream = BufReader::new(stream);
+    stream.write_all(b"220 here\r\n").await?;
+    loop {
+        let line = read_line(&mut stream).await?;
+        let answer = match line.get(..4) {
+            Some("RCPT") => answers.to_rcpt,
+            Some("DATA") => {
+                stream.write_all(b"354 go on\r\n").await?;
+                while read_line(&mut stream).await? != ".\r\n" {}
+                contents.fetch_add(1, Ordering::SeqCst);
+                let Some(answer) = answers.to_content else {
+                    return Ok(());
+                };
+                answer
+            }
+            Some("QUIT") => "221 bye",
+            _ => "250 fine",
+        };
+        stream.write_all(format!("{answer}\r\n").as_bytes()).await?;
+    }
+}
+
+async fn read_line(stream: &mut BufReader<TcpStream>) -> Result<String> {
+    let mut line = String::new();
+    if stream.read_line(&mut line).await? == 0 {
+        bail!("the client hung up");
+    }
+    Ok(line)
+}
+
+#[tokio::test]
+async fn two_deliveries_of_one_job_are_one_mail() -> Result<()> {
+    let (bench, server) = (Bench::new().await?, SmtpServer::start().await?);
+    let mailer = smtp_mailer(server.port())?;
+    assert_eq!(bench.send(&mailer).await.unwrap(), Outcome::Sent);
+    assert_eq!(bench.send(&mailer).await.unwrap(), Outcome::SettledBefore);
+    assert_eq!(bench.status().await?, "sent");
+
+    let [mail] = &server.mails()?[..] else {
+        bail!("not one mail");
+    };
+    let order = bench.job.order_id.to_string();
+    let kind = bench.job.kind.as_str();
+    assert_eq!(mail.message_id, format!("{order}.{kind}@shop.example"));
+    assert_eq!(mail.headers["x-bharatmart-order"], order);
+    assert_eq!(mail.headers["x-bharatmart-type"], kind);
+    assert_eq!(mail.from, "orders@shop.example");
+    assert_eq!(mail.to, ["asha@example.in"]);
+    assert_eq!(mail.subject, bench.job.subject);
+    assert!(mail.text.starts_with("Namaste Asha,"), "{}", mail.text);
+    assert!(mail.text.contains(&order), "{}", mail.text);
+    assert!(
+        mail.html.contains("Thank you &amp; goodbye."),
+        "{}",
+        mail.html
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_mail_that_a_dead_worker_was_sending_is_not_sent_again() -> Result<()> {
+    let (bench, server) = (Bench::new().await?, SmtpServer::start().await?);
+    sqlx::query(
+        "INSERT INTO mail_deliveries (order_id, kind, message_id, status)
+         VALUES ($1, $2, 'x@y', 'sending')",
+    )
+    .bind(bench.job.order_id.0)
+    .bind(bench.job.kind.as_str())
+    .execute(&bench.pool)
+    .await?;
+    let mailer = smtp_mailer(server.port())?;
+    assert_eq!(bench.send(&mailer).await.unwrap(), Outcome::Unconfirmed);
+    assert_eq!(bench.status().await?, "unconfirmed");
+    assert_eq!(bench.send(&mailer).await.unwrap(), Outcome::SettledBefore);
+    assert_eq!(server.mails()?, []);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_up_on_the_content_gets_it_once() -> Result<()> {
+    let bench = Bench::new().await?;
+    let (port, contents) = misbehaving(Answers {
+        to_rcpt: "250 fine",
+        to_content: None,
+    })
+    .await?;
+    let mailer = smtp_mailer(port)?;
+    assert_eq!(bench.send(&mailer).await.unwrap(), Outcome::Unconfirmed);
+    assert_eq!(bench.status().await?, "unconfirmed");
+    assert_eq!(bench.send(&mailer).await.unwrap(), Outcome::SettledBefore);
+    assert_eq!(contents.load(Ordering::SeqCst), 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_mail_that_the_server_put_off_is_sent_later_and_once() -> Result<()> {
+    let (bench, server) = (Bench::new().await?, SmtpServer::start().await?);
+    let (port, contents) = misbehaving(Answers {
+        to_rcpt: "250 fine",
+        to_content: Some("451 later"),
+    })
+    .await?;
+    let error = bench.send(&smtp_mailer(port)?).await.unwrap_err();
+    assert!(matches!(error, JobError::Retry(_)), "{error}");
+    assert!(error.to_string().contains("451"), "{error}");
+    assert_eq!(bench.status().await?, "pending");
+    assert_eq!(contents.load(Ordering::SeqCst), 1);
+
+    let mailer = smtp_mailer(server.port())?;
+    assert_eq!(bench.send(&mailer).await.unwrap(), Outcome::Sent);
+    assert_eq!(bench.send(&mailer).await.unwrap(), Outcome::SettledBefore);
+    assert_eq!(server.mails()?.len(), 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_recipient_that_the_server_does_not_know_fails_the_job_for_good() -> Result<()> {
+    let bench = Bench::new().await?;
+    let (port, contents) = misbehaving(Answers {
+        to_rcpt: "550 unknown",
+        to_content: None,
+    })
+    .await?;
+    let error = bench.send(&smtp_mailer(port)?).await.unwrap_err();
+    assert!(matches!(error, JobError::Fail(_)), "{error}");
+    assert_eq!(bench.status().await?, "pending");
+    assert_eq!(contents.load(Ordering::SeqCst), 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_unusable_recipient_fails_the_job_for_good_and_is_not_shown() -> Result<()> {
+    let mut bench = Bench::new().await?;
+    bench.job.to = "asha-at-home".into();
+    let error = bench.send(&smtp_mailer(1)?).await.unwrap_err();
+    assert!(matches!(error, JobError::Fail(_)), "{error}");
+    assert!(!error.to_string().contains("asha"), "{error}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_mail_in_a_file_is_one_whole_file() -> Result<()> {
+    let (bench, folder) = (Bench::new().await?, ScratchDir::create()?);
+    let mailer = mailer(MailTransport::File {
+        dir: folder.path().join("mails"),
+    })?;
+    assert_eq!(bench.send(&mailer).await.unwrap(), Outcome::Sent);
+    assert_eq!(bench.send(&mailer).await.unwrap(), Outcome::SettledBefore);
+    let dir = folder.path().join("mails");
+    assert_eq!(std::fs::read_dir(&dir)?.count(), 1);
+    assert_eq!(read_mail_dir(&dir)?.len(), 1);
+    Ok(())
+}

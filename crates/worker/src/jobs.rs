@@ -1,0 +1,200 @@
+//! The workers of the queues, from their start to their end.
+
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use bharatmart_config::{QueueConfig, WorkerConfig, WorkerType};
+use bharatmart_queue::{Handlers, QueueName, QueueWorker, WorkerOptions, WorkerState};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::error::WorkerEnded;
+
+/// What handing jobs back may take after the last moment for finishing them.
+const HAND_BACK: Duration = Duration::from_secs(3);
+
+/// The queues of a `WORKER_TYPE`.
+pub(crate) fn served_queues(worker_type: WorkerType) -> &'static [QueueName] {
+    match worker_type {
+        WorkerType::Email => &[QueueName::EmailNotifications],
+        WorkerType::Order => &[QueueName::OrderProcessing],
+        WorkerType::Payment => &[QueueName::PaymentProcessing],
+        WorkerType::All => &QueueName::ALL,
+    }
+}
+
+/// How long jobs may go on after SIGTERM: all but what handing the rest back takes.
+pub(crate) fn grace(shutdown_timeout: Duration) -> Duration {
+    shutdown_timeout
+        .saturating_sub(HAND_BACK)
+        .max(shutdown_timeout / 2)
+}
+
+/// Tells whether a queue is served, before its worker exists and after.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Served(Arc<OnceLock<WorkerState>>);
+
+impl Served {
+    pub(crate) fn is_running(&self) -> bool {
+        self.0.get().is_some_and(WorkerState::is_running)
+    }
+}
+
+/// Why a worker is not ready.
+#[derive(Debug, thiserror::Error)]
+#[error("not every queue is served yet")]
+pub(crate) struct NotServed;
+
+/// Whether every queue is served.
+pub(crate) fn all_served(queues: &[Served]) -> Result<(), NotServed> {
+    if queues.iter().all(Served::is_running) {
+        Ok(())
+    } else {
+        Err(NotServed)
+    }
+}
+
+/// Serves one queue, once the schema is current, until `stopping`.
+pub(crate) struct Service {
+    pub(crate) queue: QueueConfig,
+    pub(crate) worker: WorkerConfig,
+    pub(crate) handlers: Handlers,
+    pub(crate) schema_is_current: watch::Receiver<bool>,
+    pub(crate) stopping: CancellationToken,
+    pub(crate) grace: Duration,
+    pub(crate) served: Served,
+}
+
+impl Service {
+    pub(crate) async fn run(mut self) -> Result<(), WorkerEnded> {
+        let current = self.schema_is_current.wait_for(|current| *current);
+        match self.stopping.run_until_cancelled(current).await {
+            Some(Ok(_)) => {}
+            // Nothing was begun. Whoever looks at the schema says why it gave up.
+            Some(Err(_)) | None => return Ok(()),
+        }
+        let options = WorkerOptions::from(&self.worker);
+        let worker = QueueWorker::spawn(&self.queue, options, self.handlers);
+        attend(worker, &self.served, &self.stopping, self.grace).await
+    }
+}
+
+/// Lets `worker` work until `stopping`; one that ends before is an error.
+async fn attend(
+    worker: QueueWorker,
+    served: &Served,
+    stopping: &CancellationToken,
+    grace: Duration,
+) -> Result<(), WorkerEnded> {
+    let queue = worker.queue();
+    served.0.get_or_init(|| worker.state());
+    let asked = stopping.run_until_cancelled(worker.ended()).await.is_none();
+    // Says what became of its jobs, or why it ended.
+    worker.shutdown(grace).await;
+    if asked {
+        Ok(())
+    } else {
+        Err(WorkerEnded(queue))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, process::ExitCode};
+
+    use bharatmart_config::Source;
+    use bharatmart_lifecycle::Lifecycle;
+    use bharatmart_queue::{Job, PaymentDeadline};
+    use bharatmart_test_support::{test_prefix, test_redis_url, wait_until};
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn jobs_get_all_of_the_shutdown_but_what_handing_back_takes() {
+        assert_eq!(grace(Duration::from_secs(25)), Duration::from_secs(22));
+        assert_eq!(grace(Duration::from_secs(4)), Duration::from_secs(2));
+    }
+
+    fn queue_config() -> QueueConfig {
+        QueueConfig {
+            url: test_redis_url().into(),
+            db: None,
+            password: None,
+            prefix: test_prefix(),
+        }
+    }
+
+    fn handlers() -> Handlers {
+        Handlers::new(PaymentDeadline::QUEUE).on(async |_: PaymentDeadline, _| Ok(json!("done")))
+    }
+
+    #[tokio::test]
+    async fn no_worker_is_started_before_the_schema_is_current() {
+        let (_schema, schema_is_current) = watch::channel(false);
+        let (served, stopping) = (Served::default(), CancellationToken::new());
+        let source = Source::from_map(BTreeMap::from([("WORKER_TYPE", "order")]));
+        let service = Service {
+            queue: queue_config(),
+            worker: WorkerConfig::read(&source).unwrap(),
+            handlers: handlers(),
+            schema_is_current,
+            stopping: stopping.clone(),
+            grace: Duration::ZERO,
+            served: served.clone(),
+        };
+        let running = tokio::spawn(service.run());
+        tokio::task::yield_now().await;
+        stopping.cancel();
+        running.await.unwrap().unwrap();
+        assert!(served.0.get().is_none());
+    }
+
+    fn spawn_worker() -> QueueWorker {
+        let config = queue_config();
+        let options = WorkerOptions {
+            concurrency: 1,
+            lock_duration: Duration::from_secs(30),
+            stalled_interval: Duration::from_secs(30),
+            job_timeout: Duration::from_secs(30),
+        };
+        QueueWorker::spawn(&config, options, handlers())
+    }
+
+    #[test]
+    fn a_worker_that_ends_by_itself_ends_the_process_with_a_failure() {
+        let runtime = || {
+            tokio::runtime::Builder::new_multi_thread()
+                .enable_all()
+                .build()
+                .unwrap()
+        };
+        let (ours, victim) = (runtime(), runtime());
+        let worker = {
+            let _entered = victim.enter();
+            spawn_worker()
+        };
+        ours.block_on(async {
+            let limit = Duration::from_secs(20);
+            let lifecycle = Lifecycle::without_signals(limit, Duration::ZERO);
+            let (served, stopping) = (Served::default(), lifecycle.stopping());
+            assert!(all_served(std::slice::from_ref(&served)).is_err());
+            let watched = served.clone();
+            lifecycle.spawn("jobs", async move {
+                attend(worker, &watched, &stopping, Duration::ZERO).await
+            });
+            wait_until("the worker takes jobs", limit, async || {
+                all_served(std::slice::from_ref(&served)).ok()
+            })
+            .await
+            .unwrap();
+            // The task dies as it does of a panic: it is dropped where it stands.
+            victim.shutdown_background();
+            let code = tokio::time::timeout(limit, lifecycle.run()).await.unwrap();
+            assert_eq!(code, ExitCode::FAILURE);
+            assert!(all_served(&[served]).is_err());
+        });
+    }
+}
