@@ -15,7 +15,8 @@ pub enum DeliveryStatus {
     Sending,
     /// The mail server took it.
     Sent,
-    /// A worker died between [`DeliveryStatus::Sending`] and [`DeliveryStatus::Sent`]; it is not sent again.
+    /// A worker died between [`DeliveryStatus::Sending`] and [`DeliveryStatus::Sent`], or the server did
+    /// not answer to the content; it is not sent again.
     Unconfirmed,
 }
 

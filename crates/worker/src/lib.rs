@@ -8,6 +8,7 @@ mod error;
 mod handlers;
 mod jobs;
 mod mailer;
+mod reconcile;
 mod run;
 mod schema;
 

@@ -21,7 +21,7 @@ use crate::{
     handlers,
     jobs::{Served, Service, all_served, grace, served_queues},
     mailer::Mailer,
-    schema,
+    reconcile, schema,
 };
 
 /// How long the start waits for the database before it goes on without.
@@ -105,6 +105,15 @@ async fn start(
             served: Served::default(),
         };
         served.push(service.served.clone());
+        let reconciling = Box::pin(reconcile::run(
+            shop.clone(),
+            queue,
+            schema_is_current.clone(),
+        ));
+        let stopping = lifecycle.stopping();
+        lifecycle.spawn("reconciliation", async move {
+            stopping.run_until_cancelled(reconciling).await;
+        });
         lifecycle.spawn(queue.as_str(), service.run());
     }
 

@@ -2,6 +2,7 @@
 
 use axum::extract::{FromRef, FromRequestParts, OptionalFromRequestParts};
 use bharatmart_commerce::Actor;
+use bharatmart_database::{Database, users};
 use bharatmart_domain::{Role, UserId};
 use http::{header::AUTHORIZATION, request::Parts};
 use uuid::Uuid;
@@ -44,11 +45,13 @@ impl From<&AuthUser> for Actor {
     }
 }
 
+const BAD_TOKEN: &str = "Invalid or expired token";
 const FORBIDDEN: &str = "Insufficient permissions";
 
 impl<S> OptionalFromRequestParts<S> for AuthUser
 where
     Tokens: FromRef<S>,
+    Database: FromRef<S>,
     S: Send + Sync,
 {
     type Rejection = ApiError;
@@ -66,10 +69,14 @@ where
             .ok_or(ApiError::Unauthenticated("Access token required"))?;
         let claims = Tokens::from_ref(state)
             .verify(token)
-            .ok_or(ApiError::Unauthenticated("Invalid or expired token"))?;
+            .ok_or(ApiError::Unauthenticated(BAD_TOKEN))?;
+        let role = match claims.role {
+            Role::Customer => Role::Customer,
+            Role::Admin => current_role(&Database::from_ref(state), claims.sub).await?,
+        };
         Ok(Some(Self {
             id: claims.sub,
-            role: claims.role,
+            role,
             family: claims.sid,
         }))
     }
@@ -78,6 +85,7 @@ where
 impl<S> FromRequestParts<S> for AuthUser
 where
     Tokens: FromRef<S>,
+    Database: FromRef<S>,
     S: Send + Sync,
 {
     type Rejection = ApiError;
@@ -89,6 +97,15 @@ where
     }
 }
 
+/// Whom a token calls an administrator may have been put out since, and must not be able to let
+/// themselves in again until it expires.
+async fn current_role(database: &Database, id: UserId) -> Result<Role, ApiError> {
+    let user = users::find(&mut *database.write().await?, id).await?;
+    user.filter(|user| user.is_active)
+        .map(|user| user.role)
+        .ok_or(ApiError::Unauthenticated(BAD_TOKEN))
+}
+
 /// An administrator who is signed in.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AdminUser;
@@ -96,6 +113,7 @@ pub(crate) struct AdminUser;
 impl<S> FromRequestParts<S> for AdminUser
 where
     Tokens: FromRef<S>,
+    Database: FromRef<S>,
     S: Send + Sync,
 {
     type Rejection = ApiError;

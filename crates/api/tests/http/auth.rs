@@ -205,3 +205,34 @@ async fn the_last_admin_stays_and_a_deactivated_user_is_out() {
         (StatusCode::NOT_FOUND, "User not found")
     );
 }
+
+#[tokio::test]
+async fn an_admin_who_was_put_out_cannot_let_themselves_in_again() {
+    let api = Api::start().await;
+    let admin = api.admin().await;
+    let second = api.customer("second").await;
+    let change = async |by: &Person, body: &str| {
+        let path = format!("/api/users/{}", second.id);
+        api.call("PATCH", &path, Some(by), Some(body)).await
+    };
+    assert_eq!(
+        change(&admin, r#"{"role":"admin"}"#).await.body["role"],
+        "admin"
+    );
+    let login = json!({ "email": second.email, "password": PASSWORD });
+    let second_admin = Person::of(&api.post("/api/auth/login", None, &login).await);
+
+    change(&admin, r#"{"role":"customer"}"#).await;
+    let back = change(&second_admin, r#"{"role":"admin"}"#).await;
+    assert_eq!(back.status, StatusCode::FORBIDDEN, "{}", back.body);
+    let refresh = json!({ "refreshToken": second_admin.refresh_token });
+    assert_eq!(
+        api.post("/api/auth/refresh", None, &refresh).await.status,
+        StatusCode::UNAUTHORIZED,
+        "they are signed out"
+    );
+
+    change(&admin, r#"{"is_active":false}"#).await;
+    let back = change(&second_admin, r#"{"is_active":true}"#).await;
+    assert_eq!(back.status, StatusCode::UNAUTHORIZED, "{}", back.body);
+}
