@@ -33,7 +33,7 @@ async fn run(config: WorkerProcessConfig, source: &Source) -> ExitCode {
         Ok(telemetry) => telemetry,
         Err(error) => {
             eprintln!("{error}");
-            return ExitCode::FAILURE;
+            return ExitCode::from(error.exit_code());
         }
     };
     for warning in source.take_warnings() {

@@ -55,7 +55,7 @@ async fn kill_often(stack: &Stack, workers: &mut [App], rng: &mut StdRng) -> Res
         })
         .await?;
         // The randomness of the moment is the point: no condition can be awaited.
-        sleep(Duration::from_millis(rng.random_range(0..20))).await;
+        sleep(Duration::from_millis(rng.random_range(0..4))).await;
         app.kill9();
         app.wait(SOON).await?;
         in_the_middle[worker] += usize::from(stack.llen(queue, "active").await? > 0);
@@ -77,17 +77,27 @@ async fn every_mail_came_once(stack: &Stack, smtp: &SmtpServer, orders: &[String
     )
     .fetch_all(&stack.pool)
     .await?;
-    println!("{} mails, {} unconfirmed", counts.len(), unconfirmed.len());
-    assert!(unconfirmed.len() <= KILLS_OF_EACH, "{unconfirmed:?}");
+    let mut lost = 0;
     for order in orders {
         for kind in ["order_confirmation", "payment_success"] {
             let key = (order.clone(), kind.to_owned());
             let mails = counts.get(&key).copied().unwrap_or_default();
-            // Between the record and the server's answer SMTP cannot tell; then it is not repeated.
-            let lost = mails == 0 && unconfirmed.contains(&key);
-            assert!(mails == 1 || lost, "{mails} mails {kind} for order {order}");
+            // Between the record and the content a kill loses the mail, visibly: SMTP has no way to
+            // ask whether it arrived, and a repetition would come twice to nearly everybody.
+            let is_lost = mails == 0 && unconfirmed.contains(&key);
+            assert!(
+                mails == 1 || is_lost,
+                "{mails} mails {kind} for order {order}"
+            );
+            lost += usize::from(is_lost);
         }
     }
+    println!(
+        "{} mails, {} unconfirmed, of which {lost} did not arrive",
+        counts.len(),
+        unconfirmed.len()
+    );
+    assert!(lost * 50 <= orders.len() * 2, "{lost} mails were lost");
     Ok(())
 }
 
