@@ -1,11 +1,11 @@
 //! Sends a mail at most once, as far as SMTP allows.
 //!
-//! The delivery is recorded as `sending` between the server's readiness for the content and the
-//! content itself, which is one write. A worker that dies before that moment has sent nothing, and
-//! the next one sends; a worker that dies after it has, as good as certainly, sent everything, and
-//! the next one records `unconfirmed` and sends nothing. The same goes for a server that does not
-//! answer to the content: only its reply that it does not want the mail makes it be sent again. What
-//! is repeated all the same carries the same `Message-ID`.
+//! When the server waits for the content, the delivery is recorded as `sending`, and the content, one
+//! write, follows on the heels of that COMMIT, before its answer. So a worker that dies before that
+//! moment has sent nothing and recorded nothing, and the next one sends; a worker that dies after it
+//! has, as good as certainly, done both, and the next one records `unconfirmed` and sends nothing. The
+//! same goes for a server that does not answer to the content: only its reply that it does not want
+//! the mail makes it be sent again. What is repeated all the same carries the same `Message-ID`.
 
 use bharatmart_database::{
     self as database, Database,
@@ -84,20 +84,37 @@ async fn send(database: &Database, mailer: &Mailer, job: &SendEmail) -> Result<O
 
     let mail = mailer.compose(job, &message_id).map_err(job_error)?;
     let envelope = mailer.open(mail).await.map_err(job_error)?;
-    let (from, to) = (&[DeliveryStatus::Pending], DeliveryStatus::Sending);
-    if !advance(database, job, from, to).await? {
+    let mut transaction = database.begin().await.map_err(JobError::retry)?;
+    let (from, to) = (DeliveryStatus::Pending, DeliveryStatus::Sending);
+    let marked = deliveries::advance(&mut transaction, order, kind, from, to).await;
+    if !marked.map_err(JobError::retry)? {
         return Err(JobError::retry(TakenMeanwhile));
     }
-    // Another run that found `sending` meanwhile has taken this one for dead and recorded so.
-    let open = &[DeliveryStatus::Sending, DeliveryStatus::Unconfirmed];
-    match envelope.hand_over().await {
+    let (recorded, handed_over) = tokio::join!(transaction.commit(), envelope.hand_over());
+    if let Err(error) = recorded {
+        tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            order.id = %order,
+            mail.kind = %kind,
+            "that this mail is being sent could not be recorded"
+        );
+    }
+    // `unconfirmed`: another run that found `sending` meanwhile has taken this one for dead. `pending`:
+    // the record above has failed.
+    let open = &[
+        DeliveryStatus::Sending,
+        DeliveryStatus::Unconfirmed,
+        DeliveryStatus::Pending,
+    ];
+    match handed_over {
         Ok(()) => {}
         Err(error) if error.proves_refusal() => {
-            advance(database, job, open, DeliveryStatus::Pending).await?;
+            let from = &[DeliveryStatus::Sending, DeliveryStatus::Unconfirmed];
+            advance(database, job, from, DeliveryStatus::Pending).await?;
             return Err(job_error(error));
         }
         Err(error) => {
-            let from = &[DeliveryStatus::Sending];
+            let from = &[DeliveryStatus::Sending, DeliveryStatus::Pending];
             let recorded = advance(database, job, from, DeliveryStatus::Unconfirmed).await?;
             tracing::warn!(
                 error = &error as &dyn std::error::Error,

@@ -248,12 +248,15 @@ impl Envelope {
             } => {
                 let content = connection.message(&bytes);
                 answered("the content", CONTENT_TIMEOUT, content).await?;
-                if let Err(error) = answered("QUIT", GOODBYE_TIMEOUT, connection.quit()).await {
-                    tracing::debug!(
-                        error = &error as &dyn std::error::Error,
-                        "the mail was taken, but the server did not say goodbye"
-                    );
-                }
+                // Nobody is to wait for the goodbye, least of all the record that the mail is sent.
+                tokio::spawn(async move {
+                    if let Err(error) = answered("QUIT", GOODBYE_TIMEOUT, connection.quit()).await {
+                        tracing::debug!(
+                            error = &error as &dyn std::error::Error,
+                            "the mail was taken, but the server did not say goodbye"
+                        );
+                    }
+                });
                 Ok(())
             }
         }

@@ -109,9 +109,9 @@ async fn a_payment_and_a_refund_whose_jobs_were_lost_are_settled_all_the_same() 
     }
     let _worker = stack.worker("payment").start().await?;
     let books = "SELECT count(*) FROM sandbox_gateway.charges WHERE status = 'refunded'";
-    let stock = "SELECT stock_quantity::bigint FROM products";
+    let left = "SELECT stock_quantity::bigint FROM products";
     wait_until("money and goods to go back", SOON, async || {
-        Ok(stack.count(books).await? == 1 && stack.count(stock).await? == 10)
+        Ok(stack.count(books).await? == 1 && stack.count(left).await? == 10)
     })
     .await
 }
