@@ -90,10 +90,13 @@ async fn start(
         keep_alive_timeout: config.http.keep_alive_timeout,
     };
     // Not the configured one: port 0 lets the system choose.
-    let address = http.local_addr().ok();
+    let port = http
+        .local_addr()
+        .map_or(config.http.port, |address| address.port());
     serve_http(http, router, options, lifecycle);
     health.mark_started();
-    tracing::info!(?address, version = VERSION, "bharatmart-api serves");
+    let host = config.http.host;
+    tracing::info!(%host, port, version = VERSION, "bharatmart-api serves");
     Ok(())
 }
 

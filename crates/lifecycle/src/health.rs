@@ -22,6 +22,9 @@ use crate::task::{Outcome, panic_message};
 /// Between the first probes of a dependency; doubled as long as it fails.
 const FIRST_REST: Duration = Duration::from_millis(50);
 
+/// After the start a dependency may fail this long before it is worth a line in the log.
+const START_GRACE: Duration = Duration::from_secs(1);
+
 /// Gauge `{dependency}`: 1 while the last background probe of a dependency succeeded, else 0.
 const DEPENDENCY_UP: &str = "dependency_up";
 
@@ -105,39 +108,44 @@ impl Health {
         let health = self.clone();
         let ended = self.inner.tokens.ended.clone();
         let forever = async move {
-            let mut failing = false;
+            let start = Instant::now();
+            let (mut seen, mut complained) = (false, false);
             // A dependency that is on its way up is not to cost a whole interval of the start.
             let mut rest = FIRST_REST.min(interval);
             loop {
                 let begin = Instant::now();
                 let failure = failure_of(timeout, probe()).await;
+                let ok = failure.is_none();
                 health.record(
                     name,
                     CheckState::Known {
-                        ok: failure.is_none(),
+                        ok,
                         took: begin.elapsed(),
                     },
                 );
+                seen |= ok;
                 match failure {
-                    Some(error) if !failing => {
-                        failing = true;
+                    // Connections are still being made.
+                    Some(_) if !seen && start.elapsed() < START_GRACE => {}
+                    Some(error) if !complained => {
+                        complained = true;
                         tracing::warn!(
                             dependency = name,
                             error,
                             "{name} does not answer its probe"
                         );
                     }
-                    None if failing => {
-                        failing = false;
+                    None if complained => {
+                        complained = false;
                         tracing::info!(dependency = name, "{name} answers its probe again");
                     }
                     Some(_) | None => {}
                 }
                 tokio::time::sleep(rest).await;
-                rest = if failing {
-                    (rest * 2).min(interval)
-                } else {
+                rest = if ok {
                     interval
+                } else {
+                    (rest * 2).min(interval)
                 };
             }
         };
