@@ -48,6 +48,7 @@ async fn orders_placed_while_redis_is_away_are_answered_at_once_and_processed_la
         slowest < Duration::from_millis(500),
         "the slowest order took {slowest:?}"
     );
+    println!("the slowest of {ORDERS} orders took {slowest:?}");
     redis.start_again().await?;
 
     wait_until("every order to be processed and mailed", SOON, async || {
