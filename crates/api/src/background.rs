@@ -4,9 +4,8 @@ use std::{error::Error, time::Duration};
 
 use bharatmart_commerce::Accounts;
 use bharatmart_config::DatabaseConfig;
-use bharatmart_database::{self as database, Database, SchemaState};
-use bharatmart_telemetry::{chain, metrics::DATABASE_POOL_CONNECTIONS};
-use metrics::gauge;
+use bharatmart_database::{Database, SchemaError};
+use bharatmart_telemetry::{chain, metrics::show_pool};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -30,25 +29,13 @@ pub(crate) fn connect(config: &DatabaseConfig, name: &str) -> Result<Database, U
     })
 }
 
-/// Why the schema cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum SchemaError {
-    /// Some migrations are missing.
-    #[error("{0} migrations are pending: run `bharatmart-api migrate` first")]
-    Pending(usize),
-    /// The database answers with an error that waiting does not cure.
-    #[error("the database cannot be used")]
-    Database(#[source] database::Error),
-}
-
 /// Looks at the schema once: `true` when it is the one of this build, `false` when the database is
 /// away.
 pub(crate) async fn schema_is_current(database: &Database) -> Result<bool, SchemaError> {
-    match database.schema_state().await {
-        Ok(SchemaState::Current) => Ok(true),
-        Ok(SchemaState::Pending(pending)) => Err(SchemaError::Pending(pending)),
+    match database.check_schema().await {
+        Ok(()) => Ok(true),
         Err(error) if error.is_transient() => Ok(false),
-        Err(error) => Err(SchemaError::Database(error)),
+        Err(error) => Err(error),
     }
 }
 
@@ -72,13 +59,7 @@ pub(crate) async fn measure_pool(database: Database, stop: CancellationToken) {
     let mut ticks = interval(POOL_INTERVAL);
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
         let status = database.status();
-        for (state, connections) in [("idle", status.idle), ("in_use", status.in_use)] {
-            #[expect(
-                clippy::cast_precision_loss,
-                reason = "a pool holds far fewer than 2^52"
-            )]
-            gauge!(DATABASE_POOL_CONNECTIONS, "state" => state).set(connections as f64);
-        }
+        show_pool(status.idle, status.in_use);
     }
 }
 

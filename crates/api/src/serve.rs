@@ -3,7 +3,7 @@
 use std::{io, net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
 
 use bharatmart_config::{ApiConfig, ConfigError};
-use bharatmart_database::{Database, SchemaState};
+use bharatmart_database::{Database, SchemaError};
 use bharatmart_domain::{Clock, SystemClock};
 use bharatmart_lifecycle::{Health, HttpOptions, Importance, Lifecycle, serve_admin, serve_http};
 use bharatmart_queue::{JobQueues, Relay};
@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use crate::{
-    background::{self, SchemaError, UnusableUrl, schema_is_current},
+    background::{self, UnusableUrl, schema_is_current},
     router::{RouterOptions, build_router},
     state::AppState,
 };
@@ -143,13 +143,7 @@ fn watch(health: &Health, database: &Database, queues: &JobQueues) {
     let database = database.clone();
     let probe = move || {
         let database = database.clone();
-        async move {
-            match database.schema_state().await {
-                Ok(SchemaState::Current) => Ok(()),
-                Ok(SchemaState::Pending(pending)) => Err(SchemaError::Pending(pending)),
-                Err(error) => Err(SchemaError::Database(error)),
-            }
-        }
+        async move { database.check_schema().await }
     };
     health.watch(
         "database",

@@ -10,7 +10,7 @@ use bharatmart_lifecycle::healthcheck;
 use bharatmart_telemetry::chain;
 
 use crate::{
-    background::{self, SchemaError, UnusableUrl},
+    background::{self, UnusableUrl},
     seed,
 };
 
@@ -80,10 +80,8 @@ async fn migrate(config: &DatabaseConfig) -> TaskResult {
 /// Connects for one task and makes sure of the schema.
 pub(crate) async fn connect(config: &DatabaseConfig) -> Result<Database, Box<dyn Error>> {
     let database = background::connect(config, "bharatmart-admin")?;
-    match database.schema_state().await? {
-        database::SchemaState::Current => Ok(database),
-        database::SchemaState::Pending(pending) => Err(SchemaError::Pending(pending).into()),
-    }
+    database.check_schema().await?;
+    Ok(database)
 }
 
 /// For hashing only: these tasks sign nobody in.

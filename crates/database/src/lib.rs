@@ -19,6 +19,6 @@ pub mod seed;
 pub mod users;
 
 pub use error::{Error, Result};
-pub use migrations::{SchemaState, migrate};
+pub use migrations::{SchemaError, migrate};
 pub use pool::{Connection, Database, PoolStatus, Transaction};
 pub use sqlx::PgConnection;

@@ -7,17 +7,33 @@ use sqlx::{
     migrate::{MigrateError, Migrator},
 };
 
-use crate::{error::Result, pool::connect_options};
+use crate::{
+    error::{Error, Result},
+    pool::connect_options,
+};
 
 static MIGRATOR: Migrator = sqlx::migrate!("../../migrations");
 
-/// How a database's schema compares with the one of this build.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SchemaState {
-    /// Everything that this build needs is there.
-    Current,
-    /// So many migrations are still to be run.
+/// Why the schema cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SchemaError {
+    /// So many migrations of this build are still to be run.
+    #[error("{0} migrations are pending: run `bharatmart-api migrate` first")]
     Pending(usize),
+    /// The database is away, or answers with an error.
+    #[error("the database cannot be used")]
+    Database(#[from] Error),
+}
+
+impl SchemaError {
+    /// Whether waiting may cure it: the database is away.
+    #[must_use]
+    pub const fn is_transient(&self) -> bool {
+        match self {
+            Self::Pending(_) => false,
+            Self::Database(error) => error.is_transient(),
+        }
+    }
 }
 
 /// Runs the migrations that are missing, over the direct URL when there is one; the number run.
@@ -34,12 +50,12 @@ pub async fn migrate(config: &DatabaseConfig) -> Result<usize, MigrateError> {
 }
 
 /// Compares the migrations that were applied with those of this build.
-pub(crate) async fn schema_state(connection: &mut PgConnection) -> Result<SchemaState> {
-    let applied = applied(connection).await?;
-    Ok(match MIGRATOR.iter().count().saturating_sub(applied) {
-        0 => SchemaState::Current,
-        pending => SchemaState::Pending(pending),
-    })
+pub(crate) async fn check_schema(connection: &mut PgConnection) -> Result<(), SchemaError> {
+    let applied = applied(connection).await.map_err(Error::from)?;
+    match MIGRATOR.iter().count().saturating_sub(applied) {
+        0 => Ok(()),
+        pending => Err(SchemaError::Pending(pending)),
+    }
 }
 
 /// How many migrations of this build the database has.

@@ -12,7 +12,7 @@ use sqlx::{
 
 use crate::{
     error::{Error, Result},
-    migrations::{self, SchemaState},
+    migrations::{self, SchemaError},
 };
 
 /// A connection on loan from the pool.
@@ -81,9 +81,9 @@ impl Database {
     }
 
     /// Asks the server whether it answers and whether its schema is the one of this build.
-    pub async fn schema_state(&self) -> Result<SchemaState> {
+    pub async fn check_schema(&self) -> Result<(), SchemaError> {
         let mut connection = self.read().await?;
-        migrations::schema_state(&mut connection).await
+        migrations::check_schema(&mut connection).await
     }
 
     /// How full the pool is.

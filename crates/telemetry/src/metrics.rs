@@ -143,3 +143,14 @@ declare! {
     MAILS_TOTAL = "mails_total", Kind::Counter, ["kind", "outcome"],
         "Mails, by kind and outcome";
 }
+
+/// Shows how full the pool of database connections is.
+pub fn show_pool(idle: usize, in_use: usize) {
+    for (state, connections) in [("idle", idle), ("in_use", in_use)] {
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "a pool holds far fewer than 2^52"
+        )]
+        metrics::gauge!(DATABASE_POOL_CONNECTIONS, "state" => state).set(connections as f64);
+    }
+}

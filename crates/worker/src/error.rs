@@ -1,7 +1,8 @@
 //! Why the worker could not start, or cannot go on.
 
-use std::{error::Error, fmt::Write, io, net::SocketAddr};
+use std::{io, net::SocketAddr};
 
+use bharatmart_database::SchemaError;
 use bharatmart_queue::QueueName;
 
 use crate::mailer::MailerError;
@@ -38,34 +39,7 @@ impl StartError {
     }
 }
 
-/// Why the schema cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum SchemaError {
-    /// Some migrations are missing.
-    #[error("{0} migrations are pending: run `bharatmart-api migrate` first")]
-    Pending(usize),
-    /// The database is away, or answers with an error.
-    #[error("the database cannot be used")]
-    Database(#[from] bharatmart_database::Error),
-}
-
 /// A queue's worker is gone although nobody told it to stop.
 #[derive(Debug, thiserror::Error)]
 #[error("the worker of {0} ended by itself")]
 pub(crate) struct WorkerEnded(pub(crate) QueueName);
-
-/// Writes an error and its causes on one line.
-pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        let inner_text = inner.to_string();
-        // Some wrappers repeat what they wrap.
-        if !text.ends_with(&inner_text) {
-            // Writing to a string does not fail.
-            let _ = write!(text, ": {inner_text}");
-        }
-        source = inner.source();
-    }
-    text
-}

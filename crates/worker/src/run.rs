@@ -4,12 +4,11 @@ use std::{net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
 
 use bharatmart_commerce::{Gateway, Shop};
 use bharatmart_config::{ConfigError, WorkerProcessConfig};
-use bharatmart_database::Database;
+use bharatmart_database::{Database, SchemaError};
 use bharatmart_domain::{Clock, SystemClock};
 use bharatmart_lifecycle::{Health, Importance, Lifecycle, serve_admin};
 use bharatmart_queue::{JobQueues, QueueName, Relay};
-use bharatmart_telemetry::{MetricsHandle, metrics::DATABASE_POOL_CONNECTIONS};
-use metrics::gauge;
+use bharatmart_telemetry::{MetricsHandle, chain, metrics::show_pool};
 use tokio::{
     net::TcpListener,
     sync::watch,
@@ -17,7 +16,7 @@ use tokio::{
 };
 
 use crate::{
-    error::{SchemaError, StartError, chain},
+    error::StartError,
     handlers,
     jobs::{Served, Service, all_served, grace, served_queues},
     mailer::Mailer,
@@ -135,13 +134,13 @@ async fn look_at_schema(
     database: &Database,
     lifecycle: &Lifecycle,
 ) -> Result<Option<watch::Receiver<bool>>, SchemaError> {
-    let look = timeout(FIRST_LOOK, schema::look(database));
+    let look = timeout(FIRST_LOOK, database.check_schema());
     let Some(looked) = lifecycle.during_start(look).await else {
         return Ok(None);
     };
     let current = match looked {
         Ok(Ok(())) => true,
-        Ok(Err(SchemaError::Database(error))) if error.is_transient() => {
+        Ok(Err(error)) if error.is_transient() => {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
                 "the database is not available; no job is taken before it is"
@@ -180,7 +179,7 @@ fn watch_dependencies(
         PROBE_TIMEOUT,
         move || {
             let database = database.clone();
-            async move { schema::look(&database).await }
+            async move { database.check_schema().await }
         },
     );
     let queues = queues.clone();
@@ -216,10 +215,7 @@ fn spawn_gauges(
             loop {
                 ticks.tick().await;
                 let pool = database.status();
-                for (state, count) in [("idle", pool.idle), ("in_use", pool.in_use)] {
-                    let count = u32::try_from(count).unwrap_or(u32::MAX);
-                    gauge!(DATABASE_POOL_CONNECTIONS, "state" => state).set(f64::from(count));
-                }
+                show_pool(pool.idle, pool.in_use);
                 for &queue in served {
                     if let Err(error) = queues.publish_depth(queue).await {
                         tracing::debug!(

@@ -2,22 +2,12 @@
 
 use std::time::Duration;
 
-use bharatmart_database::{Database, SchemaState};
+use bharatmart_database::{Database, SchemaError};
 use tokio::{sync::watch, time::sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::error::SchemaError;
-
 /// How often a database that is away or behind is asked again.
 const INTERVAL: Duration = Duration::from_secs(1);
-
-/// Looks at the schema once.
-pub(crate) async fn look(database: &Database) -> Result<(), SchemaError> {
-    match database.schema_state().await? {
-        SchemaState::Current => Ok(()),
-        SchemaState::Pending(pending) => Err(SchemaError::Pending(pending)),
-    }
-}
 
 /// Asks until the schema is current and says so in `current`; an error that waiting does not cure ends it.
 pub(crate) async fn wait_for(
@@ -28,7 +18,7 @@ pub(crate) async fn wait_for(
     let arrival = async {
         let mut reported = None;
         loop {
-            match look(&database).await {
+            match database.check_schema().await {
                 Ok(()) => {
                     tracing::info!("the database is there and its schema is current");
                     current.send_replace(true);
@@ -42,7 +32,7 @@ pub(crate) async fn wait_for(
                         );
                     }
                 }
-                Err(SchemaError::Database(error)) if error.is_transient() => {}
+                Err(error) if error.is_transient() => {}
                 Err(error) => return Err(error),
             }
             sleep(INTERVAL).await;
@@ -80,7 +70,7 @@ mod tests {
         let source = Source::from_map(BTreeMap::from([("DATABASE_URL", test.url())]));
         let config = DatabaseConfig::read(&source, Process::Worker).unwrap();
         let database = Database::connect(&config, "schema-test").unwrap();
-        let seen = look(&database).await;
+        let seen = database.check_schema().await;
         assert!(matches!(seen, Err(SchemaError::Pending(1))), "{seen:?}");
 
         let (sender, mut current) = watch::channel(false);

@@ -6,12 +6,11 @@
 -- says, and new stock is computed from that. Nothing is written unless every line is known and
 -- available.
 --
--- Two things are for the planner's sake. The arrays come through subqueries, so that it expects as
--- many lines of a prepared statement as of a plain one and does not plan each checkout anew. The
--- lateral join has it look products up by their key, however few products there are.
+-- The lateral join has the planner look products up by their key: of a prepared statement's array it
+-- does not know the length, and a plain join of a small catalogue then reads all of it, twice.
 WITH requested AS MATERIALIZED (
     SELECT product_id, quantity
-    FROM unnest((SELECT $5::uuid[]), (SELECT $6::integer[])) AS line (product_id, quantity)
+    FROM unnest($5::uuid[], $6::integer[]) AS line (product_id, quantity)
     ORDER BY product_id
 ),
 locked AS MATERIALIZED (
