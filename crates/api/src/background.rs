@@ -9,8 +9,10 @@ use bharatmart_telemetry::{chain, metrics::show_pool};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
-/// How often the pool's gauges are set.
-const POOL_INTERVAL: Duration = Duration::from_secs(5);
+use crate::cached::Pages;
+
+/// How often gauges are set that nothing else sets.
+const GAUGE_INTERVAL: Duration = Duration::from_secs(5);
 /// How often the records of sign-ins that are over are deleted.
 const CLEAN_UP_INTERVAL: Duration = Duration::from_hours(1);
 /// How often a database that was away is asked for its schema.
@@ -54,12 +56,13 @@ pub(crate) async fn await_schema(
     stop.run_until_cancelled(arrival).await.unwrap_or(Ok(()))
 }
 
-/// Shows how full the pool is.
-pub(crate) async fn measure_pool(database: Database, stop: CancellationToken) {
-    let mut ticks = interval(POOL_INTERVAL);
+/// Shows how full pool and cache are.
+pub(crate) async fn measure(pages: Pages, stop: CancellationToken) {
+    let mut ticks = interval(GAUGE_INTERVAL);
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-        let status = database.status();
+        let status = pages.database.status();
         show_pool(status.idle, status.in_use);
+        pages.cache.measure();
     }
 }
 

@@ -1,20 +1,27 @@
 //! The outermost layer: the request's id, its span, its line in the log, its metrics, and the body
 //! of a problem.
 
-use std::time::Instant;
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    convert::Infallible,
+    pin::{Pin, pin},
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
 
 use axum::{
     extract::{MatchedPath, Request},
-    middleware::Next,
     response::Response,
 };
 use bharatmart_telemetry::metrics::{
     ERRORS_TOTAL, HTTP_REQUEST_DURATION_SECONDS, HTTP_REQUESTS_IN_FLIGHT, HTTP_REQUESTS_TOTAL,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use metrics::{counter, gauge, histogram};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+use tower::{Layer, Service};
 use tracing::{Instrument, info_span};
-use uuid::Uuid;
+use uuid::fmt::Hyphenated;
 
 use crate::{problem::Problem, router::HEALTH};
 
@@ -23,15 +30,36 @@ pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 /// Longer ids are not taken over from clients, since they go into every line of the log.
 const LONGEST_ID: usize = 128;
 
-/// The client's own id, if it is sane, else a new one.
-fn request_id(headers: &HeaderMap) -> String {
-    headers
-        .get(REQUEST_ID)
-        .and_then(|value| value.to_str().ok())
-        .filter(|id| {
-            (1..=LONGEST_ID).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic())
-        })
-        .map_or_else(|| Uuid::new_v4().to_string(), str::to_owned)
+/// The id of a request, as the header that its answer gets.
+struct RequestId(HeaderValue);
+
+impl RequestId {
+    /// The client's own id, if it is sane, else a new one.
+    fn of(headers: &HeaderMap) -> Self {
+        let sane = |id: &&HeaderValue| {
+            (1..=LONGEST_ID).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
+        };
+        Self(
+            headers
+                .get(REQUEST_ID)
+                .filter(sane)
+                .map_or_else(new_id, HeaderValue::clone),
+        )
+    }
+
+    fn as_str(&self) -> &str {
+        // Both kinds are ASCII.
+        self.0.to_str().unwrap_or_default()
+    }
+}
+
+fn new_id() -> HeaderValue {
+    let mut text = [0; Hyphenated::LENGTH];
+    // The thread's own generator: `Uuid::new_v4` asks the system each time.
+    let id = uuid::Builder::from_random_bytes(rand::random()).into_uuid();
+    let text = id.hyphenated().encode_lower(&mut text);
+    // Digits, letters and hyphens are allowed in a header.
+    HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
 /// A method as a label: clients can invent methods, and each would be a series of its own.
@@ -49,55 +77,154 @@ fn method_label(method: &Method) -> &'static str {
 }
 
 /// Counts a request for as long as it is worked on, also when the client hangs up.
-struct InFlight;
+struct InFlight(Gauge);
 
 impl InFlight {
-    fn new() -> Self {
-        gauge!(HTTP_REQUESTS_IN_FLIGHT).increment(1.0);
-        Self
+    fn new(gauge: Gauge) -> Self {
+        gauge.increment(1.0);
+        Self(gauge)
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        gauge!(HTTP_REQUESTS_IN_FLIGHT).decrement(1.0);
+        self.0.decrement(1.0);
     }
 }
 
-pub(crate) async fn middleware(request: Request, next: Next) -> Response {
-    let started = Instant::now();
-    let _in_flight = InFlight::new();
-    let request_id = request_id(request.headers());
-    let method = method_label(request.method());
-    let route = request.extensions().get::<MatchedPath>().map_or_else(
-        || "unmatched".to_owned(),
-        |matched| matched.as_str().to_owned(),
-    );
-    let path = request.uri().path().to_owned();
-    let span = info_span!("request", request_id, method, route);
+/// The metrics of one kind of request.
+struct Series {
+    method: &'static str,
+    status: StatusCode,
+    requests: Counter,
+    duration: Histogram,
+}
 
-    let mut response = next.run(request).instrument(span.clone()).await;
-
-    let status = response.status();
-    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
-        if status.is_server_error() {
-            counter!(ERRORS_TOTAL, "error_type" => problem.code(), "endpoint" => route.clone())
-                .increment(1);
+impl Series {
+    fn new(method: &'static str, route: &str, status: StatusCode) -> Self {
+        let labels = [
+            ("method", method.into()),
+            ("route", metrics::SharedString::from(route.to_owned())),
+            ("status_code", status.as_str().to_owned().into()),
+        ];
+        Self {
+            method,
+            status,
+            requests: counter!(HTTP_REQUESTS_TOTAL, &labels),
+            duration: histogram!(HTTP_REQUEST_DURATION_SECONDS, &labels),
         }
-        problem.write(&mut response, &path, &request_id);
     }
-    if let Ok(value) = HeaderValue::from_str(&request_id) {
-        response.headers_mut().insert(REQUEST_ID, value);
+}
+
+thread_local! {
+    /// The series of each route that this thread has answered on. To find one among all series of the
+    /// process takes several allocations and locks, which is more than the counting itself. There are
+    /// as many as there are routes, methods and statuses.
+    static SERIES: RefCell<HashMap<Box<str>, Vec<Series>>> = RefCell::default();
+}
+
+fn count(method: &'static str, route: &str, status: StatusCode, elapsed: Duration) {
+    SERIES.with_borrow_mut(|routes| {
+        if !routes.contains_key(route) {
+            routes.insert(route.into(), Vec::new());
+        }
+        let Some(of_route) = routes.get_mut(route) else {
+            return;
+        };
+        let known = of_route
+            .iter()
+            .position(|series| series.status == status && series.method == method);
+        let index = known.unwrap_or_else(|| {
+            of_route.push(Series::new(method, route, status));
+            of_route.len() - 1
+        });
+        of_route[index].requests.increment(1);
+        of_route[index].duration.record(elapsed);
+    });
+}
+
+/// Puts [`Observed`] around a service.
+#[derive(Clone)]
+pub(crate) struct Observe {
+    in_flight: Gauge,
+}
+
+impl Observe {
+    pub(crate) fn new() -> Self {
+        Self {
+            in_flight: gauge!(HTTP_REQUESTS_IN_FLIGHT),
+        }
     }
-    let elapsed = started.elapsed();
-    let labels = [
-        ("method", method.into()),
-        ("route", metrics::SharedString::from(route)),
-        ("status_code", status.as_str().to_owned().into()),
-    ];
-    counter!(HTTP_REQUESTS_TOTAL, &labels).increment(1);
-    histogram!(HTTP_REQUEST_DURATION_SECONDS, &labels).record(elapsed);
-    let _entered = span.enter();
+}
+
+impl<S> Layer<S> for Observe {
+    type Service = Observed<S>;
+
+    fn layer(&self, inner: S) -> Observed<S> {
+        Observed {
+            inner,
+            in_flight: self.in_flight.clone(),
+        }
+    }
+}
+
+/// A service whose requests are named, logged and counted.
+#[derive(Clone)]
+pub(crate) struct Observed<S> {
+    inner: S,
+    in_flight: Gauge,
+}
+
+impl<S> Service<Request> for Observed<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let started = Instant::now();
+        let in_flight = InFlight::new(self.in_flight.clone());
+        let id = RequestId::of(request.headers());
+        let method = method_label(request.method());
+        let matched = request.extensions().get::<MatchedPath>().cloned();
+        let uri = request.uri().clone();
+        let answer = self.inner.call(request);
+        Box::pin(async move {
+            let _in_flight = in_flight;
+            let route = matched.as_ref().map_or("unmatched", MatchedPath::as_str);
+            let path = uri.path();
+            let span = info_span!("request", request_id = id.as_str(), method, route);
+            let mut answer = pin!(answer.instrument(span));
+            let mut response = answer.as_mut().await?;
+
+            let status = response.status();
+            if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+                if status.is_server_error() {
+                    let route = route.to_owned();
+                    counter!(ERRORS_TOTAL, "error_type" => problem.code(), "endpoint" => route)
+                        .increment(1);
+                }
+                problem.write(&mut response, path, id.as_str());
+            }
+            let elapsed = started.elapsed();
+            count(method, route, status, elapsed);
+            answer
+                .span()
+                .in_scope(|| log(method, path, status, elapsed));
+            response.headers_mut().insert(REQUEST_ID, id.0);
+            Ok(response)
+        })
+    }
+}
+
+fn log(method: &str, path: &str, status: StatusCode, elapsed: Duration) {
     let status = status.as_u16();
     // Microseconds are precise enough, and shorter to read.
     let duration_ms = (elapsed.as_secs_f64() * 1_000_000.0).round() / 1000.0;
@@ -107,11 +234,12 @@ pub(crate) async fn middleware(request: Request, next: Next) -> Response {
     } else {
         tracing::info!(path, status, duration_ms, "{method} {path} {status}");
     }
-    response
 }
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
 
     #[test]
@@ -119,7 +247,7 @@ mod tests {
         let of = |id: &[u8]| {
             let headers =
                 HeaderMap::from_iter([(REQUEST_ID, HeaderValue::from_bytes(id).unwrap())]);
-            request_id(&headers)
+            RequestId::of(&headers).as_str().to_owned()
         };
         assert_eq!(of(b"abc-123"), "abc-123");
         assert_eq!(of(&[b'x'; 128]), "x".repeat(128));

@@ -5,7 +5,6 @@ use axum::{
     extract::State,
     routing::{get, patch},
 };
-use bharatmart_cache::Cache;
 use bharatmart_commerce::{self as commerce, Checkout, OrderDetails, Shop};
 use bharatmart_database::{
     Database,
@@ -18,7 +17,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::{
-    cached::changing_products,
     error::ApiError,
     extract::{
         AuthUser, Body, ChangeStatus, FromParams, Id, Params, ValidatedJson, ValidatedQuery,
@@ -58,7 +56,7 @@ async fn list_orders(
     ValidatedQuery(ListOrders { mut filter, page }): ValidatedQuery<ListOrders>,
 ) -> Result<Json<List<Order>>, ApiError> {
     filter.user_id = user.scope(filter.user_id)?;
-    let request = page.of_list(filter.fingerprint(), SortedBy::Time)?;
+    let request = page.of_list(|| filter.fingerprint(), SortedBy::Time)?;
     let found = orders::list(&mut *database.read().await?, &filter, &request).await?;
     List::respond(found, &request)
 }
@@ -131,7 +129,6 @@ fn customer(user: &AuthUser, named: Option<&RawValue>) -> Result<UserId, ApiErro
 async fn create_order(
     user: AuthUser,
     State(shop): State<Shop>,
-    State(cache): State<Cache>,
     ValidatedJson(body): ValidatedJson<CreateOrder>,
 ) -> Result<(StatusCode, [(http::HeaderName, String); 1], Json<Order>), ApiError> {
     let checkout = Checkout {
@@ -145,8 +142,7 @@ async fn create_order(
         shipping_address: body.shipping_address.into_string(),
         payment_method: body.payment_method,
     };
-    // Its products have less stock.
-    let order = changing_products(&cache, commerce::place_order(&shop, checkout)).await?;
+    let order = commerce::place_order(&shop, checkout).await?;
     let location = format!("/api/orders/{}", order.id);
     Ok((StatusCode::CREATED, [(LOCATION, location)], Json(order)))
 }
@@ -154,16 +150,9 @@ async fn create_order(
 async fn change_order_status(
     user: AuthUser,
     State(shop): State<Shop>,
-    State(cache): State<Cache>,
     Id(id): Id<OrderId>,
     ValidatedJson(body): ValidatedJson<ChangeStatus<OrderStatus>>,
 ) -> Result<Json<Order>, ApiError> {
-    let change = commerce::change_order_status(&shop, (&user).into(), id, body.status);
-    let order = if body.status == OrderStatus::Cancelled {
-        // Its products have more stock.
-        changing_products(&cache, change).await?
-    } else {
-        change.await?
-    };
+    let order = commerce::change_order_status(&shop, (&user).into(), id, body.status).await?;
     Ok(Json(order))
 }

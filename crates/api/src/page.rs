@@ -18,7 +18,7 @@ pub(crate) struct PageParams {
     position: Position,
 }
 
-const DEFAULT_LIMIT: i64 = 50;
+pub(crate) const DEFAULT_LIMIT: i64 = 50;
 const MAX_LIMIT: i64 = 100;
 
 impl FromParams for PageParams {
@@ -60,15 +60,15 @@ impl SortedBy {
 }
 
 impl PageParams {
-    /// The page that is asked of the list with this fingerprint.
+    /// The page that is asked of a list; its fingerprint is only made if there is a cursor to compare.
     pub(crate) fn of_list(
         self,
-        fingerprint: u64,
+        fingerprint: impl FnOnce() -> u64,
         sorted_by: SortedBy,
     ) -> Result<PageRequest, ApiError> {
         if let Position::After(cursor) = &self.position {
             let refuse = |error: CursorError| ApiError::invalid("cursor", error.to_string());
-            if cursor.filters != fingerprint {
+            if cursor.filters != fingerprint() {
                 return Err(refuse(CursorError::OtherFilters));
             }
             if !sorted_by.admits(&cursor.key) {
@@ -129,6 +129,11 @@ pub(crate) struct List<T> {
 }
 
 impl<T: Serialize> List<T> {
+    /// Whether there is no row on this page.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.data.is_empty()
+    }
+
     /// Wraps the page that was found for `request`. The offset of a page that was asked for by
     /// cursor is not known, and is told as 0.
     pub(crate) fn new(page: Page<T>, request: &PageRequest) -> Result<Self, ApiError> {
@@ -221,13 +226,13 @@ mod tests {
     fn a_cursor_comes_back_as_it_was_given_out() {
         let given = cursor("चाय & more");
         let page = read(&format!("cursor={}", encode(&given).unwrap())).unwrap();
-        let request = page.clone().of_list(7, SortedBy::Text).unwrap();
+        let request = page.clone().of_list(|| 7, SortedBy::Text).unwrap();
         assert_eq!(request.position, Position::After(given));
         assert!(
-            page.clone().of_list(8, SortedBy::Text).is_err(),
+            page.clone().of_list(|| 8, SortedBy::Text).is_err(),
             "other filters"
         );
-        assert!(page.of_list(7, SortedBy::Price).is_err(), "another sort");
+        assert!(page.of_list(|| 7, SortedBy::Price).is_err(), "another sort");
     }
 
     #[test]

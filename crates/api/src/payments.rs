@@ -8,7 +8,6 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, patch},
 };
-use bharatmart_cache::{Cache, Group};
 use bharatmart_commerce::{self as commerce, Shop, StartPayment};
 use bharatmart_database::{
     Database,
@@ -73,7 +72,7 @@ async fn list_payments(
         page,
     } = query;
     filter.user_id = user.scope(user_id)?;
-    let request = page.of_list(filter.fingerprint(), SortedBy::Time)?;
+    let request = page.of_list(|| filter.fingerprint(), SortedBy::Time)?;
     let found = payments::list(&mut *database.read().await?, &filter, &request).await?;
     List::respond(found, &request)
 }
@@ -147,14 +146,9 @@ async fn create_payment(
 async fn change_payment_status(
     _: AdminUser,
     State(shop): State<Shop>,
-    State(cache): State<Cache>,
     Id(id): Id<PaymentId>,
     ValidatedJson(body): ValidatedJson<ChangeStatus<PaymentStatus>>,
 ) -> Result<Json<Payment>, ApiError> {
     let payment = commerce::change_payment_status(&shop, id, body.status).await?;
-    if payment.status == PaymentStatus::Refunded {
-        // The order's products have more stock.
-        cache.invalidate(Group::Products);
-    }
     Ok(Json(payment))
 }

@@ -1,23 +1,21 @@
 //! Products and categories.
 
-use axum::{Json, Router, extract::State, routing::get};
-use bharatmart_cache::{Cache, Key};
+use axum::{Json, Router, extract::State, response::Response, routing::get};
+use bharatmart_cache::{Change, Invalidations};
 use bharatmart_database::{
     self as database, Database,
-    products::{
-        self, Category, NewProduct, Product, ProductChanges, ProductFilter, ProductSort, SKU_TAKEN,
-    },
+    products::{self, NewProduct, Product, ProductChanges, ProductFilter, ProductSort, SKU_TAKEN},
 };
 use bharatmart_domain::{Money, ProductId};
 use http::{StatusCode, header::LOCATION};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use crate::{
-    cached::{Cached, cached, changing_products},
+    cached::{CategoriesPage, IfNoneMatch, Pages, ProductPage, ProductsPage},
     error::ApiError,
     extract::{AdminUser, Body, FromParams, Id, Params, ValidatedJson, ValidatedQuery},
     fields::{Flag, ImageUrl, Line, Nullable, Text, Whole, sent},
-    page::{List, PageParams, SortedBy},
+    page::{PageParams, SortedBy},
     state::AppState,
 };
 
@@ -47,12 +45,13 @@ impl FromParams for ListProducts {
     fn from_params(params: &mut Params) -> Self {
         Self {
             filter: ProductFilter {
+                // Neither is compared by its capitals. Beyond ASCII that is the database's business.
                 category: params
                     .optional_text("category")
-                    .map(CategoryName::into_string),
+                    .map(|name: CategoryName| name.into_string().to_ascii_lowercase()),
                 search: params
                     .optional_text("search")
-                    .map(Line::<1, 200>::into_string),
+                    .map(|text: Line<1, 200>| text.into_string().to_ascii_lowercase()),
                 min_price: params.optional("min_price"),
                 max_price: params.optional("max_price"),
                 in_stock: params.optional::<Flag>("in_stock").map(|flag| flag.0),
@@ -72,48 +71,29 @@ const fn sorted_by(sort: ProductSort) -> SortedBy {
 }
 
 async fn list_products(
-    State(database): State<Database>,
-    State(cache): State<Cache>,
+    State(pages): State<Pages>,
+    condition: IfNoneMatch,
     ValidatedQuery(ListProducts { filter, page }): ValidatedQuery<ListProducts>,
-) -> Result<Cached, ApiError> {
-    let request = page.of_list(filter.fingerprint(), sorted_by(filter.sort))?;
-    cached(
-        &cache,
-        Key::products(&format!("{filter:?} {request:?}")),
-        async {
-            let found = products::list(&mut *database.read().await?, &filter, &request).await?;
-            List::new(found, &request)
-        },
-    )
-    .await
+) -> Result<Response, ApiError> {
+    let request = page.of_list(|| filter.fingerprint(), sorted_by(filter.sort))?;
+    pages
+        .answer(ProductsPage { filter, request }, &condition)
+        .await
 }
 
 async fn read_product(
-    State(database): State<Database>,
-    State(cache): State<Cache>,
+    State(pages): State<Pages>,
+    condition: IfNoneMatch,
     Id(id): Id<ProductId>,
-) -> Result<Cached, ApiError> {
-    cached(&cache, Key::product(&id.to_string()), async {
-        let product = products::find(&mut *database.read().await?, id).await?;
-        product.ok_or(ApiError::NotFound("Product"))
-    })
-    .await
-}
-
-#[derive(Debug, Serialize)]
-struct Categories {
-    data: Vec<Category>,
+) -> Result<Response, ApiError> {
+    pages.answer(ProductPage(id), &condition).await
 }
 
 async fn list_categories(
-    State(database): State<Database>,
-    State(cache): State<Cache>,
-) -> Result<Cached, ApiError> {
-    cached(&cache, Key::categories(), async {
-        let data = products::categories(&mut *database.read().await?).await?;
-        Ok(Categories { data })
-    })
-    .await
+    State(pages): State<Pages>,
+    condition: IfNoneMatch,
+) -> Result<Response, ApiError> {
+    pages.answer(CategoriesPage, &condition).await
 }
 
 #[derive(Debug, Deserialize)]
@@ -134,7 +114,7 @@ impl Body for CreateProduct {
 async fn create_product(
     _: AdminUser,
     State(database): State<Database>,
-    State(cache): State<Cache>,
+    State(invalidations): State<Invalidations>,
     ValidatedJson(body): ValidatedJson<CreateProduct>,
 ) -> Result<(StatusCode, [(http::HeaderName, String); 1], Json<Product>), ApiError> {
     let new = NewProduct {
@@ -146,12 +126,11 @@ async fn create_product(
         stock_quantity: body.stock_quantity.map_or(0, |stock| stock.0),
         sku: body.sku.map(Line::into_string),
     };
-    let product = changing_products(&cache, async {
-        products::insert(&mut *database.write().await?, &new)
-            .await
-            .map_err(sku_taken)
-    })
-    .await?;
+    let product = products::insert(&mut *database.write().await?, &new)
+        .await
+        .map_err(sku_taken)?;
+    let added = Change::Product(product.id);
+    invalidations.expect([added]).committed().await;
     let location = format!("/api/products/{}", product.id);
     Ok((StatusCode::CREATED, [(LOCATION, location)], Json(product)))
 }
@@ -180,7 +159,7 @@ impl Body for UpdateProduct {}
 async fn update_product(
     _: AdminUser,
     State(database): State<Database>,
-    State(cache): State<Cache>,
+    State(invalidations): State<Invalidations>,
     Id(id): Id<ProductId>,
     ValidatedJson(body): ValidatedJson<UpdateProduct>,
 ) -> Result<Json<Product>, ApiError> {
@@ -193,7 +172,7 @@ async fn update_product(
         stock_quantity: body.stock_quantity.map(|stock| stock.0),
         sku: body.sku.map(|sku| sku.0.map(Line::into_string)),
     };
-    changing_products(&cache, async {
+    changing(&invalidations, id, async {
         let product = products::update(&mut *database.write().await?, id, &changes)
             .await
             .map_err(sku_taken)?;
@@ -205,10 +184,10 @@ async fn update_product(
 async fn delete_product(
     _: AdminUser,
     State(database): State<Database>,
-    State(cache): State<Cache>,
+    State(invalidations): State<Invalidations>,
     Id(id): Id<ProductId>,
 ) -> Result<StatusCode, ApiError> {
-    changing_products(&cache, async {
+    changing(&invalidations, id, async {
         if products::hide(&mut *database.write().await?, id).await? {
             Ok(StatusCode::NO_CONTENT)
         } else {
@@ -216,6 +195,24 @@ async fn delete_product(
         }
     })
     .await
+}
+
+/// Does what changes a product, and sees to it that nothing from before is served afterwards.
+async fn changing<T>(
+    invalidations: &Invalidations,
+    id: ProductId,
+    change: impl Future<Output = Result<T, ApiError>>,
+) -> Result<T, ApiError> {
+    let expected = invalidations.expect([Change::Product(id)]);
+    let result = change.await;
+    match &result {
+        Ok(_) => expected.committed().await,
+        // A refusal has changed nothing, and nobody must be able to empty the cache with bad requests.
+        Err(error) if error.status().is_client_error() => expected.refused(),
+        // With any other error nobody knows.
+        Err(_) => drop(expected),
+    }
+    result
 }
 
 fn sku_taken(error: database::Error) -> ApiError {

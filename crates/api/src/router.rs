@@ -1,30 +1,38 @@
 //! The resources' routers together, and the layers around them.
 
-use std::{any::Any, time::Duration};
+use std::{
+    any::Any,
+    convert::Infallible,
+    panic::AssertUnwindSafe,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use axum::{
     Router,
     body::HttpBody,
-    extract::{DefaultBodyLimit, Request, State},
-    middleware::{Next, from_fn, from_fn_with_state},
+    extract::{DefaultBodyLimit, Request},
     response::{IntoResponse, Response},
 };
 use bharatmart_config::{ApiConfig, ChaosConfig};
 use bharatmart_lifecycle::Health;
 use bharatmart_telemetry::metrics::{CHAOS_EVENTS_TOTAL, SIMULATED_LATENCY_MS};
+use futures_util::{FutureExt, future::Either};
 use http::{
     HeaderName, HeaderValue, Method,
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, LOCATION, RETRY_AFTER},
 };
 use http_body_util::BodyExt;
 use metrics::{counter, gauge};
-use tower_http::{catch_panic::CatchPanicLayer, cors::CorsLayer};
+use tower::{Layer, Service};
+use tower_http::cors::CorsLayer;
 
 use crate::{
     auth,
     cached::X_CACHE,
     error::ApiError,
-    observe::{self, REQUEST_ID},
+    observe::{Observe, REQUEST_ID},
     orders, payments, products, queues,
     state::AppState,
     system, users,
@@ -77,19 +85,21 @@ fn with_layers(routes: Router, options: &RouterOptions) -> Router {
     routes
         .fallback(async || ApiError::RouteNotFound)
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
-        // A request meets the layers from the last to the first:
-        // 1. `observe` gives it an id, sees every answer, whichever layer gave it, logs and counts it,
+        // A request meets the layers in this order:
+        // 1. `Observe` gives it an id, sees every answer, whichever layer gave it, logs and counts it,
         //    and writes the bodies of problems;
         // 2. CORS answers preflights and marks all other answers, also those of the layers below,
         //    since a browser hides an unmarked error from its page;
-        // 3. a panic becomes an answer, also one in `guard`;
-        // 4. `guard` bounds time and size, and delays on purpose, within the time;
-        // 5. the body limit tells the extractors how much to read at most.
-        .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(from_fn_with_state(Guard::new(options), Guard::middleware))
-        .layer(CatchPanicLayer::custom(after_panic))
-        .layer(cors(&options.cors_origins))
-        .layer(from_fn(observe::middleware))
+        // 3. `Guard` turns a panic into an answer, bounds time and size, and delays on purpose, within
+        //    the time;
+        // 4. the body limit tells the extractors how much to read at most.
+        // They are one layer to axum, which would box and clone each of several for every request.
+        .layer((
+            Observe::new(),
+            cors(&options.cors_origins),
+            Guard::new(options),
+            DefaultBodyLimit::max(MAX_BODY),
+        ))
 }
 
 fn cors(origins: &[String]) -> CorsLayer {
@@ -120,19 +130,16 @@ fn cors(origins: &[String]) -> CorsLayer {
 
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "the signature that the layer wants"
-)]
-fn after_panic(panic: Box<dyn Any + Send>) -> Response {
+fn after_panic(panic: &(dyn Any + Send)) -> Response {
     let message = panic
         .downcast_ref::<String>()
-        .cloned()
-        .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
-        .unwrap_or_else(|| "no message".to_owned());
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("no message");
     ApiError::Internal(format!("a handler panicked: {message}").into()).into_response()
 }
 
+/// Puts [`Guarded`] around a service.
 #[derive(Clone, Copy)]
 struct Guard {
     request_timeout: Duration,
@@ -153,24 +160,71 @@ impl Guard {
             latency,
         }
     }
+}
 
-    async fn middleware(State(guard): State<Self>, request: Request, next: Next) -> Response {
-        let answer = async {
-            if !guard.latency.is_zero() && !request.uri().path().starts_with(HEALTH) {
-                counter!(CHAOS_EVENTS_TOTAL).increment(1);
-                tokio::time::sleep(guard.latency).await;
-            }
-            // Whether a handler reads the body or not.
-            if request.body().size_hint().lower() > MAX_BODY as u64 {
-                discard(request).await;
-                return ApiError::BodyTooLarge(MAX_BODY).into_response();
-            }
-            next.run(request).await
-        };
-        tokio::time::timeout(guard.request_timeout, answer)
-            .await
-            .unwrap_or_else(|_| ApiError::TimedOut(guard.request_timeout).into_response())
+impl<S> Layer<S> for Guard {
+    type Service = Guarded<S>;
+
+    fn layer(&self, inner: S) -> Guarded<S> {
+        Guarded {
+            inner,
+            guard: *self,
+        }
     }
+}
+
+/// A service that always answers, and in time.
+#[derive(Clone)]
+struct Guarded<S> {
+    inner: S,
+    guard: Guard,
+}
+
+impl<S> Service<Request> for Guarded<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let guard = self.guard;
+        let delayed = !guard.latency.is_zero() && !request.uri().path().starts_with(HEALTH);
+        // Whether a handler reads the body or not.
+        let next = if request.body().size_hint().lower() > MAX_BODY as u64 {
+            Either::Left(refuse(request))
+        } else {
+            // Nothing of a handler runs before this is awaited.
+            Either::Right(self.inner.call(request))
+        };
+        Box::pin(async move {
+            let answer = async {
+                if delayed {
+                    counter!(CHAOS_EVENTS_TOTAL).increment(1);
+                    tokio::time::sleep(guard.latency).await;
+                }
+                next.await
+            };
+            // What a handler shares with others holds no half-made state across an await.
+            let answer = AssertUnwindSafe(answer).catch_unwind();
+            match tokio::time::timeout(guard.request_timeout, answer).await {
+                Ok(Ok(answer)) => answer,
+                Ok(Err(panic)) => Ok(after_panic(&*panic)),
+                Err(_) => Ok(ApiError::TimedOut(guard.request_timeout).into_response()),
+            }
+        })
+    }
+}
+
+async fn refuse(request: Request) -> Result<Response, Infallible> {
+    discard(request).await;
+    Ok(ApiError::BodyTooLarge(MAX_BODY).into_response())
 }
 
 /// Reads and drops a body, since closing a connection that still receives makes the client's side

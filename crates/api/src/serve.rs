@@ -2,7 +2,8 @@
 
 use std::{io, net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
 
-use bharatmart_config::{ApiConfig, ConfigError};
+use bharatmart_cache::Invalidations;
+use bharatmart_config::{ApiConfig, CacheBackend, ConfigError};
 use bharatmart_database::{Database, SchemaError};
 use bharatmart_domain::{Clock, SystemClock};
 use bharatmart_lifecycle::{Health, HttpOptions, Importance, Lifecycle, serve_admin, serve_http};
@@ -84,6 +85,9 @@ async fn start(
 
     let state = assemble(config, &database, &health, lifecycle);
     watch(&health, &database, &state.queues);
+    if let CacheBackend::Redis(_) = config.cache.backend {
+        watch_cache(&health, &state.invalidations);
+    }
     let router = build_router(state, &health, &RouterOptions::from(config));
     let options = HttpOptions {
         max_connections: config.http.max_connections,
@@ -131,10 +135,7 @@ fn assemble(
         "clean-up",
         background::clean_up(state.accounts.clone(), stop.clone()),
     );
-    lifecycle.spawn(
-        "pool gauges",
-        background::measure_pool(database.clone(), stop),
-    );
+    lifecycle.spawn("gauges", background::measure(state.pages.clone(), stop));
     state
 }
 
@@ -167,6 +168,18 @@ fn watch(health: &Health, database: &Database, queues: &JobQueues) {
         PROBE_INTERVAL,
         PROBE_TIMEOUT,
         probe,
+    );
+}
+
+/// Without it everything is slower and nothing is wrong.
+fn watch_cache(health: &Health, invalidations: &Invalidations) {
+    let invalidations = invalidations.clone();
+    health.watch(
+        "cache",
+        Importance::Informational,
+        PROBE_INTERVAL,
+        PROBE_TIMEOUT,
+        move || std::future::ready(invalidations.check()),
     );
 }
 

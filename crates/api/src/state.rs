@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::extract::FromRef;
-use bharatmart_cache::Cache;
+use bharatmart_cache::{Cache, Invalidations};
 use bharatmart_commerce::{Accounts, Gateway, Shop};
 use bharatmart_config::ApiConfig;
 use bharatmart_database::Database;
@@ -11,7 +11,7 @@ use bharatmart_domain::Clock;
 use bharatmart_lifecycle::Health;
 use bharatmart_queue::{JobQueues, RelayHandle};
 
-use crate::{system::SystemInfo, tokens::Tokens};
+use crate::{cached::Pages, system::SystemInfo, tokens::Tokens};
 
 /// The parts of the API; cheap to clone. A handler asks for the part that it needs.
 #[derive(Clone, FromRef)]
@@ -24,8 +24,10 @@ pub struct AppState {
     pub tokens: Tokens,
     /// For reads that need no business rule.
     pub database: Database,
-    /// Bodies of product pages.
-    pub cache: Cache,
+    /// Pages that are the same for everybody.
+    pub pages: Pages,
+    /// Told what pages no longer show.
+    pub invalidations: Invalidations,
     /// For the queues' statistics.
     pub queues: JobQueues,
     /// What `/api/system/info` tells.
@@ -49,6 +51,7 @@ impl AppState {
         health: &Health,
         clock: Arc<dyn Clock>,
     ) -> Self {
+        let invalidations = Invalidations::connect(&config.cache, clock.clone());
         Self {
             shop: Shop {
                 database: database.clone(),
@@ -56,6 +59,7 @@ impl AppState {
                 gateway: Gateway::new(&config.payment, database.clone()),
                 clock: clock.clone(),
                 order_payment_timeout: config.payment.order_payment_timeout,
+                invalidations: invalidations.clone(),
             },
             accounts: Accounts::new(
                 database.clone(),
@@ -64,8 +68,12 @@ impl AppState {
             ),
             info: SystemInfo::new(config, health.clone(), clock.now()),
             tokens: Tokens::new(&config.auth, clock),
-            cache: Cache::new(&config.cache),
+            pages: Pages {
+                cache: Cache::new(&config.cache, invalidations.clone()),
+                database: database.clone(),
+            },
             database,
+            invalidations,
             queues,
             request_timeout: RequestTimeout(config.http.request_timeout),
         }

@@ -48,10 +48,7 @@ impl SystemInfo {
             chaos,
             ..
         } = config;
-        let cache_type = match cache.backend {
-            CacheBackend::Memory => "memory",
-            CacheBackend::None => "none",
-        };
+        let caches = !matches!(cache.backend, CacheBackend::None);
         let log_format = match telemetry.log_format {
             LogFormat::Json => "json",
             LogFormat::Pretty => "pretty",
@@ -62,7 +59,7 @@ impl SystemInfo {
             started_at,
             features: json!({
                 "metrics": { "enabled": telemetry.enable_metrics },
-                "cache": { "enabled": cache.backend != CacheBackend::None },
+                "cache": { "enabled": caches },
                 "chaosEngineering": { "enabled": chaos.enabled },
             }),
             settings: json!({
@@ -79,7 +76,7 @@ impl SystemInfo {
                         "format": log_format,
                         "file": telemetry.log_file,
                     },
-                    "cache": { "enabled": cache.backend != CacheBackend::None },
+                    "cache": { "enabled": caches },
                     "chaosEngineering": {
                         "enabled": chaos.enabled,
                         "latencyMs": u64::try_from(chaos.latency.as_millis()).unwrap_or(u64::MAX),
@@ -89,7 +86,7 @@ impl SystemInfo {
                     "databaseType": "postgresql",
                     "poolMin": database.pool_min,
                     "poolMax": database.pool_size,
-                    "cacheType": cache_type,
+                    "cacheType": cache.backend.as_str(),
                     "workerMode": "bull-queue",
                     "queuePrefix": config.queue.prefix,
                     "authProvider": "local",

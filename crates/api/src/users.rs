@@ -47,7 +47,7 @@ async fn list_users(
     State(database): State<Database>,
     ValidatedQuery(ListUsers(page)): ValidatedQuery<ListUsers>,
 ) -> Result<Json<List<User>>, ApiError> {
-    let request = page.of_list(users::fingerprint(), SortedBy::Time)?;
+    let request = page.of_list(users::fingerprint, SortedBy::Time)?;
     let found = users::list(&mut *database.read().await?, &request).await?;
     List::respond(found, &request)
 }

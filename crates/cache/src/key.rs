@@ -1,45 +1,61 @@
-//! Names of what is kept. A key says nothing of who asks, so no body may depend on that.
+//! The name of every cached body, and what each of them shows.
+//!
+//! A key says nothing of who asks, so no body may depend on that.
 
-/// What is invalidated together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Group {
-    /// Products, lists of them, and their categories.
+use bharatmart_domain::ProductId;
+
+/// What a body shows, hence which changes outdate it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shows {
+    /// One product with its stock, which may lag no change.
+    Product(ProductId),
+    /// Products with their stock, which may lag a change of stock by [`crate::LISTED_STOCK_LAG`].
     Products,
+    /// The catalogue without stock.
+    Catalogue,
 }
 
-impl Group {
-    pub(crate) const COUNT: usize = 1;
-
-    pub(crate) const fn index(self) -> usize {
-        match self {
-            Self::Products => 0,
-        }
-    }
+/// How far a body may travel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Into the shared tier.
+    Shared,
+    /// No further than this process: there are too many bodies of its kind, and strangers choose which.
+    Local,
 }
 
 /// The name of one body.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Key {
-    group: Group,
-    name: String,
+    pub(crate) name: String,
+    pub(crate) shows: Shows,
+    pub(crate) reach: Reach,
 }
 
+// The version in a name is raised when the body under it changes its shape: old and new processes run
+// side by side during a deployment, and must not read each other's bodies.
+const PRODUCT: &str = "product:v1:";
+const PRODUCTS: &str = "products:v1:";
+const CATEGORIES: &str = "categories:v1";
+
 impl Key {
-    /// A product's page; `id` in its canonical form.
+    /// A product's page.
     #[must_use]
-    pub fn product(id: &str) -> Self {
+    pub fn product(id: ProductId) -> Self {
         Self {
-            group: Group::Products,
-            name: format!("product:{id}"),
+            name: product_page(id),
+            shows: Shows::Product(id),
+            reach: Reach::Shared,
         }
     }
 
-    /// A list of products; `query` is the parsed query in one form for all its spellings.
+    /// A list of products; `query` is one text for all spellings of a query.
     #[must_use]
-    pub fn products(query: &str) -> Self {
+    pub fn products(query: &str, reach: Reach) -> Self {
         Self {
-            group: Group::Products,
-            name: format!("products:{query}"),
+            name: [PRODUCTS, query].concat(),
+            shows: Shows::Products,
+            reach,
         }
     }
 
@@ -47,16 +63,20 @@ impl Key {
     #[must_use]
     pub fn categories() -> Self {
         Self {
-            group: Group::Products,
-            name: "categories".to_owned(),
+            name: CATEGORIES.to_owned(),
+            shows: Shows::Catalogue,
+            reach: Reach::Shared,
         }
     }
+}
 
-    pub(crate) const fn group(&self) -> Group {
-        self.group
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.name.len()
-    }
+/// The name of a product's page.
+pub(crate) fn product_page(id: ProductId) -> String {
+    let mut name = String::with_capacity(PRODUCT.len() + uuid::fmt::Hyphenated::LENGTH);
+    name.push_str(PRODUCT);
+    name.push_str(
+        id.0.hyphenated()
+            .encode_lower(&mut uuid::Uuid::encode_buffer()),
+    );
+    name
 }

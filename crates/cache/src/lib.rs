@@ -1,37 +1,96 @@
-//! Response bodies kept in the process, so that a hit costs neither a query nor a serialisation.
+//! Response bodies, kept so that a hit costs neither a query nor a serialisation.
 //!
-//! Entries belong to a [`Group`], and a group is invalidated as a whole by raising its generation:
-//! entries of an older generation are never read again, not even those whose loading began before
-//! the invalidation and ends after it. However many ask for one key, one of them loads it.
+//! Two tiers: one in the process, bounded in bytes, above one in Redis that all processes share. A body
+//! is found under a [`Key`], which says nothing of who asks; however many ask for it at once, one of
+//! them loads it, in this process and, by a lease in Redis, among all.
 //!
-//! This tier knows nothing of other processes: what they change is seen when an entry's time is up.
+//! **What is outdated is not served.** Whoever changes what a body shows says so through
+//! [`Invalidations`]. The pages of changed products are deleted; what else is outdated
+//! is outdated by a generation, a number that each body carries: no key is ever searched for. Every
+//! process hears of it over a channel of Redis. A lease that is deleted, or a generation that has
+//! passed, also keeps a slow loader from storing what it read before the change.
+//!
+//! **Redis may be away.** Then each process caches for itself, for a second at most, since nobody tells it
+//! what changes elsewhere; what it changes itself is announced when Redis is back. A circuit breaker
+//! keeps requests from waiting for a Redis that does not answer.
 
+mod entry;
+mod flights;
+mod invalidations;
 mod key;
+mod local;
+mod shared;
+mod stamps;
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use bharatmart_config::{CacheBackend, CacheConfig};
-use bharatmart_telemetry::metrics::CACHE_REQUESTS_TOTAL;
-use bytes::Bytes;
-use metrics::counter;
-use moka::future::Cache as Tier;
+use bharatmart_telemetry::metrics::{
+    CACHE_COALESCED_TOTAL, CACHE_LOADS_TOTAL, CACHE_REQUESTS_TOTAL,
+};
+use metrics::{Counter, counter};
+use tracing::Instrument;
 
-pub use key::{Group, Key};
+pub use entry::{Body, Loaded};
+pub use invalidations::{Change, Expected, Invalidations};
+pub use key::{Key, Reach, Shows};
 
-/// What an entry costs beside its body: key, bookkeeping, allocations. In bytes.
-const ENTRY_OVERHEAD: usize = 200;
+use entry::{Ages, Entry, SharedEntry, UNTOLD_TTL};
+use flights::{Flight, Flights};
+use local::Local;
+use shared::{Answer, Lease, Shared, Stored};
+use stamps::Stamp;
 
-/// The cache; cheap to clone.
+/// How long a list may show the stock from before an order.
+pub const LISTED_STOCK_LAG: Duration = Duration::from_secs(1);
+
+/// The cache of bodies whose loads fail with `E`; cheap to clone.
+pub struct Cache<E> {
+    inner: Arc<Inner<E>>,
+}
+
+impl<E> Clone for Cache<E> {
+    fn clone(&self) -> Self {
+        Self {
+            inner: Arc::clone(&self.inner),
+        }
+    }
+}
+
+struct Inner<E> {
+    /// `None` when nothing is cached.
+    local: Option<Local>,
+    ages: Ages,
+    flights: Flights<(String, Stamp), Result<Fetched, Arc<E>>>,
+    invalidations: Invalidations,
+    counters: Counters,
+}
+
+/// What an entry holds and where it came from.
 #[derive(Clone)]
-pub struct Cache {
-    tier: Option<Tier<(u64, Key), Bytes>>,
-    generations: Arc<[AtomicU64; Group::COUNT]>,
+struct Fetched {
+    entry: SharedEntry,
+    source: Source,
+}
+
+/// Counters of the busiest path, looked up once.
+struct Counters {
+    hits: Counter,
+    stale: Counter,
+    misses: Counter,
+    coalesced: Counter,
+}
+
+impl Counters {
+    fn new() -> Self {
+        let local = |outcome: &'static str| counter!(CACHE_REQUESTS_TOTAL, "tier" => "local", "outcome" => outcome);
+        Self {
+            hits: local("hit"),
+            stale: local("stale"),
+            misses: local("miss"),
+            coalesced: counter!(CACHE_COALESCED_TOTAL),
+        }
+    }
 }
 
 /// Where a body came from.
@@ -54,163 +113,222 @@ impl Source {
     }
 }
 
-impl Cache {
-    /// The cache that the settings describe; with [`CacheBackend::None`] everything is a miss.
+/// What there is under a key.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The body; `None` when there is nothing under the key.
+    pub body: Option<Body>,
+    /// Where that is known from.
+    pub source: Source,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError<E> {
+    /// The load failed, for everybody who waited for it.
+    #[error("the load failed")]
+    Load(Arc<E>),
+    /// The load panicked.
+    #[error("the load panicked")]
+    Panicked,
+}
+
+impl<E: Send + Sync + 'static> Cache<E> {
+    /// The cache whose entries `invalidations` outdates, with the settings of both; with
+    /// [`CacheBackend::None`] everything is a miss.
     #[must_use]
-    pub fn new(config: &CacheConfig) -> Self {
-        let tier = match config.backend {
+    pub fn new(config: &CacheConfig, invalidations: Invalidations) -> Self {
+        let local = match config.backend {
             CacheBackend::None => None,
-            CacheBackend::Memory => Some(memory(config.local_max_bytes, config.ttl)),
+            CacheBackend::Memory | CacheBackend::Redis(_) => {
+                Some(Local::new(config.local_max_bytes))
+            }
         };
         Self {
-            tier,
-            generations: Arc::default(),
+            inner: Arc::new(Inner {
+                local,
+                ages: Ages::new(config.ttl),
+                flights: Flights::new(),
+                invalidations,
+                counters: Counters::new(),
+            }),
         }
     }
 
-    /// The body under `key`, made by `load` if it is not there. An error is passed on and not kept.
-    pub async fn get_or_load<E>(
-        &self,
-        key: Key,
-        load: impl Future<Output = Result<Bytes, E>>,
-    ) -> Result<(Bytes, Source), Arc<E>>
+    /// What there is under `key`, by `load` if the cache does not know. `load` runs in a task of its own
+    /// and ends there even if nobody waits any more; what fails is not kept.
+    pub async fn get<L, F>(&self, key: Key, load: L) -> Result<Found, FetchError<E>>
     where
-        E: Send + Sync + 'static,
+        L: FnOnce() -> F + Send + 'static,
+        F: Future<Output = Result<Loaded, E>> + Send + 'static,
     {
-        let Some(tier) = &self.tier else {
-            return load
-                .await
-                .map(|body| (body, Source::Miss))
-                .map_err(Arc::new);
-        };
-        let generation = self.generations[key.group().index()].load(Ordering::Acquire);
-        let entry = tier
-            .entry((generation, key))
-            .or_try_insert_with(load)
-            .await?;
-        let source = if entry.is_fresh() {
-            Source::Miss
-        } else {
-            Source::Hit
-        };
-        let outcome = if entry.is_fresh() { "miss" } else { "hit" };
-        counter!(CACHE_REQUESTS_TOTAL, "tier" => "local", "outcome" => outcome).increment(1);
-        Ok((entry.into_value(), source))
+        let inner = &self.inner;
+        let counters = &inner.counters;
+        // Before anything is looked up: what changes from now on must not be hidden by what is found.
+        let stamp = inner.invalidations.stamps().of(key.shows);
+        if let Some(entry) = inner
+            .local
+            .as_ref()
+            .and_then(|local| local.get(&key.name, stamp))
+        {
+            if entry.is_fresh() {
+                counters.hits.increment(1);
+            } else {
+                counters.stale.increment(1);
+                // Nobody waits for it; its failure is reported by the load.
+                drop(inner.fetch(key, stamp, load));
+            }
+            return Ok(Found {
+                body: entry.body.clone(),
+                source: Source::Hit,
+            });
+        }
+        counters.misses.increment(1);
+        let (flight, joined) = inner.fetch(key, stamp, load);
+        if joined {
+            counters.coalesced.increment(1);
+        }
+        match flight.await {
+            Some(Ok(Fetched { entry, source })) => Ok(Found {
+                body: entry.body.clone(),
+                source,
+            }),
+            Some(Err(error)) => Err(FetchError::Load(error)),
+            None => Err(FetchError::Panicked),
+        }
     }
 
-    /// From now on nothing that was loaded before is served from `group`.
-    pub fn invalidate(&self, group: Group) {
-        self.generations[group.index()].fetch_add(1, Ordering::AcqRel);
-    }
-}
-
-fn memory(max_bytes: u64, ttl: Duration) -> Tier<(u64, Key), Bytes> {
-    Tier::builder()
-        .max_capacity(max_bytes)
-        .weigher(|(_, key): &(u64, Key), body: &Bytes| {
-            u32::try_from(key.len() + body.len() + ENTRY_OVERHEAD).unwrap_or(u32::MAX)
-        })
-        .time_to_live(ttl)
-        .build()
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::atomic::AtomicUsize;
-
-    use futures_util::future::join_all;
-    use tokio::sync::Notify;
-
-    use super::*;
-
-    fn cache() -> Cache {
-        Cache::new(&CacheConfig {
-            backend: CacheBackend::Memory,
-            ttl: Duration::from_mins(1),
-            local_max_bytes: 1_000_000,
-        })
-    }
-
-    #[expect(
-        clippy::unnecessary_wraps,
-        reason = "what a load that succeeds answers"
-    )]
-    fn body(text: &'static str) -> Result<Bytes, String> {
-        Ok(Bytes::from_static(text.as_bytes()))
-    }
-
-    #[tokio::test]
-    async fn many_who_ask_at_once_load_once() {
-        let (cache, loads) = (cache(), AtomicUsize::new(0));
-        let answers = join_all((0..100).map(|_| {
-            cache.get_or_load(Key::product("1"), async {
-                loads.fetch_add(1, Ordering::Relaxed);
-                tokio::task::yield_now().await;
-                body("kurta")
-            })
-        }))
-        .await;
-        assert_eq!(loads.load(Ordering::Relaxed), 1);
-        let misses = answers
-            .iter()
-            .flatten()
-            .filter(|(_, source)| *source == Source::Miss)
-            .count();
-        assert_eq!((answers.len(), misses), (100, 1));
-    }
-
-    #[tokio::test]
-    async fn what_was_loaded_before_an_invalidation_is_not_served_after_it() {
-        let (cache, go) = (cache(), Arc::new(Notify::new()));
-        let slow = {
-            let (cache, go) = (cache.clone(), go.clone());
-            tokio::spawn(async move {
-                cache
-                    .get_or_load(Key::product("1"), async {
-                        go.notified().await;
-                        body("old")
-                    })
-                    .await
-            })
-        };
-        tokio::task::yield_now().await;
-        cache.invalidate(Group::Products);
-        go.notify_one();
-        assert!(slow.await.unwrap().is_ok());
-        let (body, source) = cache
-            .get_or_load(Key::product("1"), async { body("new") })
-            .await
-            .unwrap();
-        assert_eq!((body, source), (Bytes::from_static(b"new"), Source::Miss));
-    }
-
-    #[tokio::test]
-    async fn an_error_is_passed_on_and_not_kept() {
-        let cache = cache();
-        let failed = cache
-            .get_or_load(Key::product("1"), async { Err("no".to_owned()) })
-            .await;
-        assert_eq!(*failed.unwrap_err(), "no");
-        let (_, source) = cache
-            .get_or_load(Key::product("1"), async { body("yes") })
-            .await
-            .unwrap();
-        assert_eq!(source, Source::Miss);
-    }
-
-    #[tokio::test]
-    async fn with_no_cache_everything_is_a_miss() {
-        let cache = Cache::new(&CacheConfig {
-            backend: CacheBackend::None,
-            ttl: Duration::from_mins(1),
-            local_max_bytes: 1_000_000,
-        });
-        for _ in 0..2 {
-            let (_, source) = cache
-                .get_or_load(Key::categories(), async { body("[]") })
-                .await
-                .unwrap();
-            assert_eq!(source, Source::Miss);
+    /// Publishes how many bytes the tier in the process holds.
+    pub fn measure(&self) {
+        if let Some(local) = &self.inner.local {
+            local.measure();
         }
     }
 }
+
+impl<E: Send + Sync + 'static> Inner<E> {
+    /// Starts to fetch, or joins those who do; also tells which.
+    fn fetch<L, F>(
+        self: &Arc<Self>,
+        key: Key,
+        stamp: Stamp,
+        load: L,
+    ) -> (Flight<Result<Fetched, Arc<E>>>, bool)
+    where
+        L: FnOnce() -> F + Send + 'static,
+        F: Future<Output = Result<Loaded, E>> + Send + 'static,
+    {
+        let name = key.name.clone();
+        self.flights.join((name, stamp), || {
+            let inner = Arc::clone(self);
+            async move { inner.bring(key, stamp, load).await }
+        })
+    }
+
+    /// Brings what is under `key` from the shared tier or by `load`.
+    async fn bring<L, F>(
+        self: Arc<Self>,
+        key: Key,
+        stamp: Stamp,
+        load: L,
+    ) -> Result<Fetched, Arc<E>>
+    where
+        L: FnOnce() -> F + Send + 'static,
+        F: Future<Output = Result<Loaded, E>> + Send + 'static,
+    {
+        let shared = self.invalidations.shared().cloned();
+        let told = shared.as_ref().is_none_or(|shared| shared.is_live());
+        let answer = match (&shared, key.reach) {
+            (Some(shared), Reach::Shared) if self.local.is_some() => shared.look_up(&key).await,
+            _ => Answer::Alone,
+        };
+        match (answer, shared) {
+            (Answer::Fresh(stored), Some(shared)) => {
+                let fresh = shared.fresh_for(&stored);
+                let entry = Entry::new(Some(stored.body), stamp, fresh, self.ages.stale());
+                Ok(self.keep(key.name, entry, Source::Hit))
+            }
+            (Answer::Stale(stored, lease), Some(shared)) => {
+                let Stored { body, .. } = stored;
+                let entry = Entry::new(Some(body), stamp, UNTOLD_TTL, Duration::ZERO);
+                let stale = self.keep(key.name.clone(), entry, Source::Hit);
+                if let Some(lease) = lease {
+                    let refresh = async move {
+                        // Its failure is reported by the load; the stale body serves on for a while.
+                        let _ = self
+                            .load(key.name, stamp, load, told, Some((shared, lease)))
+                            .await;
+                    };
+                    tokio::spawn(refresh.in_current_span());
+                }
+                Ok(stale)
+            }
+            (Answer::Load(lease), Some(shared)) => {
+                self.load(key.name, stamp, load, told, Some((shared, lease)))
+                    .await
+            }
+            (_, _) => self.load(key.name, stamp, load, told, None).await,
+        }
+    }
+
+    async fn load<L, F>(
+        &self,
+        name: String,
+        stamp: Stamp,
+        load: L,
+        told: bool,
+        share: Option<(Arc<Shared>, Lease)>,
+    ) -> Result<Fetched, Arc<E>>
+    where
+        L: FnOnce() -> F,
+        F: Future<Output = Result<Loaded, E>>,
+    {
+        let loaded = load().await;
+        let outcome = match &loaded {
+            Ok(Loaded::Found(_) | Loaded::Empty(_)) => "found",
+            Ok(Loaded::Absent) => "absent",
+            Err(_) => "failed",
+        };
+        counter!(CACHE_LOADS_TOTAL, "outcome" => outcome).increment(1);
+        let (body, worth_sharing) = match loaded {
+            Ok(Loaded::Found(bytes)) => (Some(Body::new(bytes)), true),
+            Ok(Loaded::Empty(bytes)) => (Some(Body::new(bytes)), false),
+            Ok(Loaded::Absent) => (None, false),
+            Err(error) => {
+                if let Some((shared, lease)) = share {
+                    shared.release(&lease).await;
+                }
+                return Err(Arc::new(error));
+            }
+        };
+        if let Some((shared, lease)) = share {
+            match &body {
+                Some(body) if worth_sharing => shared.store(&lease, body).await,
+                _ => shared.release(&lease).await,
+            }
+        }
+        let (fresh, stale) = if !told {
+            (self.ages.untold(), Duration::ZERO)
+        } else if worth_sharing {
+            (self.ages.fresh(), self.ages.stale())
+        } else {
+            (self.ages.negative(), Duration::ZERO)
+        };
+        let entry = Entry::new(body, stamp, fresh, stale);
+        Ok(self.keep(name, entry, Source::Miss))
+    }
+
+    /// Keeps an entry in the process.
+    fn keep(&self, name: String, entry: Entry, source: Source) -> Fetched {
+        let entry = Arc::new(entry);
+        if let Some(local) = &self.local {
+            local.insert(name, Arc::clone(&entry));
+        }
+        Fetched { entry, source }
+    }
+}
+
+/// Whether the shared tier can be used; for health checks.
+#[derive(Debug, thiserror::Error)]
+#[error("the cache's Redis is away")]
+pub struct Away;

@@ -8,23 +8,24 @@ use bharatmart_database::{
 use bharatmart_domain::{MailKind, OrderStatus, PaymentStatus};
 use bharatmart_queue::RefundPayment;
 
-use crate::{mails::compose, shop::Jobs};
+use crate::{mails::compose, shop::Consequences};
 
 /// Cancels a locked order that may be cancelled: its stock comes back, and so does its money.
 pub(crate) async fn cancel(
     transaction: &mut Transaction,
-    jobs: &mut Jobs,
+    consequences: &mut Consequences,
     order: &LockedOrder,
     reason: &str,
 ) -> Result<(), database::Error> {
     let (id, to) = (order.id, OrderStatus::Cancelled);
     orders::set_status(transaction, id, order.status, to, Some(reason)).await?;
-    orders::restock(transaction, id, &format!("order {id} cancelled")).await?;
+    let restocked = orders::restock(transaction, id, &format!("order {id} cancelled")).await?;
+    consequences.restocked(restocked);
     if let Some(payment) = payments::latest(transaction, id).await? {
         match payment.status {
             PaymentStatus::Pending | PaymentStatus::Completed => {
                 payments::request_refund(transaction, payment.id).await?;
-                jobs.add(&RefundPayment {
+                consequences.add(&RefundPayment {
                     payment_id: payment.id,
                     order_id: id,
                 });
@@ -32,6 +33,6 @@ pub(crate) async fn cancel(
             PaymentStatus::Failed | PaymentStatus::Refunded => {}
         }
     }
-    jobs.add(&compose(MailKind::OrderCancelled, order));
+    consequences.add(&compose(MailKind::OrderCancelled, order));
     Ok(())
 }

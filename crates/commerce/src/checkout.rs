@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use bharatmart_cache::Change;
 use bharatmart_database::{
     self as database,
     orders::{self, NewOrder, Order, Placement, Shortage},
@@ -76,12 +77,22 @@ async fn place(shop: &Shop, checkout: Checkout) -> Result<Order, CheckoutError> 
         lines: lines.into_iter().collect(),
     };
     let mut connection = shop.database.write().await?;
-    match orders::place(&mut connection, order).await {
-        Ok(Placement::Placed(order)) => Ok(order),
-        Ok(Placement::Unknown(products)) => Err(CheckoutError::UnknownProducts(products)),
-        Ok(Placement::OutOfStock(shortages)) => Err(CheckoutError::OutOfStock(shortages)),
-        Ok(Placement::TooLarge) => Err(CheckoutError::TooLarge),
-        Err(error) if error.is_constraint("orders_user_id_fkey") => Err(CheckoutError::UnknownUser),
-        Err(error) => Err(error.into()),
-    }
+    let products = order.lines.iter().map(|(product, _)| *product);
+    let expected = shop.invalidations.expect(products.map(Change::Stock));
+    let placed = orders::place(&mut connection, order).await;
+    drop(connection);
+    let refusal = match placed {
+        Ok(Placement::Placed(order)) => {
+            expected.committed().await;
+            return Ok(order);
+        }
+        Ok(Placement::Unknown(products)) => CheckoutError::UnknownProducts(products),
+        Ok(Placement::OutOfStock(shortages)) => CheckoutError::OutOfStock(shortages),
+        Ok(Placement::TooLarge) => CheckoutError::TooLarge,
+        Err(error) if error.is_constraint("orders_user_id_fkey") => CheckoutError::UnknownUser,
+        // It may have been committed all the same, so it is announced.
+        Err(error) => return Err(error.into()),
+    };
+    expected.refused();
+    Err(refusal)
 }

@@ -15,7 +15,7 @@ use crate::{
     cancellation::cancel,
     mails::compose,
     payments::{SettleError, count, void_pending},
-    shop::{Jobs, Shop},
+    shop::{Consequences, Shop},
 };
 
 /// Everything about an order.
@@ -85,7 +85,7 @@ pub async fn change_order_status(
         return Err(ChangeOrderError::Forbidden);
     }
     order.status.transition(to)?;
-    let mut jobs = Jobs::default();
+    let mut consequences = Consequences::default();
     let mut collected = None;
     let by = if actor.is_admin() {
         "by an administrator"
@@ -93,10 +93,10 @@ pub async fn change_order_status(
         "by the customer"
     };
     match to {
-        OrderStatus::Cancelled => cancel(&mut transaction, &mut jobs, &order, by).await?,
+        OrderStatus::Cancelled => cancel(&mut transaction, &mut consequences, &order, by).await?,
         OrderStatus::Shipped => {
             orders::set_status(&mut transaction, id, order.status, to, Some(by)).await?;
-            jobs.add(&compose(MailKind::OrderShipped, &order));
+            consequences.add(&compose(MailKind::OrderShipped, &order));
         }
         OrderStatus::Delivered => {
             orders::set_status(&mut transaction, id, order.status, to, Some(by)).await?;
@@ -109,7 +109,7 @@ pub async fn change_order_status(
     let changed = orders::find(&mut transaction, id)
         .await?
         .ok_or(ChangeOrderError::NotFound)?;
-    shop.commit(transaction, jobs).await?;
+    shop.commit(transaction, consequences).await?;
     if let Some(payment) = collected {
         count(&payment, PaymentStatus::Completed);
     }
@@ -129,19 +129,19 @@ pub async fn process_order(shop: &Shop, id: OrderId) -> Result<(), database::Err
         return Ok(());
     }
     orders::mark_processed(&mut transaction, id).await?;
-    let mut jobs = Jobs::default();
-    jobs.add(&compose(MailKind::OrderConfirmation, &order));
+    let mut consequences = Consequences::default();
+    consequences.add(&compose(MailKind::OrderConfirmation, &order));
     if order.status.is_payable() {
         let prepaid = order.payment_method.is_none_or(PaymentMethod::is_prepaid);
         if prepaid {
             let deadline = order.created_at + shop.order_payment_timeout;
-            jobs.add_at(&PaymentDeadline { order_id: id }, deadline);
+            consequences.add_at(&PaymentDeadline { order_id: id }, deadline);
         } else {
             let (from, to) = (order.status, OrderStatus::Processing);
             orders::set_status(&mut transaction, id, from, to, Some("cash on delivery")).await?;
         }
     }
-    shop.commit(transaction, jobs).await?;
+    shop.commit(transaction, consequences).await?;
     tracing::info!(order.id = %id, "order confirmed");
     Ok(())
 }
@@ -162,9 +162,15 @@ pub async fn expire_order(shop: &Shop, id: OrderId) -> Result<(), SettleError> {
         // It was started since: the job's next attempt settles it.
         return Err(SettleError::StartedMeanwhile);
     }
-    let mut jobs = Jobs::default();
-    cancel(&mut transaction, &mut jobs, &order, "not paid in time").await?;
-    shop.commit(transaction, jobs).await?;
+    let mut consequences = Consequences::default();
+    cancel(
+        &mut transaction,
+        &mut consequences,
+        &order,
+        "not paid in time",
+    )
+    .await?;
+    shop.commit(transaction, consequences).await?;
     tracing::info!(order.id = %id, "order cancelled: not paid in time");
     Ok(())
 }

@@ -21,7 +21,7 @@ use crate::{
     cancellation::cancel,
     gateway::{GatewayError, Outcome},
     mails::compose,
-    shop::{Jobs, Shop},
+    shop::{Consequences, Shop},
 };
 
 /// How soon a waiting request looks whether its payment is settled; doubled each time, so that those
@@ -124,7 +124,7 @@ pub async fn start_payment(
     if order.payment_method != Some(start.payment_method) {
         orders::set_payment_method(&mut transaction, order.id, start.payment_method).await?;
     }
-    let mut jobs = Jobs::default();
+    let mut consequences = Consequences::default();
     let mut status = order.status;
     if status == OrderStatus::PaymentFailed {
         let reason = Some("payment retried");
@@ -144,7 +144,7 @@ pub async fn start_payment(
             orders::set_status(&mut transaction, order.id, status, to, reason).await?;
         }
     } else {
-        jobs.add(&ChargePayment {
+        consequences.add(&ChargePayment {
             order_id: order.id,
             payment_id: payment.id,
             amount: payment.amount,
@@ -152,7 +152,7 @@ pub async fn start_payment(
             user_id: order.user_id,
         });
     }
-    shop.commit(transaction, jobs).await?;
+    shop.commit(transaction, consequences).await?;
     Ok(payment)
 }
 
@@ -258,8 +258,9 @@ pub async fn refund_payment(shop: &Shop, id: PaymentId) -> Result<(), SettleErro
     payments::mark_refunded(&mut transaction, id).await?;
     // The goods of a cancelled order are back already; those of one that has left come back now.
     let reason = format!("order {} refunded", order.id);
-    orders::restock(&mut transaction, order.id, &reason).await?;
-    shop.commit(transaction, Jobs::default()).await?;
+    let mut consequences = Consequences::default();
+    consequences.restocked(orders::restock(&mut transaction, order.id, &reason).await?);
+    shop.commit(transaction, consequences).await?;
     count(&found.payment, PaymentStatus::Refunded);
     tracing::info!(payment.id = %id, order.id = %order.id, "payment refunded");
     Ok(())
@@ -351,17 +352,17 @@ async fn request_refund(shop: &Shop, found: &OwnedPayment) -> Result<(), ChangeP
     let locked = payments::find(&mut transaction, id).await?;
     let locked = locked.ok_or(ChangePaymentError::NotFound)?;
     locked.payment.status.transition(PaymentStatus::Refunded)?;
-    let mut jobs = Jobs::default();
+    let mut consequences = Consequences::default();
     if order.status == OrderStatus::Processing {
-        cancel(&mut transaction, &mut jobs, &order, "refunded").await?;
+        cancel(&mut transaction, &mut consequences, &order, "refunded").await?;
     } else {
         payments::request_refund(&mut transaction, id).await?;
-        jobs.add(&RefundPayment {
+        consequences.add(&RefundPayment {
             payment_id: id,
             order_id,
         });
     }
-    shop.commit(transaction, jobs).await?;
+    shop.commit(transaction, consequences).await?;
     Ok(())
 }
 
@@ -409,20 +410,20 @@ async fn record(
     if status != Some(PaymentStatus::Pending) {
         return Ok(());
     }
-    let mut jobs = Jobs::default();
+    let mut consequences = Consequences::default();
     let recorded = match outcome {
         Outcome::Approved { transaction_id } => {
             payments::complete(&mut transaction, id, &transaction_id).await?;
             if order.status == OrderStatus::Cancelled {
                 // Charged in the very moment of the cancellation: the money goes back.
                 payments::request_refund(&mut transaction, id).await?;
-                jobs.add(&RefundPayment {
+                consequences.add(&RefundPayment {
                     payment_id: id,
                     order_id: order.id,
                 });
             } else {
                 paid(&mut transaction, &order).await?;
-                jobs.add(&compose(MailKind::PaymentSuccess, &order));
+                consequences.add(&compose(MailKind::PaymentSuccess, &order));
             }
             PaymentStatus::Completed
         }
@@ -432,7 +433,7 @@ async fn record(
                 let to = OrderStatus::PaymentFailed;
                 orders::set_status(&mut transaction, order.id, order.status, to, Some(&reason))
                     .await?;
-                jobs.add(&compose(MailKind::PaymentFailed, &order));
+                consequences.add(&compose(MailKind::PaymentFailed, &order));
             }
             PaymentStatus::Failed
         }
@@ -441,7 +442,7 @@ async fn record(
             PaymentStatus::Failed
         }
     };
-    shop.commit(transaction, jobs).await?;
+    shop.commit(transaction, consequences).await?;
     count(&found.payment, recorded);
     tracing::info!(payment.id = %id, order.id = %order.id, payment.status = %recorded, "payment settled");
     Ok(())

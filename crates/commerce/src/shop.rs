@@ -2,8 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
+use bharatmart_cache::{Change, Invalidations};
 use bharatmart_database::{Database, Error, Transaction, outbox};
-use bharatmart_domain::Clock;
+use bharatmart_domain::{Clock, ProductId};
 use bharatmart_queue::{Job, NewJob, RelayHandle};
 use chrono::{DateTime, Utc};
 
@@ -22,19 +23,30 @@ pub struct Shop {
     pub clock: Arc<dyn Clock>,
     /// How long a prepaid order waits for its payment.
     pub order_payment_timeout: Duration,
+    /// Told after each commit that changed what pages show.
+    pub invalidations: Invalidations,
 }
 
-/// The jobs of one transaction, in the order in which they are to be carried.
+/// What one transaction makes necessary.
 #[derive(Default)]
-pub(crate) struct Jobs(Vec<NewJob>);
+pub(crate) struct Consequences {
+    /// In the order in which they are to be carried.
+    jobs: Vec<NewJob>,
+    /// Products whose stock is another one.
+    stock: Vec<ProductId>,
+}
 
-impl Jobs {
+impl Consequences {
     pub(crate) fn add<J: Job>(&mut self, job: &J) {
-        self.0.push(as_row(job.to_outbox()));
+        self.jobs.push(as_row(job.to_outbox()));
     }
 
     pub(crate) fn add_at<J: Job>(&mut self, job: &J, run_at: DateTime<Utc>) {
-        self.0.push(as_row(job.to_outbox_at(run_at)));
+        self.jobs.push(as_row(job.to_outbox_at(run_at)));
+    }
+
+    pub(crate) fn restocked(&mut self, products: Vec<ProductId>) {
+        self.stock.extend(products);
     }
 }
 
@@ -47,19 +59,25 @@ fn as_row(row: Result<NewJob, serde_json::Error>) -> NewJob {
 }
 
 impl Shop {
-    /// Writes `jobs`, commits, and tells the relay.
+    /// Writes the jobs, commits, and tells whom it concerns.
     pub(crate) async fn commit(
         &self,
         mut transaction: Transaction,
-        jobs: Jobs,
+        consequences: Consequences,
     ) -> Result<(), Error> {
-        if !jobs.0.is_empty() {
-            outbox::insert(&mut transaction, &jobs.0).await?;
+        let Consequences { jobs, stock } = consequences;
+        if !jobs.is_empty() {
+            outbox::insert(&mut transaction, &jobs).await?;
         }
+        let expected = self
+            .invalidations
+            .expect(stock.into_iter().map(Change::Stock));
+        // When it fails nobody knows, so it is announced as well.
         transaction.commit().await?;
-        if !jobs.0.is_empty() {
+        if !jobs.is_empty() {
             self.relay.notify();
         }
+        expected.committed().await;
         Ok(())
     }
 }

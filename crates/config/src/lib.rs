@@ -28,7 +28,7 @@ mod variable;
 mod worker;
 
 pub use auth::{AdminConfig, AuthConfig};
-pub use cache::{CacheBackend, CacheConfig};
+pub use cache::{CacheBackend, CacheConfig, RedisCacheConfig, RedisTopology};
 pub use chaos::ChaosConfig;
 pub use cli::{Inputs, Parsed, parse, parse_inputs, with_flags};
 pub use database::DatabaseConfig;
@@ -82,6 +82,7 @@ static WORKER_TABLES: &[Table] = &[
     worker::TABLE,
     database::WORKER_TABLE,
     queue::TABLE,
+    cache::TABLE,
     mail::TABLE,
     payment::TABLE,
     telemetry::TABLE,
@@ -150,6 +151,8 @@ pub struct WorkerProcessConfig {
     pub database: DatabaseConfig,
     /// The Redis that holds the queues.
     pub queue: QueueConfig,
+    /// The cache in front of the API's database, in which a worker only marks what has changed.
+    pub cache: CacheConfig,
     /// How mails leave; `None` for a worker that sends none.
     pub mail: Option<MailConfig>,
     /// The payment gateway.
@@ -166,6 +169,7 @@ impl WorkerProcessConfig {
         let worker = reader.section(WorkerConfig::read(source));
         let database = reader.section(DatabaseConfig::read(source, Process::Worker));
         let queue = reader.section(QueueConfig::read(source));
+        let cache = reader.section(CacheConfig::read(source));
         let mails = worker
             .as_ref()
             .is_none_or(|worker| worker.worker_type.sends_mails());
@@ -182,6 +186,7 @@ impl WorkerProcessConfig {
                 worker: worker?,
                 database: database?,
                 queue: queue?,
+                cache: cache?,
                 mail: mail?,
                 payment: payment?,
                 telemetry: telemetry?,

@@ -109,9 +109,38 @@ pub(crate) fn postgres_url(value: &str) -> Option<SecretString> {
     is_url(value, &["postgres://", "postgresql://"]).then(|| SecretString::from(value))
 }
 
-/// A URL that begins with `redis://` or `rediss://` and has something behind it.
+/// A URL that [`redis`] understands, as it was given.
 pub(crate) fn redis_url(value: &str) -> Option<SecretString> {
-    is_url(value, &["redis://", "rediss://"]).then(|| SecretString::from(value))
+    redis(value).map(|_| SecretString::from(value))
+}
+
+/// A URL that begins with `redis://` or `rediss://`, with a host and perhaps a database number. A fragment would be the
+/// rest of a password with an unescaped `#`.
+pub(crate) fn redis(value: &str) -> Option<Url> {
+    if !is_url(value, &["redis://", "rediss://"]) {
+        return None;
+    }
+    let url = Url::parse(value).ok()?;
+    let has_host = url.host_str().is_some_and(|host| !host.is_empty());
+    let database = url.path().trim_matches('/');
+    let has_fair_path = database.is_empty() || number::<u8>(database).is_some();
+    (has_host && has_fair_path && url.fragment().is_none()).then_some(url)
+}
+
+/// A URL that [`redis`] understands, or `host:port`, or `host` alone. `port` is what holds when none is given.
+pub(crate) fn redis_address(value: &str, port: u16) -> Option<Url> {
+    let mut url = if value.contains("://") {
+        redis(value)?
+    } else if value.contains(['/', '?', '#', '@']) {
+        // Whatever is more than an address needs the whole URL.
+        return None;
+    } else {
+        redis(&format!("redis://{value}"))?
+    };
+    if url.port().is_none() {
+        url.set_port(Some(port)).ok()?;
+    }
+    (url.port() != Some(0)).then_some(url)
 }
 
 /// An origin as browsers send it: scheme, host and perhaps a port. A closing slash is dropped.
@@ -214,6 +243,41 @@ mod tests {
         assert!(redis_url("redis://:hush@localhost:notaport").is_none());
         assert!(redis_url("rediss://localhost").is_some());
         assert!(redis_url("http://localhost").is_none());
+        assert!(redis_url("redis://localhost/3").is_some());
+        assert!(redis_url("redis://localhost/shop").is_none());
+        assert!(redis_url("redis://:hush#hush@localhost").is_none());
+        assert!(redis_url("redis:///3").is_none());
+    }
+
+    #[test]
+    fn an_address_of_redis_is_a_url_or_a_host_with_or_without_a_port() {
+        let address = |value| redis_address(value, 26379).map(String::from);
+        for (value, url) in [
+            ("cache", "redis://cache:26379"),
+            ("cache:7000", "redis://cache:7000"),
+            ("redis:7000", "redis://redis:7000"),
+            ("10.0.0.1:7000", "redis://10.0.0.1:7000"),
+            ("[::1]:7000", "redis://[::1]:7000"),
+            ("redis://cache", "redis://cache:26379"),
+            ("rediss://a:b%40@cache:1/3", "rediss://a:b%40@cache:1/3"),
+        ] {
+            assert_eq!(address(value).as_deref(), Some(url), "{value}");
+        }
+        for bad in [
+            "",
+            ":7000",
+            "::1",
+            "cache:port",
+            "cache:70000",
+            "cache:0",
+            "a b:7000",
+            "user:hush@cache:7000",
+            "cache:7000/3",
+            "http://cache:7000",
+            "redis://",
+        ] {
+            assert_eq!(address(bad), None, "{bad}");
+        }
     }
 
     #[test]

@@ -22,7 +22,7 @@ const QUEUE_REDIS_URL: Variable = Variable::new(
 )
 .unset("REDIS_URL")
 .secret();
-const REDIS_URL: Variable = Variable::new(
+pub(crate) const REDIS_URL: Variable = Variable::new(
     "REDIS_URL",
     "One Redis for everything that has none of its own",
     "a URL such as redis://host:6379 or rediss://host:6380",

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use bharatmart_config::{ApiConfig, Process, Source, Variable, WorkerProcessConfig};
+use bharatmart_config::{ApiConfig, CacheConfig, Process, Source, Variable, WorkerProcessConfig};
 
 fn file(name: &str) -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../config")).join(name)
@@ -94,4 +94,21 @@ fn the_samples_work() {
     };
     ApiConfig::read(&with_secrets()).unwrap();
     WorkerProcessConfig::read(&with_secrets()).unwrap();
+}
+
+#[test]
+fn every_file_says_where_it_caches_and_sets_nothing_else_for_it() {
+    for (name, cache) in [
+        ("backend.env.example", "redis"),
+        ("workers.env.example", "redis"),
+        ("samples/kubernetes.env", "redis"),
+        ("samples/single-vm.env", "memory"),
+        ("samples/development.env", "redis"),
+    ] {
+        let source = Source::from_map(pairs(name));
+        let config = CacheConfig::read(&source).unwrap();
+        assert_eq!(config.backend.as_str(), cache, "{name}");
+        let warnings = source.take_warnings();
+        assert!(warnings.is_empty(), "{name}: {warnings:?}");
+    }
 }

@@ -4,9 +4,11 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use bharatmart_config::{
-    ApiConfig, ConfigError, Inputs, Parsed, Process, ProcessConfig, Source, parse_inputs,
+    ApiConfig, CacheBackend, CacheConfig, ConfigError, Inputs, Parsed, Process, ProcessConfig,
+    RedisTopology, Source, parse_inputs,
 };
 use clap::Command;
+use secrecy::ExposeSecret;
 
 fn program() -> Command {
     Command::new("bharatmart-api")
@@ -86,6 +88,31 @@ fn an_alias_in_the_environment_beats_the_name_in_the_file() {
         ProcessConfig::read(&source).unwrap().environment.as_str(),
         "production"
     );
+}
+
+#[test]
+fn the_caches_own_address_in_any_layer_beats_the_one_for_everything() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join(".env");
+    std::fs::write(&file, "CACHE_REDIS_URL=redis://file:1\n").unwrap();
+    let address = |environment: &[(&str, &str)], arguments: &[&str]| {
+        let source = parsed(&file, environment, arguments).unwrap().source;
+        match CacheConfig::read(&source).unwrap().backend {
+            CacheBackend::Redis(redis) => match redis.topology {
+                RedisTopology::Standalone { url } => url.expose_secret().to_owned(),
+                other => panic!("not one server: {other:?}"),
+            },
+            other => panic!("not Redis: {other:?}"),
+        }
+    };
+    let all = ("REDIS_URL", "redis://all:1");
+    let oci = ("OCI_CACHE_ENDPOINT", "oci:1");
+    let own = ("CACHE_REDIS_URL", "redis://own:1");
+    let flag = ["--oci-cache-endpoint", "flag:1"];
+    assert_eq!(address(&[all], &[]), "redis://file:1");
+    assert_eq!(address(&[all, oci], &[]), "redis://oci:1");
+    assert_eq!(address(&[all, oci, own], &[]), "redis://own:1");
+    assert_eq!(address(&[all, oci, own], &flag), "redis://flag:1");
 }
 
 #[test]
@@ -184,6 +211,29 @@ fn help_lists_every_variable_with_its_default_and_no_secret() {
             !help.contains("bharatmart-admin]"),
             "the administrator's password is shown"
         );
+    }
+}
+
+#[test]
+fn help_tells_how_the_caches_type_follows_from_its_servers() {
+    for process in [Process::Api, Process::Worker] {
+        let help = bharatmart_config::with_flags(program(), process)
+            .render_help()
+            .to_string();
+        let cache_type = help
+            .lines()
+            .skip_while(|line| !line.contains("--cache-type "))
+            .nth(1)
+            .unwrap();
+        assert!(
+            cache_type.ends_with(
+                "[expected: redis, redis-cluster, redis-sentinel, memory or none] [env: CACHE_TYPE] \
+                 [default: redis-sentinel if CACHE_REDIS_SENTINELS is set, else redis-cluster if \
+                 CACHE_REDIS_CLUSTER_NODES is set, else redis if CACHE_REDIS_URL is set, else none]"
+            ),
+            "{cache_type}"
+        );
+        assert!(help.contains("[env: CACHE_REDIS_URL, OCI_CACHE_ENDPOINT]"));
     }
 }
 

@@ -44,7 +44,7 @@ fn defaults_are_the_documented_ones() {
     assert_eq!(api.http.request_timeout, Duration::from_secs(15));
     assert_eq!(api.database.pool_size, 20);
     assert_eq!(api.queue.prefix, "bull");
-    assert_eq!(api.cache.backend, CacheBackend::None);
+    assert!(matches!(api.cache.backend, CacheBackend::None));
     assert_eq!(api.cache.ttl, Duration::from_mins(5));
     assert_eq!(api.auth.jwt_expiry, Duration::from_mins(15));
     assert_eq!(api.auth.jwt_refresh_expiry, Duration::from_hours(168));
@@ -57,6 +57,7 @@ fn defaults_are_the_documented_ones() {
     assert_eq!(worker.worker.concurrency, 5);
     assert_eq!(worker.worker.job_timeout, Duration::from_secs(30));
     assert_eq!(worker.database.pool_size, 10);
+    assert!(matches!(worker.cache.backend, CacheBackend::None));
     assert_eq!(worker.telemetry.service_name, "bharatmart-worker");
 }
 
@@ -106,7 +107,13 @@ const BAD: &[(Process, &str, &str, &str)] = &[
     ),
     (Process::Api, "QUEUE_REDIS_DB", "256", "0 to 255"),
     (Process::Api, "QUEUE_PREFIX", "bull:shop", "without a colon"),
-    (Process::Api, "CACHE_TYPE", "redis", "memory or none"),
+    (
+        Process::Api,
+        "CACHE_TYPE",
+        "oci-cache",
+        "redis, redis-cluster",
+    ),
+    (Process::Worker, "CACHE_TYPE", "Redis", "memory or none"),
     (Process::Api, "CACHE_TTL", "0", "above 0"),
     (Process::Api, "CACHE_LOCAL_MAX_BYTES", "64MB", "above 0"),
     (Process::Api, "AUTH_PROVIDER", "supabase", "local"),
@@ -187,6 +194,7 @@ fn a_bad_secret_is_named_and_not_shown() {
         ("QUEUE_REDIS_URL", "redis://:hush@localhost:notaport"),
         ("QUEUE_REDIS_URL", "https://:hush@localhost"),
         ("REDIS_URL", "hush"),
+        ("REDIS_URL", "redis://:hush#hush@localhost"),
         ("JWT_SECRET", "hush, which is too short"),
     ] {
         let error = api(&[(name, value)]).unwrap_err().to_string();

@@ -1,6 +1,9 @@
 //! Products and their categories.
 
-use std::{fmt::Write as _, str::FromStr};
+use std::{
+    fmt::{self, Write as _},
+    str::FromStr,
+};
 
 use bharatmart_domain::{Money, Page, PageRequest, ProductId, UnknownName};
 use chrono::{DateTime, Utc};
@@ -237,17 +240,18 @@ pub struct Category {
     pub count: i64,
 }
 
-/// Lists the categories that have something on sale, by name.
+/// Lists the categories that have something on sale, by name. Spellings that differ only in their
+/// ASCII capitals are one category, as they are for [`ProductFilter::category`].
 #[tracing::instrument(name = "db.products.categories", skip_all)]
 pub async fn categories(connection: &mut PgConnection) -> Result<Vec<Category>> {
     let categories = sqlx::query_as!(
         Category,
         r#"
-        SELECT category AS "category!", count(*) AS "count!"
+        SELECT min(category) AS "category!", count(*) AS "count!"
         FROM products
         WHERE is_active AND category IS NOT NULL
-        GROUP BY category
-        ORDER BY category
+        GROUP BY lower(category COLLATE "C")
+        ORDER BY min(category)
         "#,
     )
     .fetch_all(connection)
@@ -273,6 +277,21 @@ pub enum ProductSort {
     CreatedAtDescending,
 }
 
+impl ProductSort {
+    /// How a query names it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Name => "name",
+            Self::NameDescending => "-name",
+            Self::Price => "price",
+            Self::PriceDescending => "-price",
+            Self::CreatedAt => "created_at",
+            Self::CreatedAtDescending => "-created_at",
+        }
+    }
+}
+
 impl FromStr for ProductSort {
     type Err = UnknownName;
 
@@ -294,9 +313,9 @@ impl FromStr for ProductSort {
 }
 
 /// Which products a list holds.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct ProductFilter {
-    /// Only this category's.
+    /// Only this category's, whatever its ASCII capitals.
     pub category: Option<String>,
     /// Only those whose name, description or stock-keeping unit contains this text.
     pub search: Option<String>,
@@ -310,11 +329,36 @@ pub struct ProductFilter {
     pub sort: ProductSort,
 }
 
+/// Filters that hold the same products are written alike, because cursors and cache keys are made of
+/// this text: the category appears as it is compared.
+impl fmt::Debug for ProductFilter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Taken apart, so that no new field is forgotten here.
+        let Self {
+            category,
+            search,
+            min_price,
+            max_price,
+            in_stock,
+            sort,
+        } = self;
+        f.debug_struct("ProductFilter")
+            .field("category", &category.as_deref().map(fold_category))
+            .field("search", search)
+            .field("min_price", min_price)
+            .field("max_price", max_price)
+            .field("in_stock", in_stock)
+            .field("sort", sort)
+            .finish()
+    }
+}
+
 impl ProductFilter {
     fn push(&self, query: &mut QueryBuilder<Postgres>) {
         query.push(" AND is_active");
         if let Some(category) = &self.category {
-            query.push(" AND category = ").push_bind(category.clone());
+            query.push(" AND lower(category COLLATE \"C\") = ");
+            query.push_bind(fold_category(category));
         }
         if let Some(search) = &self.search {
             query.push(
@@ -342,6 +386,15 @@ impl ProductFilter {
         let _ = write!(text, "{self:?}");
         list::fingerprint(&text)
     }
+}
+
+/// A category as it is compared: the same text as SQL's `lower(category COLLATE "C")`.
+///
+/// Both change A to Z and nothing else. For the rest of Unicode this program and the database
+/// disagree (`İ`, a final `Σ`), and so do the locales that a database may have been made with; a
+/// category with such a letter would then not be found by its own name.
+fn fold_category(category: &str) -> String {
+    category.to_ascii_lowercase()
 }
 
 /// A `LIKE` pattern for texts that contain `search`, whose own wildcards are taken literally.
@@ -405,5 +458,25 @@ mod tests {
     #[test]
     fn wildcards_of_a_search_are_taken_literally() {
         assert_eq!(contains_pattern("50%_\\"), "%50\\%\\_\\\\%");
+    }
+
+    #[test]
+    fn filters_that_hold_the_same_products_have_one_text_and_one_fingerprint() {
+        let of = |category: &str| ProductFilter {
+            category: Some(category.to_owned()),
+            ..ProductFilter::default()
+        };
+        let books = of("Books");
+        for same in [of("books"), of("BOOKS")] {
+            assert_eq!(format!("{same:?}"), format!("{books:?}"));
+            assert_eq!(same.fingerprint(), books.fingerprint());
+        }
+        let dear = ProductFilter {
+            sort: ProductSort::PriceDescending,
+            ..of("books")
+        };
+        for other in [of("Book"), of("किताबें"), ProductFilter::default(), dear] {
+            assert_ne!(other.fingerprint(), books.fingerprint(), "{other:?}");
+        }
     }
 }

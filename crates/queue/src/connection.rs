@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use bharatmart_breaker::Backoff;
 use bharatmart_config::QueueConfig;
 use bharatmart_telemetry::metrics::{RETRY_ATTEMPTS_TOTAL, dependency};
 use bullmq::{
@@ -16,7 +17,7 @@ use redis::{AsyncConnectionConfig, RedisResult, aio::MultiplexedConnection};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::{sleep, timeout};
 
-use crate::{delay::JitteredDelay, name::QueueName};
+use crate::name::QueueName;
 
 /// What metrics and logs call the queue's Redis.
 pub(crate) const DEPENDENCY: &str = dependency::QUEUE;
@@ -63,7 +64,7 @@ impl Endpoint {
     where
         Fut: Future<Output = Result<T, bullmq::Error>>,
     {
-        let mut delay = JitteredDelay::new(FIRST_WAIT, LONGEST_WAIT);
+        let mut delay = Backoff::jittered(FIRST_WAIT, LONGEST_WAIT);
         let mut reported = false;
         loop {
             let reason = match self.dial().await {
@@ -83,7 +84,7 @@ impl Endpoint {
                 );
             }
             metrics::counter!(RETRY_ATTEMPTS_TOTAL, "dependency" => DEPENDENCY).increment(1);
-            sleep(delay.next()).await;
+            sleep(delay.advance()).await;
         }
     }
 

@@ -9,9 +9,7 @@
 //! its users is done here: it connects in the background, bounds every call, catches panics, ends
 //! jobs that take too long, renews their locks, and hands unfinished ones back at shutdown.
 
-mod breaker;
 mod connection;
-mod delay;
 mod handlers;
 pub mod jobs;
 mod name;

@@ -1,17 +1,12 @@
 //! Adding jobs and counting them.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use bharatmart_breaker::{Backoff, Breaker, CircuitBreaker};
 use bharatmart_config::QueueConfig;
 use bharatmart_database::outbox::PendingJob;
 use bharatmart_domain::Clock;
-use bharatmart_telemetry::metrics::{
-    CIRCUIT_BREAKER_OPEN_TOTAL, QUEUE_DEPTH, QUEUE_OLDEST_WAITING_SECONDS,
-};
+use bharatmart_telemetry::metrics::{QUEUE_DEPTH, QUEUE_OLDEST_WAITING_SECONDS};
 use bullmq::{BulkJob, JobOptions};
 use futures_util::future::{join_all, try_join_all};
 use serde::Serialize;
@@ -22,7 +17,6 @@ use tokio::{
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
-    breaker::{Breaker, Transition},
     connection::{DEPENDENCY, Endpoint, Link},
     jobs::id_defect,
     name::QueueName,
@@ -32,8 +26,8 @@ use crate::{
 const BATCH_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a question about a queue may take.
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(1);
-/// Failed calls in a row that open the breaker, and how long it stays open before a probe.
-const BREAKER_THRESHOLD: u32 = 3;
+/// More failed calls in a row than this open the breaker; how long it stays open before a probe.
+const BREAKER_THRESHOLD: u32 = 2;
 const BREAKER_COOLDOWN: Duration = Duration::from_secs(1);
 
 /// The producing side of all queues, over one connection; cheap to clone.
@@ -48,7 +42,7 @@ pub struct JobQueues {
 struct Shared {
     clock: Arc<dyn Clock>,
     link: watch::Sender<Option<Link>>,
-    breaker: Mutex<Breaker>,
+    breaker: CircuitBreaker,
     broken: Notify,
 }
 
@@ -108,7 +102,13 @@ impl JobQueues {
         let shared = Arc::new(Shared {
             clock,
             link: watch::Sender::new(None),
-            breaker: Mutex::new(Breaker::new(BREAKER_THRESHOLD, BREAKER_COOLDOWN)),
+            breaker: CircuitBreaker::new(
+                DEPENDENCY,
+                Breaker::new(
+                    BREAKER_THRESHOLD,
+                    Backoff::exact(BREAKER_COOLDOWN, BREAKER_COOLDOWN),
+                ),
+            ),
             broken: Notify::new(),
         });
         let stop = CancellationToken::new();
@@ -123,12 +123,12 @@ impl JobQueues {
     /// Whether the last calls succeeded; asks nobody.
     #[must_use]
     pub fn is_available(&self) -> bool {
-        self.shared.link.borrow().is_some() && self.shared.breaker().is_closed()
+        self.shared.link.borrow().is_some() && self.shared.breaker.is_closed()
     }
 
     /// Whether a call would be attempted now, be it as a probe; asks nobody.
     pub(crate) fn would_try(&self) -> bool {
-        self.shared.link.borrow().is_some() && self.shared.breaker().allows(Instant::now())
+        self.shared.link.borrow().is_some() && self.shared.breaker.allows()
     }
 
     /// Adds `jobs` in one go and says what became of each, in their order; takes at most 2 s.
@@ -219,26 +219,30 @@ impl JobQueues {
         Fut: Future<Output = Result<T, bullmq::Error>>,
     {
         let link = self.link()?;
-        let admitted = self.shared.breaker().acquire(Instant::now());
-        report(admitted.map_err(|_| QueueError::BreakerOpen)?);
+        let breaker = &self.shared.breaker;
+        breaker.acquire().map_err(|_| QueueError::BreakerOpen)?;
         let answer = bounded(limit, call(link)).await;
-        let transition = if answer.is_ok() {
-            self.shared.breaker().succeed()
-        } else {
-            self.shared.breaker().fail(Instant::now())
-        };
-        report(transition);
-        if transition == Some(Transition::Opened) {
-            self.shared.broken.notify_one();
+        match &answer {
+            Ok(_) => breaker.succeed(),
+            Err(error) => {
+                if breaker.fail(error.reason()) {
+                    self.shared.broken.notify_one();
+                }
+            }
         }
         answer
     }
 }
 
-impl Shared {
-    fn breaker(&self) -> MutexGuard<'_, Breaker> {
-        // Its transitions cannot panic half-way, so a poisoned one is as good as new.
-        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+impl QueueError {
+    /// The value of the label `reason`.
+    const fn reason(&self) -> &'static str {
+        match self {
+            Self::NotConnected => "not_connected",
+            Self::BreakerOpen => "breaker_open",
+            Self::Timeout(_) => "timeout",
+            Self::Redis(_) => "error",
+        }
     }
 }
 
@@ -261,37 +265,6 @@ async fn bounded<T>(
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) => Err(QueueError::Redis(error)),
         Err(_) => Err(QueueError::Timeout(limit)),
-    }
-}
-
-fn report(transition: Option<Transition>) {
-    match transition {
-        None => {}
-        Some(Transition::Opened) => {
-            metrics::counter!(CIRCUIT_BREAKER_OPEN_TOTAL, "dependency" => DEPENDENCY).increment(1);
-            tracing::warn!(
-                dependency = DEPENDENCY,
-                "circuit breaker opened: calls kept failing"
-            );
-        }
-        Some(Transition::HalfOpened) => {
-            tracing::debug!(
-                dependency = DEPENDENCY,
-                "circuit breaker half-open: one probe"
-            );
-        }
-        Some(Transition::Reopened) => {
-            tracing::debug!(
-                dependency = DEPENDENCY,
-                "circuit breaker open again: the probe failed"
-            );
-        }
-        Some(Transition::Closed) => {
-            tracing::info!(
-                dependency = DEPENDENCY,
-                "circuit breaker closed: calls succeed again"
-            );
-        }
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use bharatmart_breaker::Backoff;
 use bharatmart_database::{Database, outbox};
 use bharatmart_domain::Clock;
 use bharatmart_telemetry::metrics::{
@@ -17,10 +18,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    delay::JitteredDelay,
-    producer::{Added, JobQueues, QueueError},
-};
+use crate::producer::{Added, JobQueues, QueueError};
 
 /// The most rows in one transaction.
 const BATCH: i64 = 500;
@@ -223,14 +221,14 @@ impl Relay {
 
 /// How long failures last: logs the first and the recovery, not each one.
 struct Trouble {
-    delay: JitteredDelay,
+    delay: Backoff,
     failing: bool,
 }
 
 impl Trouble {
     const fn new() -> Self {
         Self {
-            delay: JitteredDelay::new(FIRST_WAIT, LONGEST_WAIT),
+            delay: Backoff::jittered(FIRST_WAIT, LONGEST_WAIT),
             failing: false,
         }
     }
@@ -256,7 +254,7 @@ impl Trouble {
                     );
                 }
                 self.failing = true;
-                Some(self.delay.next())
+                Some(self.delay.advance())
             }
         }
     }

@@ -2,42 +2,42 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal};
+use std::iter;
 use std::path::Path;
 
 use bharatmart_config::{LogFormat, TelemetryConfig};
-use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::fmt::time::ChronoUtc;
-use tracing_subscriber::fmt::writer::{BoxMakeWriter, MakeWriterExt};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::TelemetryError;
 use crate::json::JsonLayer;
-
-/// Lines that may wait for their writer. The buffer is allocated whole, so it is kept to a few hundred kilobytes.
-const BUFFERED_LINES: usize = 8_192;
+use crate::writer::{LineThread, LineWriter};
 
 /// Keep the writers alive; dropping them writes out what is buffered.
+#[derive(Default)]
 pub(crate) struct Guards {
-    workers: Vec<WorkerGuard>,
-    dropped: Vec<ErrorCounter>,
+    threads: Vec<LineThread>,
+    writers: Vec<LineWriter>,
 }
 
 impl Guards {
-    /// Counters of the lines that the writers could not keep up with.
-    pub(crate) fn dropped_lines(&self) -> Vec<ErrorCounter> {
-        self.dropped.clone()
+    /// The writers, which know what they could not keep up with.
+    pub(crate) fn writers(&self) -> Vec<LineWriter> {
+        self.writers.clone()
     }
 
-    fn writer(&mut self, name: &str, target: impl io::Write + Send + 'static) -> NonBlocking {
-        let (writer, worker) = NonBlockingBuilder::default()
-            .buffered_lines_limit(BUFFERED_LINES)
-            .thread_name(name)
-            .finish(target);
-        self.dropped.push(writer.error_counter());
-        self.workers.push(worker);
-        writer
+    fn writer(
+        &mut self,
+        name: &str,
+        target: impl io::Write + Send + 'static,
+    ) -> Result<LineWriter, TelemetryError> {
+        let (writer, thread) =
+            LineWriter::start(name, target).map_err(TelemetryError::LogThread)?;
+        self.writers.push(writer.clone());
+        self.threads.push(thread);
+        Ok(writer)
     }
 }
 
@@ -54,18 +54,16 @@ pub(crate) fn start(config: &TelemetryConfig) -> Result<Guards, TelemetryError> 
         })?),
         None => None,
     };
-    let mut guards = Guards {
-        workers: Vec::new(),
-        dropped: Vec::new(),
+    let mut guards = Guards::default();
+    let stdout = guards.writer("log-stdout", io::stdout())?;
+    let file = file
+        .map(|file| guards.writer("log-file", file))
+        .transpose()?;
+    let (for_machines, for_people) = match config.log_format {
+        LogFormat::Json => (iter::once(stdout).chain(file).collect(), None),
+        LogFormat::Pretty => (Vec::from_iter(file), Some(stdout)),
     };
-    let stdout = guards.writer("log-stdout", io::stdout());
-    let file = file.map(|file| guards.writer("log-file", file));
-    let (for_machines, for_people) = match (config.log_format, file) {
-        (LogFormat::Json, None) => (Some(BoxMakeWriter::new(stdout)), None),
-        (LogFormat::Json, Some(file)) => (Some(BoxMakeWriter::new(stdout.and(file))), None),
-        (LogFormat::Pretty, file) => (file.map(BoxMakeWriter::new), Some(stdout)),
-    };
-    let json = for_machines.map(|writer| JsonLayer::new(config, writer));
+    let json = (!for_machines.is_empty()).then(|| JsonLayer::new(config, for_machines));
     let pretty = for_people.map(|writer| {
         tracing_subscriber::fmt::layer()
             .with_timer(ChronoUtc::new("%H:%M:%S%.3f".to_owned()))

@@ -37,11 +37,17 @@ const REQUEST_SECONDS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
 const CALL_MILLISECONDS: &[f64] = &[
     1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0,
 ];
+/// Upper bounds for commands to a Redis, in seconds.
+const COMMAND_SECONDS: &[f64] = &[
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
+];
 /// Upper bounds for jobs, in seconds.
 const JOB_SECONDS: &[f64] = &[0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 
 /// The values of the label `dependency`.
 pub mod dependency {
+    /// The Redis of the cache.
+    pub const CACHE: &str = "cache";
     /// PostgreSQL.
     pub const DATABASE: &str = "database";
     /// The Redis of the queues.
@@ -52,9 +58,9 @@ pub mod dependency {
     /// Of which dependencies a metric is counted, so that their zeros show before anything happened.
     pub(crate) fn counted_in(metric: &str) -> &'static [&'static str] {
         match metric {
-            super::CIRCUIT_BREAKER_OPEN_TOTAL => &[QUEUE],
+            super::CIRCUIT_BREAKER_OPEN_TOTAL | super::CIRCUIT_BREAKER_STATE => &[CACHE, QUEUE],
             super::EXTERNAL_CALL_LATENCY_MS => &[PAYMENT_GATEWAY],
-            super::RETRY_ATTEMPTS_TOTAL => &[DATABASE, PAYMENT_GATEWAY, QUEUE],
+            super::RETRY_ATTEMPTS_TOTAL => &[CACHE, DATABASE, PAYMENT_GATEWAY, QUEUE],
             _ => &[],
         }
     }
@@ -112,6 +118,11 @@ declare! {
         "Calls to a dependency that were repeated";
     CIRCUIT_BREAKER_OPEN_TOTAL = "circuit_breaker_open_total", Kind::Counter, ["dependency"],
         "Times that the circuit breaker of a dependency opened";
+    CIRCUIT_BREAKER_STATE = "circuit_breaker_state", Kind::Gauge, ["dependency"],
+        "State of the circuit breaker of a dependency: 0 closed, 0.5 half-open, 1 open";
+    CIRCUIT_BREAKER_TRANSITIONS_TOTAL = "circuit_breaker_transitions_total", Kind::Counter,
+        ["dependency", "transition", "reason"],
+        "Changes of state of the circuit breaker of a dependency";
     DATABASE_POOL_CONNECTIONS = "database_pool_connections", Kind::Gauge, ["state"],
         "Connections to the database, by state";
     LOG_LINES_DROPPED_TOTAL = "log_lines_dropped_total", Kind::Counter, [],
@@ -119,7 +130,22 @@ declare! {
 
     // The cache.
     CACHE_REQUESTS_TOTAL = "cache_requests_total", Kind::Counter, ["tier", "outcome"],
-        "Look-ups in the cache, by tier and outcome";
+        "Look-ups in the cache, by tier (local, shared) and outcome (hit, stale, miss)";
+    CACHE_LOADS_TOTAL = "cache_loads_total", Kind::Counter, ["outcome"],
+        "Bodies made for the cache, by outcome (found, absent, failed)";
+    CACHE_COALESCED_TOTAL = "cache_coalesced_total", Kind::Counter, [],
+        "Requests that waited for the load of another one instead of loading themselves";
+    CACHE_EVICTIONS_TOTAL = "cache_evictions_total", Kind::Counter, ["cause"],
+        "Bodies dropped from the tier in the process, by cause (size, age)";
+    CACHE_BYTES = "cache_bytes", Kind::Gauge, [],
+        "Bytes in the cache tier in the process";
+    CACHE_INVALIDATIONS_TOTAL = "cache_invalidations_total", Kind::Counter, ["subject"],
+        "Changes announced to the cache, by subject";
+    CACHE_INVALIDATIONS_PENDING = "cache_invalidations_pending", Kind::Gauge, [],
+        "Changes that the shared tier has not been told of yet";
+    CACHE_COMMAND_DURATION_SECONDS = "cache_command_duration_seconds",
+        Kind::Histogram(COMMAND_SECONDS), ["command", "outcome"],
+        "Time of commands to the cache's Redis, in seconds";
 
     // Queues, jobs and mails.
     JOBS_PROCESSED_TOTAL = "jobs_processed_total", Kind::Counter, ["queue", "job", "outcome"],

@@ -12,9 +12,10 @@ use crate::{
     child::{Child, Launch, Output},
     database::{TestDatabase, test_redis_url},
     environment::{BIN_DIR_VARIABLE, given_by_xtask},
+    metrics,
     ports::free_port,
     scratch::ScratchDir,
-    servers::SmtpServer,
+    servers::{RedisCluster, SentinelSet, SmtpServer},
     wait::wait_until,
 };
 
@@ -75,6 +76,39 @@ impl AppBuilder {
     #[must_use]
     pub fn queue_prefix(self, prefix: &str) -> Self {
         self.env("QUEUE_PREFIX", prefix)
+    }
+
+    /// Caches in the Redis at this URL, which may hold a password.
+    #[must_use]
+    pub fn cache_redis(self, url: &str) -> Self {
+        self.env("CACHE_TYPE", "redis").env("CACHE_REDIS_URL", url)
+    }
+
+    /// Caches in this cluster.
+    #[must_use]
+    pub fn cache_cluster(self, cluster: &RedisCluster) -> Self {
+        self.env("CACHE_TYPE", "redis-cluster")
+            .env("CACHE_REDIS_CLUSTER_NODES", cluster.nodes().join(","))
+    }
+
+    /// Caches in the Redis that these sentinels call the master.
+    #[must_use]
+    pub fn cache_sentinel(self, set: &SentinelSet) -> Self {
+        self.env("CACHE_TYPE", "redis-sentinel")
+            .env("CACHE_REDIS_SENTINELS", set.sentinels().join(","))
+            .env("CACHE_REDIS_MASTER_NAME", set.master_name())
+    }
+
+    /// Trusts the authority in this file when it caches: [`crate::servers::RedisServer::ca_file`].
+    #[must_use]
+    pub fn cache_ca_file(self, file: &Path) -> Self {
+        self.env("CACHE_REDIS_CA_FILE", file.display().to_string())
+    }
+
+    /// Caches under keys of this prefix: one from [`crate::test_prefix`] on the shared Redis.
+    #[must_use]
+    pub fn cache_prefix(self, prefix: &str) -> Self {
+        self.env("CACHE_PREFIX", prefix)
     }
 
     /// Writes mails into this folder.
@@ -181,10 +215,7 @@ impl App {
     /// With the end of its log, when it ends or is not ready in time.
     pub async fn ready(&mut self) -> Result<()> {
         let url = format!("{}/api/health/ready", self.metrics_url());
-        let http = reqwest::Client::builder()
-            .timeout(Duration::from_secs(2))
-            .no_proxy()
-            .build()?;
+        let http = http_client()?;
         let name = self.child.name().to_owned();
         let child = &mut self.child;
         let waited = wait_until(&format!("{name} to be ready"), READY_LIMIT, async || {
@@ -196,6 +227,17 @@ impl App {
         })
         .await;
         waited.with_context(|| self.log_tail(30))
+    }
+
+    /// What its `/metrics` says now of `name` or `name{label="value"}`: the sum of all samples with
+    /// that name and at least those labels, `None` if there is none.
+    ///
+    /// # Errors
+    /// When it does not answer or `series` names none.
+    pub async fn metric(&self, series: &str) -> Result<Option<f64>> {
+        let url = format!("{}/metrics", self.metrics_url());
+        let answer = http_client()?.get(&url).send().await?.error_for_status()?;
+        metrics::sum_of(&answer.text().await?, series)
     }
 
     /// Asks it to stop.
@@ -258,4 +300,11 @@ impl Drop for App {
             eprintln!("--- {}\n{}", self.child.name(), self.log_tail(30));
         }
     }
+}
+
+fn http_client() -> reqwest::Result<reqwest::Client> {
+    reqwest::Client::builder()
+        .timeout(Duration::from_secs(2))
+        .no_proxy()
+        .build()
 }

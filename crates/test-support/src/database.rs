@@ -73,6 +73,30 @@ impl TestDatabase {
         anyhow::ensure!(done.rows_affected() == 1, "there is no user {email}");
         Ok(())
     }
+
+    /// How many times the statements of which the text is `like` this pattern of SQL's `LIKE` have
+    /// run to their end in this database, by PostgreSQL's own count. In the text each run of white
+    /// space is one blank, and constants are `$1`, `$2`, ….
+    ///
+    /// # Errors
+    /// When the server does not answer or does not count.
+    pub async fn statement_calls(&self, like: &str) -> Result<u64> {
+        let mut connection = PgConnection::connect(&self.server).await?;
+        let calls: i64 = sqlx::query_scalar(
+            r"SELECT coalesce(sum(counted.calls), 0)::bigint
+              FROM pg_stat_statements AS counted
+              JOIN pg_database ON pg_database.oid = counted.dbid
+              WHERE pg_database.datname = $1
+                AND btrim(regexp_replace(counted.query, '\s+', ' ', 'g')) LIKE $2",
+        )
+        .bind(&self.name)
+        .bind(like)
+        .fetch_one(&mut connection)
+        .await
+        .context("the shared PostgreSQL does not count statements")?;
+        connection.close().await?;
+        Ok(calls.unsigned_abs())
+    }
 }
 
 impl Drop for TestDatabase {

@@ -18,12 +18,14 @@ const OLDEST_POSTGRES: u32 = 14;
 pub enum Requirement {
     /// PostgreSQL's server programs, version 14 or newer.
     Postgres,
-    /// `redis-server`.
+    /// `redis-server` and `redis-cli`.
     Redis,
     /// Python's `aiosmtpd`, a real SMTP server.
     Smtp,
     /// `haproxy`.
     HaProxy,
+    /// `wrk`, the load generator of the benchmarks.
+    Wrk,
 }
 
 impl Requirement {
@@ -35,6 +37,7 @@ impl Requirement {
             Self::Redis => "Redis",
             Self::Smtp => "aiosmtpd (Python)",
             Self::HaProxy => "HAProxy",
+            Self::Wrk => "wrk",
         }
     }
 
@@ -43,9 +46,12 @@ impl Requirement {
     pub fn is_met(self) -> bool {
         match self {
             Self::Postgres => postgres_programs().is_some(),
-            Self::Redis => find_program("redis-server").is_some(),
+            Self::Redis => ["redis-server", "redis-cli"]
+                .iter()
+                .all(|program| find_program(program).is_some()),
             Self::Smtp => python_with_aiosmtpd().is_some(),
             Self::HaProxy => find_program("haproxy").is_some(),
+            Self::Wrk => find_program("wrk").is_some(),
         }
     }
 }

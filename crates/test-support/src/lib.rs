@@ -17,6 +17,7 @@ mod database;
 mod environment;
 pub mod install;
 mod mail;
+mod metrics;
 mod packages;
 mod ports;
 mod proxy;

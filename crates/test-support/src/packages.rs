@@ -47,6 +47,7 @@ const MANAGERS: [Manager; 5] = [
             Requirement::Redis => &["redis-server"],
             Requirement::Smtp => &["python3-aiosmtpd"],
             Requirement::HaProxy => &["haproxy"],
+            Requirement::Wrk => &["wrk"],
         },
     },
     Manager {
@@ -58,6 +59,7 @@ const MANAGERS: [Manager; 5] = [
             Requirement::Redis => &["redis"],
             Requirement::Smtp => &["python3-aiosmtpd"],
             Requirement::HaProxy => &["haproxy"],
+            Requirement::Wrk => &["wrk"],
         },
     },
     Manager {
@@ -69,6 +71,7 @@ const MANAGERS: [Manager; 5] = [
             Requirement::Redis => &["redis"],
             Requirement::Smtp => &["py3-aiosmtpd"],
             Requirement::HaProxy => &["haproxy"],
+            Requirement::Wrk => &["wrk"],
         },
     },
     Manager {
@@ -80,6 +83,7 @@ const MANAGERS: [Manager; 5] = [
             Requirement::Redis => &["redis"],
             Requirement::Smtp => &["python-aiosmtpd"],
             Requirement::HaProxy => &["haproxy"],
+            Requirement::Wrk => &["wrk"],
         },
     },
     Manager {
@@ -91,6 +95,7 @@ const MANAGERS: [Manager; 5] = [
             Requirement::Redis => &["redis"],
             Requirement::Smtp => &["aiosmtpd"],
             Requirement::HaProxy => &["haproxy"],
+            Requirement::Wrk => &["wrk"],
         },
     },
 ];

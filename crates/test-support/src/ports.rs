@@ -18,6 +18,17 @@ pub fn free_port() -> u16 {
     }
 }
 
+/// A free port of which the port `above` higher is free as well, and below that range too.
+pub(crate) fn free_port_with(above: u16) -> u16 {
+    let mut random = rand::rng();
+    loop {
+        let port = random.random_range(CANDIDATES.start..CANDIDATES.end - above);
+        if is_free(port) && is_free(port + above) {
+            return port;
+        }
+    }
+}
+
 /// Whether something could listen on `port`, on 127.0.0.1 and on all addresses.
 #[must_use]
 pub fn is_free(port: u16) -> bool {

@@ -71,6 +71,11 @@ pub(crate) fn create_private(path: &Path) -> Result<()> {
         fs::set_permissions(path, fs::Permissions::from_mode(0o700))
     };
     make().with_context(|| format!("cannot make the folder {}", path.display()))?;
+    give_to_servers(path)
+}
+
+/// Makes the user that servers run as the owner of `path`.
+pub(crate) fn give_to_servers(path: &Path) -> Result<()> {
     if let Some(user) = server_user()? {
         chown(path, Some(user.uid.as_raw()), Some(user.gid.as_raw()))
             .with_context(|| format!("cannot give {} to {}", path.display(), user.name))?;

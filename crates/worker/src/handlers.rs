@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bharatmart_cache::Change;
 use bharatmart_commerce::{
     SettleError, Shop, charge_payment, expire_order, process_order, refund_payment,
 };
@@ -34,6 +35,13 @@ pub(crate) fn orders(shop: &Shop) -> Handlers {
         .on(move |job: ProcessOrder, _context| {
             let shop = processing.clone();
             async move {
+                // The API has done so as well, unless it died right after the commit.
+                let stock: Vec<_> = job
+                    .items
+                    .iter()
+                    .map(|item| Change::Stock(item.product_id))
+                    .collect();
+                shop.invalidations.announce(&stock).await;
                 process_order(&shop, job.order_id)
                     .await
                     .map_err(JobError::retry)?;
@@ -65,9 +73,11 @@ fn settled(result: Result<(), SettleError>) -> JobResult {
 mod tests {
     use std::collections::BTreeMap;
 
+    use bharatmart_cache::Invalidations;
     use bharatmart_commerce::Gateway;
     use bharatmart_config::{
-        DatabaseConfig, MailConfig, MailTransport, PaymentConfig, Process, QueueConfig, Source,
+        CacheConfig, DatabaseConfig, MailConfig, MailTransport, PaymentConfig, Process,
+        QueueConfig, Source,
     };
     use bharatmart_domain::SystemClock;
     use bharatmart_queue::{JobQueues, Relay, all_job_names};
@@ -91,8 +101,9 @@ mod tests {
             database: database.clone(),
             relay,
             gateway: Gateway::new(&payment, database.clone()),
-            clock,
+            clock: clock.clone(),
             order_payment_timeout: payment.order_payment_timeout,
+            invalidations: Invalidations::connect(&CacheConfig::read(&source).unwrap(), clock),
         };
         let mailer = Mailer::new(&MailConfig {
             transport: MailTransport::File { dir: "/".into() },

@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
 
+use bharatmart_cache::Invalidations;
 use bharatmart_commerce::{Gateway, Shop};
 use bharatmart_config::{ConfigError, WorkerProcessConfig};
 use bharatmart_database::{Database, SchemaError};
@@ -80,8 +81,9 @@ async fn start(
         database: database.clone(),
         relay: relay_handle,
         gateway: Gateway::new(&config.payment, database.clone()),
-        clock,
+        clock: clock.clone(),
         order_payment_timeout: config.payment.order_payment_timeout,
+        invalidations: Invalidations::connect(&config.cache, clock.clone()),
     };
     let queue_names = served_queues(config.worker.worker_type);
     let mut served = Vec::with_capacity(queue_names.len());

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use bharatmart_test_support::{
     BIN_DIR_VARIABLE, POSTGRES_VARIABLE, REDIS_VARIABLE, TEMPLATE_DATABASE,
     install::{self, Requirement},
-    servers::{Postgres, PostgresOptions, RedisServer},
+    servers::{Postgres, PostgresOptions, RedisServer, WHOLE_DATABASE_COMMANDS},
 };
 use nix::{
     sys::signal::{Signal, kill},
@@ -14,7 +14,12 @@ use nix::{
 };
 use tokio::process::Command;
 
-use crate::{cargo, console::Steps, interrupts::Interrupts, paths};
+use crate::{
+    cargo,
+    console::{self, Steps},
+    interrupts::Interrupts,
+    paths,
+};
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -52,6 +57,7 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode> {
     let step = steps.begin("PostgreSQL and Redis");
     let postgres = Postgres::start(PostgresOptions {
         max_connections: 300,
+        counts_statements: true,
         ..PostgresOptions::default()
     })
     .await?;
@@ -84,11 +90,33 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode> {
         }
     };
 
+    let forbidden = forbidden_commands(&redis).await;
     redis.stop().await?;
     postgres.stop().await?;
+    let forbidden = forbidden?;
+    if !forbidden.is_empty() {
+        console::line(format!(
+            "error: the shared Redis was sent commands that walk over or empty a whole database: {}",
+            forbidden.join(", ")
+        ));
+        if status.success() {
+            return Ok(ExitCode::FAILURE);
+        }
+    }
     // 100 is nextest's "tests failed"; a signal has no code.
     let code = status.code().and_then(|code| u8::try_from(code).ok());
     Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
+}
+
+/// What the tests, or the programs that they ran, sent to the Redis that they share and that the
+/// shop is not to send: in production it would stall everyone else.
+async fn forbidden_commands(redis: &RedisServer) -> Result<Vec<String>> {
+    let counts = redis.command_counts().await?;
+    Ok(WHOLE_DATABASE_COMMANDS
+        .iter()
+        .filter_map(|name| Some((name, counts.get(*name).filter(|calls| **calls > 0)?)))
+        .map(|(name, calls)| format!("{name} ({calls} times)"))
+        .collect())
 }
 
 async fn migrate(database: &str) -> Result<()> {

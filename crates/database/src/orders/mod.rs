@@ -180,10 +180,15 @@ pub async fn mark_processed(connection: &mut PgConnection, id: OrderId) -> Resul
     Ok(())
 }
 
-/// Gives an order's stock back, once however often it is called; whether this call did.
+/// Gives an order's stock back, once however often it is called; the products, in the order of
+/// their ids, whose stock this call has changed.
 #[tracing::instrument(name = "db.orders.restock", skip_all, fields(order.id = %id))]
-pub async fn restock(connection: &mut PgConnection, id: OrderId, reason: &str) -> Result<bool> {
-    let done = sqlx::query_scalar!(
+pub async fn restock(
+    connection: &mut PgConnection,
+    id: OrderId,
+    reason: &str,
+) -> Result<Vec<ProductId>> {
+    let products = sqlx::query_scalar!(
         r#"
         WITH marked AS (
             UPDATE orders
@@ -208,20 +213,21 @@ pub async fn restock(connection: &mut PgConnection, id: OrderId, reason: &str) -
             SET stock_quantity = locked.stock_quantity + locked.quantity, updated_at = now()
             FROM locked
             WHERE products.id = locked.id
+            RETURNING products.id
         ),
         logged AS (
             INSERT INTO inventory_logs (product_id, previous_quantity, new_quantity, change_reason)
             SELECT id, stock_quantity, stock_quantity + quantity, $2
             FROM locked
         )
-        SELECT count(*) > 0 AS "done!" FROM marked
+        SELECT id AS "id: ProductId" FROM returned ORDER BY id
         "#,
         id.0,
         reason,
     )
-    .fetch_one(connection)
+    .fetch_all(connection)
     .await?;
-    Ok(done)
+    Ok(products)
 }
 
 /// Finds orders placed before `before` that no worker has confirmed, oldest first.

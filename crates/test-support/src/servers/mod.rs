@@ -3,15 +3,23 @@
 //! Each listens on a port of 127.0.0.1 only, answers when `start` returns, keeps its data in a
 //! folder of its own, and ends with its owner: when it is dropped and when this process dies.
 
+mod certificate;
+mod cluster;
 mod haproxy;
 mod leftover;
+mod monitor;
 mod postgres;
+mod question;
 mod redis;
+mod sentinel;
 mod smtp;
 
+pub use cluster::RedisCluster;
 pub use haproxy::HaProxy;
+pub use monitor::Monitor;
 pub use postgres::{Postgres, PostgresOptions};
-pub use redis::{RedisOptions, RedisServer};
+pub use redis::{RedisExtras, RedisOptions, RedisServer, WHOLE_DATABASE_COMMANDS};
+pub use sentinel::SentinelSet;
 pub use smtp::SmtpServer;
 
 use std::{
@@ -34,6 +42,15 @@ use crate::{
 const START_LIMIT: Duration = Duration::from_mins(1);
 /// How long a server may take to stop when asked.
 const STOP_LIMIT: Duration = Duration::from_secs(20);
+
+/// For masters of replicas. A full copy would wait for five seconds for a second replica, and a
+/// replica confirm it only with the next ping, which comes every ten seconds.
+const PROMPT_REPLICAS: [&str; 4] = [
+    "--repl-diskless-sync-delay",
+    "0",
+    "--repl-ping-replica-period",
+    "1",
+];
 
 /// Where a server keeps its data.
 #[derive(Debug)]

@@ -15,6 +15,16 @@ use crate::{
     ports::free_port,
     scratch::server_user,
 };
+
+/// Every test has a database of its own, and a statement is counted anew in each: the default of
+/// 5,000 would forget statements of a test while it runs.
+const STATEMENT_STATISTICS: [&str; 4] = [
+    "shared_preload_libraries=pg_stat_statements",
+    "pg_stat_statements.max=100000",
+    "pg_stat_statements.track_utility=off",
+    "pg_stat_statements.save=off",
+];
+
 /// How to run a private PostgreSQL.
 #[derive(Clone, Debug)]
 pub struct PostgresOptions {
@@ -26,6 +36,8 @@ pub struct PostgresOptions {
     pub durable: bool,
     /// Connections at a time.
     pub max_connections: u32,
+    /// Whether it counts how often each statement runs: [`crate::TestDatabase::statement_calls`].
+    pub counts_statements: bool,
 }
 
 impl Default for PostgresOptions {
@@ -35,6 +47,7 @@ impl Default for PostgresOptions {
             port: None,
             durable: false,
             max_connections: 100,
+            counts_statements: false,
         }
     }
 }
@@ -65,7 +78,7 @@ impl Postgres {
 
         let port = options.port.unwrap_or_else(free_port);
         let durable = if options.durable { "on" } else { "off" };
-        let settings = [
+        let mut settings = vec![
             "listen_addresses=127.0.0.1".to_owned(),
             // The data folder's path may be too long for a socket, and the default folder is not ours.
             "unix_socket_directories=".to_owned(),
@@ -75,6 +88,9 @@ impl Postgres {
             format!("synchronous_commit={durable}"),
             format!("full_page_writes={durable}"),
         ];
+        if options.counts_statements {
+            settings.extend(STATEMENT_STATISTICS.map(str::to_owned));
+        }
         let mut launch = Launch::new(
             "PostgreSQL",
             programs.join("postgres"),
@@ -98,6 +114,13 @@ impl Postgres {
             }
         })
         .await?;
+        if options.counts_statements {
+            let mut connection = PgConnection::connect(&address).await?;
+            connection
+                .execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
+                .await?;
+            connection.close().await?;
+        }
         Ok(Self {
             server,
             _data: data,

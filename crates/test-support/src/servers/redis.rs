@@ -1,15 +1,23 @@
-use std::path::PathBuf;
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
 
-use super::{DataDir, STOP_LIMIT, greets, leftover, required, wait_until_answers};
+use super::{
+    DataDir, STOP_LIMIT, certificate::Certificate, leftover, question, required, wait_until_answers,
+};
 use crate::{
     child::{Child, Launch, Output},
     install::{Requirement, find_program},
     ports::free_port,
     scratch::server_user,
 };
+
+/// Commands that walk over, or empty, a whole database: the shop sends none of them.
+pub const WHOLE_DATABASE_COMMANDS: [&str; 4] = ["FLUSHALL", "FLUSHDB", "KEYS", "SCAN"];
 
 /// How to run a private Redis.
 #[derive(Clone, Debug, Default)]
@@ -22,7 +30,21 @@ pub struct RedisOptions {
     pub append_only: bool,
 }
 
-/// A private Redis, without a password, from this machine only.
+/// What a private Redis has besides, for [`RedisServer::start_with`].
+#[derive(Clone, Debug, Default)]
+pub struct RedisExtras {
+    /// The password of its default user, of letters and digits; `None` lets everyone in.
+    pub password: Option<String>,
+    /// Whether it speaks TLS, and nothing else; see [`RedisServer::ca_file`].
+    pub tls: bool,
+    /// What it drops when it is full. If `None` nothing, for a queue must never lose a job to make
+    /// room.
+    pub maxmemory_policy: Option<String>,
+    /// More arguments of `redis-server`, such as `--maxmemory` and `100mb`.
+    pub arguments: Vec<String>,
+}
+
+/// A private Redis, from this machine only.
 #[derive(Debug)]
 pub struct RedisServer {
     // `None` while it is stopped. Dropped before the folder that it writes into.
@@ -30,6 +52,8 @@ pub struct RedisServer {
     data: DataDir,
     port: u16,
     append_only: bool,
+    extras: RedisExtras,
+    certificate: Option<Certificate>,
 }
 
 impl RedisServer {
@@ -38,11 +62,27 @@ impl RedisServer {
     /// # Errors
     /// When Redis is not installed, the folder cannot be used or the server does not start.
     pub async fn start(options: RedisOptions) -> Result<Self> {
+        Self::start_with(options, RedisExtras::default()).await
+    }
+
+    /// Starts the server with a password, TLS and the like.
+    ///
+    /// # Errors
+    /// As [`RedisServer::start`].
+    pub async fn start_with(options: RedisOptions, extras: RedisExtras) -> Result<Self> {
+        let data = DataDir::new(options.data_dir)?;
+        let certificate = if extras.tls {
+            Some(Certificate::create(data.path())?)
+        } else {
+            None
+        };
         let mut redis = Self {
             server: None,
-            data: DataDir::new(options.data_dir)?,
+            data,
             port: options.port.unwrap_or_else(free_port),
             append_only: options.append_only,
+            extras,
+            certificate,
         };
         let pid_file = redis.data.path().join("redis.pid");
         leftover::stop(&pid_file, "redis-server", Signal::SIGTERM).await?;
@@ -64,10 +104,45 @@ impl RedisServer {
         self.port
     }
 
-    /// Its URL.
+    /// Its URL, with the password. With TLS it names `localhost`, as the certificate does.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
+        let password = match &self.extras.password {
+            Some(password) => format!(":{password}@"),
+            None => String::new(),
+        };
+        let (scheme, host) = if self.extras.tls {
+            ("rediss", "localhost")
+        } else {
+            ("redis", "127.0.0.1")
+        };
+        format!("{scheme}://{password}{host}:{}", self.port)
+    }
+
+    /// The certificate, as PEM, of the authority that a client of a server with TLS is to trust.
+    #[must_use]
+    pub fn ca_file(&self) -> Option<&Path> {
+        self.certificate
+            .as_ref()
+            .map(|certificate| certificate.authority.as_path())
+    }
+
+    /// A client that trusts the server.
+    ///
+    /// # Errors
+    /// When the authority's certificate cannot be read.
+    pub fn client(&self) -> Result<redis::Client> {
+        question::client(&self.url(), self.ca_file())
+    }
+
+    /// How often each command was called since the server's start, from clients and from scripts,
+    /// by its name in upper case. Those of two words are `CONFIG|GET`.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn command_counts(&self) -> Result<BTreeMap<String, u64>> {
+        let statistics: String = question::ask(&self.client()?, &["INFO", "commandstats"]).await?;
+        statistics.lines().filter_map(command_count).collect()
     }
 
     /// Stops the server: connections are refused from now on.
@@ -88,9 +163,11 @@ impl RedisServer {
     pub async fn start_again(&mut self) -> Result<()> {
         let program = required(find_program("redis-server"), Requirement::Redis)?;
         let folder = self.data.path();
+        let extras = &self.extras;
         let append_only = if self.append_only { "yes" } else { "no" };
-        let mut server = Launch::new("Redis", program, Output::File(folder.join("redis.log")))
-            .args(["--port", &self.port.to_string()])
+        let policy = extras.maxmemory_policy.as_deref().unwrap_or("noeviction");
+        let port = self.port.to_string();
+        let mut launch = Launch::new("Redis", program, Output::File(folder.join("redis.log")))
             .args(["--bind", "127.0.0.1"])
             .args(["--save", ""])
             .args(["--appendonly", append_only])
@@ -98,16 +175,53 @@ impl RedisServer {
             .arg(folder)
             .arg("--pidfile")
             .arg(folder.join("redis.pid"))
-            // A queue must never lose a job to make room.
-            .args(["--maxmemory-policy", "noeviction"])
+            .args(["--maxmemory-policy", policy])
             .directory(folder)
             .user(server_user()?)
-            .death_signal(Signal::SIGTERM)
-            .spawn()?;
-        let port = self.port;
-        wait_until_answers(&mut server, async || greets(port, b"PING\r\n", b"+PONG")).await?;
+            .death_signal(Signal::SIGTERM);
+        if let Some(certificate) = &self.certificate {
+            launch = launch
+                .args([
+                    "--port",
+                    "0",
+                    "--tls-port",
+                    &port,
+                    "--tls-auth-clients",
+                    "no",
+                ])
+                .arg("--tls-cert-file")
+                .arg(&certificate.server)
+                .arg("--tls-key-file")
+                .arg(&certificate.key)
+                .arg("--tls-ca-cert-file")
+                .arg(&certificate.authority);
+        } else {
+            launch = launch.args(["--port", &port]);
+        }
+        if let Some(password) = &extras.password {
+            launch = launch.args(["--requirepass", password]);
+        }
+        let mut server = launch.args(&extras.arguments).spawn()?;
+        let client = self.client()?;
+        wait_until_answers(&mut server, async || {
+            question::ask::<()>(&client, &["PING"]).await.is_ok()
+        })
+        .await?;
         self.server = Some(server);
         Ok(())
+    }
+
+    /// Kills the server, as a crash would.
+    pub fn kill9(&mut self) {
+        if let Some(mut server) = self.server.take() {
+            server.kill();
+        }
+    }
+
+    /// Whether it has been started and not stopped or killed by its owner since.
+    #[must_use]
+    pub fn is_started(&self) -> bool {
+        self.server.is_some()
     }
 
     /// Freezes the server: connections stay open, and nothing answers.
@@ -158,4 +272,16 @@ impl Drop for RedisServer {
             }
         }
     }
+}
+
+/// `cmdstat_get:calls=7,usec=12,…`
+fn command_count(line: &str) -> Option<Result<(String, u64)>> {
+    let (name, statistics) = line.strip_prefix("cmdstat_")?.split_once(':')?;
+    let calls = statistics
+        .split(',')
+        .find_map(|statistic| statistic.strip_prefix("calls="))?;
+    let count = calls
+        .parse()
+        .with_context(|| format!("`{line}` counts nothing"));
+    Some(count.map(|count| (name.to_uppercase(), count)))
 }

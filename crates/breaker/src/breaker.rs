@@ -1,12 +1,16 @@
-//! The circuit breaker before the queue's Redis: a state machine to which the time is passed in.
+//! The state machine.
 
 use std::time::{Duration, Instant};
 
+use crate::Backoff;
+
 /// Closed lets calls through; open refuses them for a while; half-open lets one through to try.
 #[derive(Debug)]
-pub(crate) struct Breaker {
+pub struct Breaker {
     threshold: u32,
-    cooldown: Duration,
+    cooldown: Backoff,
+    /// The wait of the last opening.
+    wait: Duration,
     state: State,
 }
 
@@ -24,10 +28,10 @@ enum State {
     },
 }
 
-/// A change of state, for the log and the metric.
+/// A change of state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Transition {
-    /// Enough failures in a row.
+pub enum Transition {
+    /// Too many failures in a row.
     Opened,
     /// A probe is on its way.
     HalfOpened,
@@ -37,30 +41,45 @@ pub(crate) enum Transition {
     Closed,
 }
 
+/// The breaker is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused;
+
 impl Breaker {
-    /// Opens after `threshold` failures in a row; tries again after `cooldown`.
-    pub(crate) const fn new(threshold: u32, cooldown: Duration) -> Self {
+    /// Opens after more than `threshold` failures in a row; tries again after each `cooldown`.
+    #[must_use]
+    pub const fn new(threshold: u32, cooldown: Backoff) -> Self {
         Self {
             threshold,
             cooldown,
+            wait: Duration::ZERO,
             state: State::Closed { failures: 0 },
         }
     }
 
-    pub(crate) const fn is_closed(&self) -> bool {
+    /// Whether calls pass.
+    #[must_use]
+    pub const fn is_closed(&self) -> bool {
         matches!(self.state, State::Closed { .. })
     }
 
     /// Whether [`Breaker::acquire`] would let a call through.
-    pub(crate) fn allows(&self, now: Instant) -> bool {
+    #[must_use]
+    pub fn allows(&self, now: Instant) -> bool {
+        self.retry_at().is_none_or(|at| now >= at)
+    }
+
+    /// From when on [`Breaker::acquire`] lets a call through; `None` when it does now.
+    #[must_use]
+    pub const fn retry_at(&self) -> Option<Instant> {
         match self.state {
-            State::Closed { .. } => true,
-            State::Open { until } | State::HalfOpen { until } => now >= until,
+            State::Closed { .. } => None,
+            State::Open { until } | State::HalfOpen { until } => Some(until),
         }
     }
 
     /// Lets a call through or refuses it. Who is let through reports success or failure.
-    pub(crate) fn acquire(&mut self, now: Instant) -> Result<Option<Transition>, Refused> {
+    pub fn acquire(&mut self, now: Instant) -> Result<Option<Transition>, Refused> {
         if self.is_closed() {
             return Ok(None);
         }
@@ -68,47 +87,48 @@ impl Breaker {
             return Err(Refused);
         }
         self.state = State::HalfOpen {
-            until: now + self.cooldown,
+            until: now + self.wait,
         };
         Ok(Some(Transition::HalfOpened))
     }
 
     /// A call succeeded.
-    pub(crate) fn succeed(&mut self) -> Option<Transition> {
+    pub fn succeed(&mut self) -> Option<Transition> {
         let was_closed = self.is_closed();
+        self.cooldown.reset();
         self.state = State::Closed { failures: 0 };
         (!was_closed).then_some(Transition::Closed)
     }
 
-    /// A call failed in a way that says that Redis is away.
-    pub(crate) fn fail(&mut self, now: Instant) -> Option<Transition> {
-        let open = State::Open {
-            until: now + self.cooldown,
-        };
+    /// A call failed in a way that says that the dependency is away.
+    pub fn fail(&mut self, now: Instant) -> Option<Transition> {
         match self.state {
-            State::Closed { failures } if failures + 1 < self.threshold => {
+            State::Closed { failures } if failures < self.threshold => {
                 self.state = State::Closed {
                     failures: failures + 1,
                 };
                 None
             }
             State::Closed { .. } => {
-                self.state = open;
+                self.open(now);
                 Some(Transition::Opened)
             }
             State::HalfOpen { .. } => {
-                self.state = open;
+                self.open(now);
                 Some(Transition::Reopened)
             }
             // A call from before it opened; the cooldown runs from the opening.
             State::Open { .. } => None,
         }
     }
-}
 
-/// The breaker is open.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Refused;
+    fn open(&mut self, now: Instant) {
+        self.wait = self.cooldown.advance();
+        self.state = State::Open {
+            until: now + self.wait,
+        };
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -118,23 +138,31 @@ mod tests {
 
     const COOLDOWN: Duration = Duration::from_secs(1);
 
+    fn breaker() -> Breaker {
+        Breaker::new(3, Backoff::exact(COOLDOWN, COOLDOWN * 4))
+    }
+
     fn opened(now: Instant) -> Breaker {
-        let mut breaker = Breaker::new(3, COOLDOWN);
-        assert_eq!([breaker.fail(now), breaker.fail(now)], [None, None]);
+        let mut breaker = breaker();
+        for _ in 0..3 {
+            assert_eq!(breaker.fail(now), None);
+        }
         assert_eq!(breaker.fail(now), Some(Transition::Opened));
         breaker
     }
 
     #[test]
-    fn the_third_failure_in_a_row_opens() {
+    fn more_failures_in_a_row_than_the_threshold_open() {
         let now = Instant::now();
-        let mut breaker = Breaker::new(3, COOLDOWN);
-        breaker.fail(now);
-        breaker.fail(now);
+        let mut breaker = breaker();
+        for _ in 0..3 {
+            breaker.fail(now);
+        }
         assert_eq!(breaker.succeed(), None);
-        breaker.fail(now);
-        breaker.fail(now);
-        assert!(breaker.is_closed());
+        for _ in 0..3 {
+            breaker.fail(now);
+        }
+        assert!(breaker.is_closed(), "a success in between starts over");
         assert_eq!(breaker.fail(now), Some(Transition::Opened));
         assert_eq!(breaker.acquire(now), Err(Refused));
     }
@@ -144,6 +172,7 @@ mod tests {
         let now = Instant::now();
         let mut breaker = opened(now);
         let later = now + COOLDOWN;
+        assert_eq!(breaker.retry_at(), Some(later));
         assert_eq!(breaker.acquire(later), Ok(Some(Transition::HalfOpened)));
         assert_eq!(breaker.acquire(later), Err(Refused));
         assert_eq!(breaker.succeed(), Some(Transition::Closed));
@@ -151,14 +180,21 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_probe_opens_for_another_cooldown() {
-        let now = Instant::now();
+    fn each_failed_probe_doubles_the_cooldown_and_a_success_starts_over() {
+        let mut now = Instant::now();
         let mut breaker = opened(now);
-        let later = now + COOLDOWN;
-        breaker.acquire(later).unwrap();
-        assert_eq!(breaker.fail(later), Some(Transition::Reopened));
-        assert_eq!(breaker.acquire(later + COOLDOWN / 2), Err(Refused));
-        assert!(breaker.acquire(later + COOLDOWN).is_ok());
+        for cooldown in [1, 2, 4, 4] {
+            let cooldown = COOLDOWN * cooldown;
+            assert_eq!(breaker.acquire(now + cooldown / 2), Err(Refused));
+            now += cooldown;
+            breaker.acquire(now).unwrap();
+            assert_eq!(breaker.fail(now), Some(Transition::Reopened));
+        }
+        breaker.succeed();
+        for _ in 0..4 {
+            breaker.fail(now);
+        }
+        assert_eq!(breaker.retry_at(), Some(now + COOLDOWN));
     }
 
     #[test]
@@ -175,7 +211,7 @@ mod tests {
         #[test]
         fn an_open_breaker_lets_at_most_one_call_through_each_cooldown(steps in prop::collection::vec((0_u8..3, 0_u64..1500), 1..200)) {
             let mut now = Instant::now();
-            let mut breaker = Breaker::new(3, COOLDOWN);
+            let mut breaker = breaker();
             let mut last_probe: Option<Instant> = None;
             for (step, millis) in steps {
                 now += Duration::from_millis(millis);

@@ -1,0 +1,197 @@
+//! What is cached: each page with its key, its body and how that is made, in one place.
+//!
+//! A page is made of its own fields and the database, and of nothing else: whoever asks is not known here,
+//! so no body can depend on that. What may be in a body is what implements [`Public`].
+
+use bharatmart_cache::{Key, Reach};
+use bharatmart_database::{
+    Database,
+    products::{self, Category, Product, ProductFilter, ProductSort},
+};
+use bharatmart_domain::{PageRequest, Position, ProductId};
+use serde::Serialize;
+use url::form_urlencoded;
+
+use crate::{
+    error::ApiError,
+    page::{DEFAULT_LIMIT, List},
+};
+
+/// What may be shown to anybody. Not for what belongs to a customer.
+pub(crate) trait Public: Serialize + Send {
+    /// What it is, for the answer that there is none.
+    const NAME: &'static str;
+
+    /// Whether there is nothing in it.
+    fn is_empty(&self) -> bool;
+}
+
+/// A body that is the same for everybody.
+pub(crate) trait Page: Send + 'static {
+    /// What its JSON is made of.
+    type Shown: Public;
+    /// What caches between the API and its clients may do with it: how many seconds it may be shown
+    /// without asking again, and how many more while it is asked again (RFC 5861).
+    const CACHE_CONTROL: &'static str;
+
+    /// All fields, in one form for all their spellings.
+    fn key(&self) -> Key;
+
+    /// Reads it; `None` when there is no such thing.
+    fn load(
+        self,
+        database: &Database,
+    ) -> impl Future<Output = Result<Option<Self::Shown>, ApiError>> + Send;
+}
+
+/// A product.
+pub(crate) struct ProductPage(pub(crate) ProductId);
+
+impl Public for Product {
+    const NAME: &'static str = "Product";
+
+    fn is_empty(&self) -> bool {
+        false
+    }
+}
+
+impl Page for ProductPage {
+    type Shown = Product;
+    const CACHE_CONTROL: &'static str = "public, max-age=1, stale-while-revalidate=2";
+
+    fn key(&self) -> Key {
+        Key::product(self.0)
+    }
+
+    async fn load(self, database: &Database) -> Result<Option<Product>, ApiError> {
+        Ok(products::find(&mut *database.read().await?, self.0).await?)
+    }
+}
+
+/// A list of products.
+pub(crate) struct ProductsPage {
+    pub(crate) filter: ProductFilter,
+    pub(crate) request: PageRequest,
+}
+
+impl Public for List<Product> {
+    const NAME: &'static str = "Products";
+
+    fn is_empty(&self) -> bool {
+        self.is_empty()
+    }
+}
+
+/// Pages of a list beyond this one are not shared: few leaf that far, and strangers could make any number.
+const SHARED_PAGES: i64 = 20;
+
+impl Page for ProductsPage {
+    type Shown = List<Product>;
+    const CACHE_CONTROL: &'static str = "public, max-age=5, stale-while-revalidate=30";
+
+    fn key(&self) -> Key {
+        Key::products(&self.query(), self.reach())
+    }
+
+    async fn load(self, database: &Database) -> Result<Option<List<Product>>, ApiError> {
+        let Self { filter, request } = self;
+        let found = products::list(&mut *database.read().await?, &filter, &request).await?;
+        List::new(found, &request).map(Some)
+    }
+}
+
+impl ProductsPage {
+    /// The query in one spelling: what differs from the default, in the order of the alphabet, escaped.
+    fn query(&self) -> String {
+        // Taken apart, so that no new field is forgotten here.
+        let Self {
+            filter:
+                ProductFilter {
+                    category,
+                    search,
+                    min_price,
+                    max_price,
+                    in_stock,
+                    sort,
+                },
+            request: PageRequest { limit, position },
+        } = self;
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        if let Some(category) = category {
+            query.append_pair("category", category);
+        }
+        if let Position::After(cursor) = position {
+            // Its fingerprint is that of the filters, which are here already.
+            query.append_pair("cursor_id", &cursor.id.to_string());
+            query.append_pair("cursor_key", &cursor.key);
+        }
+        if let Some(in_stock) = in_stock {
+            query.append_pair("in_stock", if *in_stock { "true" } else { "false" });
+        }
+        if *limit != DEFAULT_LIMIT {
+            query.append_pair("limit", &limit.to_string());
+        }
+        if let Some(price) = max_price {
+            query.append_pair("max_price", &price.to_string());
+        }
+        if let Some(price) = min_price {
+            query.append_pair("min_price", &price.to_string());
+        }
+        if let Position::Offset(offset @ 1..) = position {
+            query.append_pair("offset", &offset.to_string());
+        }
+        if let Some(search) = search {
+            query.append_pair("search", search);
+        }
+        if *sort != ProductSort::default() {
+            query.append_pair("sort", sort.as_str());
+        }
+        query.finish()
+    }
+
+    /// What people leaf through is shared. What strangers can vary at will is not.
+    fn reach(&self) -> Reach {
+        let varied = self.filter.search.is_some()
+            || self.filter.min_price.is_some()
+            || self.filter.max_price.is_some();
+        let limit = self.request.limit;
+        match self.request.position {
+            Position::Offset(offset)
+                if !varied && offset % limit == 0 && offset / limit < SHARED_PAGES =>
+            {
+                Reach::Shared
+            }
+            Position::Offset(_) | Position::After(_) => Reach::Local,
+        }
+    }
+}
+
+/// The categories.
+pub(crate) struct CategoriesPage;
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Categories {
+    data: Vec<Category>,
+}
+
+impl Public for Categories {
+    const NAME: &'static str = "Categories";
+
+    fn is_empty(&self) -> bool {
+        self.data.is_empty()
+    }
+}
+
+impl Page for CategoriesPage {
+    type Shown = Categories;
+    const CACHE_CONTROL: &'static str = "public, max-age=5, stale-while-revalidate=30";
+
+    fn key(&self) -> Key {
+        Key::categories()
+    }
+
+    async fn load(self, database: &Database) -> Result<Option<Categories>, ApiError> {
+        let data = products::categories(&mut *database.read().await?).await?;
+        Ok(Some(Categories { data }))
+    }
+}

@@ -1,0 +1,133 @@
+//! What is kept under a key.
+
+use std::{sync::Arc, time::Duration};
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+use tokio::time::Instant;
+
+use crate::stamps::Stamp;
+
+/// A response body and its entity tag.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Body {
+    /// The bytes.
+    pub bytes: Bytes,
+    /// The value of the `ETag` header (RFC 9110, section 8.8.3): strong, made of the bytes alone.
+    pub etag: Bytes,
+}
+
+/// Enough of a SHA-256 to tell any two bodies apart.
+const ETAG_BYTES: usize = 16;
+
+impl Body {
+    /// Makes the entity tag of `bytes`.
+    #[must_use]
+    pub fn new(bytes: Vec<u8>) -> Self {
+        let digest = Sha256::digest(&bytes);
+        let tag = URL_SAFE_NO_PAD.encode(&digest[..ETAG_BYTES]);
+        Self {
+            // A vector that has grown has room to spare, which nobody would count.
+            bytes: bytes.into_boxed_slice().into(),
+            etag: format!("\"{tag}\"").into(),
+        }
+    }
+}
+
+/// What a load found.
+#[derive(Debug)]
+pub enum Loaded {
+    /// A body worth sharing.
+    Found(Vec<u8>),
+    /// A body with nothing in it, such as an empty list. Kept like [`Loaded::Absent`]: strangers can ask
+    /// for any number of these.
+    Empty(Vec<u8>),
+    /// Nothing: to be answered with 404. Kept for a short time, in this process.
+    Absent,
+}
+
+/// An entry of the tier in the process.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    /// `None`: there is nothing under this key.
+    pub(crate) body: Option<Body>,
+    pub(crate) stamp: Stamp,
+    /// From then on it is served only while it is loaded anew.
+    pub(crate) fresh_until: Instant,
+    /// From `fresh_until` on.
+    pub(crate) stale_for: Duration,
+}
+
+impl Entry {
+    /// What is good for so long from now on.
+    pub(crate) fn new(
+        body: Option<Body>,
+        stamp: Stamp,
+        fresh_for: Duration,
+        stale_for: Duration,
+    ) -> Self {
+        Self {
+            body,
+            stamp,
+            fresh_until: Instant::now() + fresh_for,
+            stale_for,
+        }
+    }
+
+    pub(crate) fn is_fresh(&self) -> bool {
+        Instant::now() < self.fresh_until
+    }
+
+    /// How much longer it may be served at all.
+    pub(crate) fn good_for(&self) -> Duration {
+        (self.fresh_until + self.stale_for).saturating_duration_since(Instant::now())
+    }
+
+    /// In bytes.
+    pub(crate) fn len(&self) -> usize {
+        self.body
+            .as_ref()
+            .map_or(0, |body| body.bytes.len() + body.etag.len())
+    }
+}
+
+/// The times of entries.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ages {
+    ttl: Duration,
+}
+
+/// The longest time that a body is served beyond its time to live, while it is loaded anew.
+const LONGEST_STALE: Duration = Duration::from_mins(1);
+/// How long it is remembered that there is nothing under a key.
+const NEGATIVE_TTL: Duration = Duration::from_secs(10);
+/// How long a body is good while nobody can tell this process what changes elsewhere.
+pub(crate) const UNTOLD_TTL: Duration = Duration::from_secs(1);
+
+impl Ages {
+    pub(crate) const fn new(ttl: Duration) -> Self {
+        Self { ttl }
+    }
+
+    /// How long a body is fresh. Up to a tenth less than the configured time, so that what was loaded
+    /// together does not expire together.
+    pub(crate) fn fresh(&self) -> Duration {
+        self.ttl.mul_f64(rand::random_range(0.9..=1.0))
+    }
+
+    /// How long it may be served beyond that.
+    pub(crate) fn stale(&self) -> Duration {
+        (self.ttl / 5).min(LONGEST_STALE)
+    }
+
+    pub(crate) fn negative(&self) -> Duration {
+        self.ttl.min(NEGATIVE_TTL)
+    }
+
+    pub(crate) fn untold(&self) -> Duration {
+        self.ttl.min(UNTOLD_TTL)
+    }
+}
+
+pub(crate) type SharedEntry = Arc<Entry>;

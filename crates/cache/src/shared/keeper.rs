@@ -1,0 +1,368 @@
+//! Keeps the shared tier live: connects, listens, announces.
+
+use std::{error::Error, sync::Arc, time::Duration};
+
+use bharatmart_breaker::Backoff;
+use bharatmart_telemetry::metrics::{RETRY_ATTEMPTS_TOTAL, dependency};
+use futures_util::{StreamExt, future::try_join_all};
+use metrics::counter;
+use redis::aio::{PubSub, PubSubSink};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use super::{
+    CommandError, Live, Shared,
+    generations::{Announcement, Generations, Known, Products},
+    link::{Connection, Dialer, Link, LinkError},
+    pending::Taken,
+    scripts::Script,
+};
+use crate::{LISTED_STOCK_LAG, key::product_page};
+
+/// Waits between attempts while the breaker lets them through.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// How often Redis is asked for a sign of life. A server that hangs closes no connection.
+const HEARTBEAT: Duration = Duration::from_millis(500);
+/// How soon it is asked again when it gave none.
+const SECOND_LOOK: Duration = Duration::from_millis(20);
+/// How long the channel of the messages may take to give one.
+const CHANNEL_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Why the tier could not be made live.
+#[derive(Debug, thiserror::Error)]
+enum ArrivalError {
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    #[error("the channel {0} cannot be listened to")]
+    Channel(String, #[source] redis::RedisError),
+    #[error("Redis did not confirm the subscription in time")]
+    Silent,
+}
+
+impl ArrivalError {
+    /// The value of the label `reason`.
+    const fn reason(&self) -> &'static str {
+        match self {
+            Self::Command(error) => error.reason(),
+            Self::Link(LinkError::Timeout) | Self::Silent => "timeout",
+            Self::Link(_) | Self::Channel(..) => "error",
+        }
+    }
+}
+
+/// Why the tier is no longer live.
+#[derive(Debug, thiserror::Error)]
+enum Departure {
+    #[error("commands kept failing")]
+    Breaker,
+    #[error("the connection of the messages ended")]
+    MessagesEnded,
+    #[error("the connection of the messages does not answer")]
+    MessagesSilent,
+    #[error("another server took over")]
+    Failover,
+}
+
+/// Since when a change of stock is owed to the lists.
+struct Owed {
+    due: Instant,
+    /// Redis's time of the last change, in microseconds.
+    since: u64,
+}
+
+/// Any change of stock counts, however long ago.
+const SINCE_EVER: u64 = 1 << 53;
+
+/// Keeps `shared` live for ever.
+pub(crate) async fn keep(shared: Arc<Shared>) {
+    let mut dialer = Dialer::new(shared.config.clone());
+    let mut pause = Backoff::jittered(FIRST_PAUSE, LONGEST_PAUSE);
+    let mut reported = false;
+    loop {
+        if let Some(at) = shared.breaker.retry_at() {
+            sleep_until(at.into()).await;
+        }
+        if shared.breaker.acquire().is_err() {
+            continue;
+        }
+        match shared.arrive(&mut dialer).await {
+            Ok((live, messages, lineage)) => {
+                reported = false;
+                tracing::info!(dependency = dependency::CACHE, "the shared cache is in use");
+                let departure = shared.stay(&live, messages, lineage).await;
+                shared.leave();
+                tracing::warn!(
+                    dependency = dependency::CACHE,
+                    reason = %departure,
+                    "the shared cache is not in use; each process caches for itself, for a second at most"
+                );
+                pause.reset();
+            }
+            Err(error) => {
+                counter!(RETRY_ATTEMPTS_TOTAL, "dependency" => dependency::CACHE).increment(1);
+                if !reported {
+                    reported = true;
+                    tracing::warn!(
+                        dependency = dependency::CACHE,
+                        error = &error as &dyn Error,
+                        "the cache's Redis cannot be used; trying until it can"
+                    );
+                }
+                shared.breaker.fail(error.reason());
+            }
+        }
+        if shared.breaker.is_closed() {
+            sleep(pause.advance()).await;
+        }
+    }
+}
+
+impl Shared {
+    /// Connects, listens, learns the generations and announces what is pending. Only then the tier is
+    /// live and the breaker closed.
+    async fn arrive(
+        &self,
+        dialer: &mut Dialer,
+    ) -> Result<(Arc<Live>, PubSub, String), ArrivalError> {
+        let Link {
+            connection,
+            mut messages,
+        } = dialer.dial().await?;
+        let channel = self.channel();
+        // Before the generations are read, so that no change falls between the two.
+        match timeout(CHANNEL_TIMEOUT, messages.subscribe(&channel)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Err(ArrivalError::Channel(channel, error)),
+            Err(_) => return Err(ArrivalError::Silent),
+        }
+        let live = Arc::new(Live {
+            connection,
+            known: Known::new(Generations::default()),
+        });
+        let lineage = self.lineage(&live).await?;
+        let owed = self.pending.owes_listed_stock().then_some(SINCE_EVER);
+        let taken = self.pending.take(owed.is_some());
+        self.announce(&live, &taken, owed, &lineage).await?;
+        taken.done();
+        // What was kept while nobody told us of changes.
+        self.stamps.outdate_everything();
+        self.live.send_replace(Some(Arc::clone(&live)));
+        self.breaker.succeed();
+        Ok((live, messages, lineage))
+    }
+
+    async fn stay(&self, live: &Arc<Live>, messages: PubSub, lineage: String) -> Departure {
+        tokio::select! {
+            departure = self.listen(live, messages, lineage) => departure,
+            () = self.announce_changes(live) => Departure::Breaker,
+            () = self.away() => Departure::Breaker,
+        }
+    }
+
+    /// Applies what others announce, and makes sure that they could be heard.
+    async fn listen(&self, live: &Arc<Live>, messages: PubSub, lineage: String) -> Departure {
+        let (mut channel, mut messages) = messages.split();
+        let heartbeat = async {
+            loop {
+                match self.heartbeat(live, &mut channel, &lineage).await {
+                    Ok(None) => sleep(HEARTBEAT).await,
+                    Ok(Some(departure)) => return departure,
+                    // Asked again soon: the breaker counts failures in a row, and while requests are
+                    // answered in the process nobody else asks.
+                    Err(_) => sleep(SECOND_LOOK).await,
+                }
+            }
+        };
+        let hearing = async {
+            while let Some(message) = messages.next().await {
+                match message.get_payload::<String>().map(|text| text.parse()) {
+                    Ok(Ok(announcement)) => self.hear(live, &announcement),
+                    // A stranger on our channel.
+                    Ok(Err(_)) | Err(_) => {
+                        tracing::debug!(channel = message.get_channel_name(), "an unknown message");
+                    }
+                }
+            }
+            Departure::MessagesEnded
+        };
+        tokio::select! {
+            departure = heartbeat => departure,
+            departure = hearing => departure,
+        }
+    }
+
+    /// Asks both connections for a sign of life; a failure of the first is the breaker's business.
+    async fn heartbeat(
+        &self,
+        live: &Arc<Live>,
+        channel: &mut PubSubSink,
+        lineage: &str,
+    ) -> Result<Option<Departure>, CommandError> {
+        match &live.connection {
+            // Another server would be another connection.
+            Connection::Single(_) => self.ping(live).await?,
+            Connection::Cluster(_) => {
+                if self.lineage(live).await? != lineage {
+                    return Ok(Some(Departure::Failover));
+                }
+            }
+        }
+        Ok(match timeout(CHANNEL_TIMEOUT, channel.ping::<()>()).await {
+            Ok(Ok(())) => None,
+            Ok(Err(_)) => Some(Departure::MessagesEnded),
+            Err(_) => Some(Departure::MessagesSilent),
+        })
+    }
+
+    fn hear(&self, live: &Live, announcement: &Announcement) {
+        self.learn(live, announcement.generations);
+        // Our own pages were outdated when the change was made, and once more when Redis had done it.
+        if announcement.sender != self.sender {
+            for id in &announcement.products {
+                self.stamps.outdate_product(*id);
+            }
+        }
+    }
+
+    /// Outdates what newer generations outdate.
+    fn learn(&self, live: &Live, heard: Generations) {
+        let (before, now) = live.known.learn(heard);
+        if now.epoch != before.epoch {
+            self.stamps.outdate_everything();
+            return;
+        }
+        if now.catalogue != before.catalogue {
+            self.stamps.outdate_catalogue();
+        }
+        if now.stock != before.stock {
+            self.stamps.outdate_listed_stock();
+        }
+    }
+
+    /// Announces changes as they come; those of stock to the lists after a while. Never ends.
+    async fn announce_changes(&self, live: &Arc<Live>) {
+        let mut owed: Option<Owed> = None;
+        let mut pause = Backoff::jittered(FIRST_PAUSE, LONGEST_PAUSE);
+        loop {
+            let due = owed.as_ref().map(|owed| owed.due);
+            tokio::select! {
+                () = self.pending.more() => {}
+                () = until(due) => {}
+            }
+            let is_due = due.is_some_and(|due| Instant::now() >= due);
+            let taken = self.pending.take(is_due);
+            let since = match &owed {
+                Some(owed) if is_due && !taken.changes.listed_stock => Some(owed.since),
+                // Changes have come that Redis has not seen the time of.
+                Some(_) if is_due => Some(SINCE_EVER),
+                _ => None,
+            };
+            let Ok(time) = self.announce(live, &taken, since, "").await else {
+                drop(taken);
+                sleep(pause.advance()).await;
+                // Nothing may come that wakes us for what is pending now.
+                self.pending.wake();
+                continue;
+            };
+            taken.done();
+            pause.reset();
+            if is_due {
+                owed = None;
+            }
+            if self.pending.owes_listed_stock() {
+                let due = owed.map_or_else(|| Instant::now() + LISTED_STOCK_LAG, |owed| owed.due);
+                owed = Some(Owed { due, since: time });
+            }
+        }
+    }
+
+    /// Deletes the pages of changed products, raises the generations, tells everybody; answers Redis's
+    /// time in microseconds. In this order: who hears of it finds nothing old.
+    async fn announce(
+        &self,
+        live: &Arc<Live>,
+        taken: &Taken<'_>,
+        listed_stock_since: Option<u64>,
+        lineage: &str,
+    ) -> Result<u64, CommandError> {
+        let changes = &taken.changes;
+        let products: Vec<_> = changes.products.iter().copied().collect();
+        try_join_all(products.iter().map(|id| {
+            self.command(live, "delete", async |connection| {
+                redis::cmd("DEL")
+                    .arg(self.key(&product_page(*id)))
+                    .query_async::<()>(connection)
+                    .await
+            })
+        }))
+        .await?;
+        let since = listed_stock_since.map_or_else(String::new, |since| since.to_string());
+        let flag = |on: bool| if on { "1" } else { "" };
+        let (epoch, catalogue, stock, time) = self
+            .command(live, "announce", async |connection| {
+                let mut script = Script::Announce.get().key(self.key("generations"));
+                script
+                    .arg(self.channel())
+                    .arg(self.sender.to_string())
+                    .arg(Products(&products).to_string())
+                    .arg(flag(changes.everything))
+                    .arg(flag(changes.catalogue))
+                    .arg(since)
+                    .arg(lineage);
+                script.invoke_async(connection).await
+            })
+            .await?;
+        self.learn(
+            live,
+            Generations {
+                epoch,
+                catalogue,
+                stock,
+            },
+        );
+        // Pages that were fetched from Redis before they were deleted there.
+        for id in &products {
+            self.stamps.outdate_product(*id);
+        }
+        Ok(time)
+    }
+
+    async fn ping(&self, live: &Arc<Live>) -> Result<(), CommandError> {
+        self.command(live, "ping", async |connection| {
+            redis::cmd("PING").query_async(connection).await
+        })
+        .await
+    }
+
+    /// What changes when Redis may have lost writes: the run of one server, or the epoch of a
+    /// cluster's configuration, which each of its failovers raises.
+    async fn lineage(&self, live: &Arc<Live>) -> Result<String, CommandError> {
+        let (command, argument, field) = match &live.connection {
+            Connection::Single(_) => ("INFO", "server", "run_id:"),
+            Connection::Cluster(_) => ("CLUSTER", "INFO", "cluster_current_epoch:"),
+        };
+        let info: String = self
+            .command(live, "lineage", async |connection| {
+                redis::cmd(command)
+                    .arg(argument)
+                    .query_async(connection)
+                    .await
+            })
+            .await?;
+        let value = info.lines().find_map(|line| line.strip_prefix(field));
+        Ok(value.unwrap_or("unknown").trim().to_owned())
+    }
+
+    fn channel(&self) -> String {
+        self.key("changes")
+    }
+}
+
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}

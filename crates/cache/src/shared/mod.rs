@@ -1,0 +1,373 @@
+//! The tier in Redis.
+//!
+//! It is either live or away. A [`keeper`] connects, listens to what other processes announce, and
+//! announces what this one changes; requests only use a tier that is live. More failures in a row than the
+//! breaker allows make it away, and so does the loss of the messages: without them nobody knows what is
+//! outdated.
+
+mod generations;
+mod keeper;
+mod link;
+mod pending;
+mod scripts;
+mod wire;
+
+use std::{sync::Arc, time::Duration};
+
+use bharatmart_breaker::{Backoff, Breaker, CircuitBreaker};
+use bharatmart_config::RedisCacheConfig;
+use bharatmart_domain::Clock;
+use bharatmart_telemetry::metrics::{
+    CACHE_COMMAND_DURATION_SECONDS, CACHE_REQUESTS_TOTAL, dependency,
+};
+use metrics::{counter, histogram};
+use redis::{FromRedisValue, RedisError};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, timeout},
+};
+use uuid::Uuid;
+
+pub(crate) use keeper::keep;
+pub(crate) use wire::Stored;
+
+use crate::{
+    entry::{Ages, Body},
+    key::{Key, Shows},
+    stamps::Stamps,
+};
+use generations::Known;
+use link::Connection;
+use pending::Pending;
+use scripts::Script;
+use wire::{FRESH_UNTIL, Token, Value, millis};
+
+/// How long one process may take to load a body while the others wait for it.
+const LEASE: Duration = Duration::from_secs(3);
+/// How long a request waits for another process before it loads by itself.
+const LONGEST_WAIT: Duration = Duration::from_millis(500);
+/// How often it looks whether that process is done.
+const POLL: Duration = Duration::from_millis(10);
+/// How long a stale body counts as fresh while one process loads it anew.
+const CLAIM: Duration = Duration::from_secs(5);
+/// The longest wait between two probes of an open breaker, in multiples of the first.
+const LONGEST_RESET: u32 = 4;
+
+/// The tier in Redis, as this process sees it.
+pub(crate) struct Shared {
+    config: RedisCacheConfig,
+    clock: Arc<dyn Clock>,
+    ages: Ages,
+    stamps: Arc<Stamps>,
+    breaker: CircuitBreaker,
+    live: watch::Sender<Option<Arc<Live>>>,
+    pending: Pending,
+    /// Names this process in announcements.
+    sender: Uuid,
+}
+
+/// A connection over which commands may be sent, and what is known of the generations.
+pub(crate) struct Live {
+    connection: Connection,
+    known: Known,
+}
+
+/// Why a command has no answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CommandError {
+    /// None within the time.
+    #[error("no answer from the cache's Redis in time")]
+    Timeout,
+    /// An error instead.
+    #[error("the cache's Redis failed")]
+    Redis(#[source] RedisError),
+}
+
+impl CommandError {
+    /// The value of the label `reason`.
+    const fn reason(&self) -> &'static str {
+        match self {
+            Self::Timeout => "timeout",
+            Self::Redis(_) => "error",
+        }
+    }
+}
+
+/// What the shared tier says to somebody who wants a body.
+pub(crate) enum Answer {
+    /// Here it is.
+    Fresh(Stored),
+    /// Here is an old one; whoever has the lease loads it anew.
+    Stale(Stored, Option<Lease>),
+    /// It is yours to load, and to give to the others.
+    Load(Lease),
+    /// It is yours to load, for yourself.
+    Alone,
+}
+
+/// The right to write what is under a key, as long as nobody else does or deletes it.
+pub(crate) struct Lease {
+    live: Arc<Live>,
+    name: String,
+    shows: Shows,
+    token: Token,
+    /// As of before the load.
+    edition: generations::Edition,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        config: RedisCacheConfig,
+        ages: Ages,
+        stamps: Arc<Stamps>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let cooldown = Backoff::jittered(
+            config.breaker_reset,
+            config.breaker_reset.saturating_mul(LONGEST_RESET),
+        );
+        Self {
+            breaker: CircuitBreaker::new(
+                dependency::CACHE,
+                Breaker::new(config.breaker_threshold, cooldown),
+            ),
+            config,
+            clock,
+            ages,
+            stamps,
+            live: watch::Sender::new(None),
+            pending: Pending::new(),
+            sender: Uuid::new_v4(),
+        }
+    }
+
+    pub(crate) const fn pending(&self) -> &Pending {
+        &self.pending
+    }
+
+    /// How long somebody may be held up until a change of theirs has been announced.
+    pub(crate) fn patience(&self) -> Duration {
+        self.config.command_timeout.saturating_mul(2)
+    }
+
+    /// How long a body is fresh from now on.
+    pub(crate) fn fresh_for(&self, stored: &Stored) -> Duration {
+        stored.fresh_for(self.clock.now())
+    }
+
+    pub(crate) fn is_live(&self) -> bool {
+        self.live.borrow().is_some()
+    }
+
+    /// Ends when the tier is away.
+    pub(crate) async fn away(&self) {
+        let mut live = self.live.subscribe();
+        // The sender is in `self`.
+        let _ = live.wait_for(Option::is_none).await;
+    }
+
+    fn live(&self) -> Option<Arc<Live>> {
+        self.live.borrow().clone()
+    }
+
+    /// The name in Redis.
+    fn key(&self, name: &str) -> String {
+        [&self.config.prefix, ":", name].concat()
+    }
+
+    /// Looks for a body, and arranges who loads one that is not there.
+    pub(crate) async fn look_up(&self, key: &Key) -> Answer {
+        let Some(live) = self.live() else {
+            return Answer::Alone;
+        };
+        let answer = self.find(&live, key).await.unwrap_or(Answer::Alone);
+        let outcome = match &answer {
+            Answer::Fresh(_) => "hit",
+            Answer::Stale(..) => "stale",
+            Answer::Load(_) | Answer::Alone => "miss",
+        };
+        counter!(CACHE_REQUESTS_TOTAL, "tier" => "shared", "outcome" => outcome).increment(1);
+        answer
+    }
+
+    async fn find(&self, live: &Arc<Live>, key: &Key) -> Result<Answer, CommandError> {
+        let name = self.key(&key.name);
+        let give_up = Instant::now() + LONGEST_WAIT;
+        loop {
+            // Before the look: what changes after it makes the body one of an old edition.
+            let edition = live.known.get().edition(key.shows);
+            let mut get = redis::cmd("GET");
+            get.arg(&name);
+            let found: Option<Vec<u8>> = self
+                .command(live, "get", async |connection| {
+                    get.query_async(connection).await
+                })
+                .await?;
+            let lease = |token| Lease {
+                live: Arc::clone(live),
+                name: name.clone(),
+                shows: key.shows,
+                token,
+                edition,
+            };
+            let seen = match found.map(Value::decode) {
+                None => Vec::new(),
+                Some(Value::Unreadable(beginning)) => beginning,
+                Some(Value::Leased) if Instant::now() >= give_up => return Ok(Answer::Alone),
+                Some(Value::Leased) => {
+                    sleep(POLL).await;
+                    continue;
+                }
+                Some(Value::Body { token, stored }) if stored.edition == edition => {
+                    if !stored.fresh_for(self.clock.now()).is_zero() {
+                        return Ok(Answer::Fresh(stored));
+                    }
+                    let claimed = self.claim(live, &name, token).await?;
+                    return Ok(Answer::Stale(stored, claimed.map(lease)));
+                }
+                Some(Value::Body { token, .. }) => token.as_bytes().to_vec(),
+            };
+            let token = Token::new();
+            if self
+                .replace(live, &name, &seen, &token.lease(), LEASE)
+                .await?
+            {
+                return Ok(Answer::Load(lease(token)));
+            }
+            if Instant::now() >= give_up {
+                return Ok(Answer::Alone);
+            }
+        }
+    }
+
+    /// Gives the others what was loaded. Nothing comes of it when the lease is over, because it took
+    /// too long or because a change has outdated what was loaded.
+    pub(crate) async fn store(&self, lease: &Lease, body: &Body) {
+        let (fresh, stale) = (self.ages.fresh(), self.ages.stale());
+        let stored = Stored {
+            body: body.clone(),
+            edition: lease.edition,
+            fresh_until: self.clock.now() + fresh,
+        };
+        // A body whose generation has passed meanwhile is dead already.
+        let current = lease.live.known.get().edition(lease.shows);
+        if current != lease.edition {
+            return self.release(lease).await;
+        }
+        let value = stored.encode(Token::new());
+        // A failure has been counted; the body is loaded again by whoever misses it.
+        let _ = self
+            .replace(
+                &lease.live,
+                &lease.name,
+                lease.token.as_bytes(),
+                &value,
+                fresh + stale,
+            )
+            .await;
+    }
+
+    /// Lets somebody else load.
+    pub(crate) async fn release(&self, lease: &Lease) {
+        // A failure has been counted; the lease ends by itself.
+        let _ = self
+            .replace(
+                &lease.live,
+                &lease.name,
+                lease.token.as_bytes(),
+                &[],
+                Duration::ZERO,
+            )
+            .await;
+    }
+
+    async fn replace(
+        &self,
+        live: &Arc<Live>,
+        key: &str,
+        seen: &[u8],
+        value: &[u8],
+        time_to_live: Duration,
+    ) -> Result<bool, CommandError> {
+        self.command(live, "replace", async |connection| {
+            let mut script = Script::Replace.get().key(key);
+            script
+                .arg(seen)
+                .arg(value)
+                .arg(u64::try_from(time_to_live.as_millis()).unwrap_or(u64::MAX));
+            script.invoke_async(connection).await
+        })
+        .await
+    }
+
+    /// Calls a stale value fresh for a moment; the token under which it is to be replaced if this
+    /// process is the one to do so.
+    async fn claim(
+        &self,
+        live: &Arc<Live>,
+        key: &str,
+        seen: Token,
+    ) -> Result<Option<Token>, CommandError> {
+        let token = Token::new();
+        let until = millis(self.clock.now() + CLAIM);
+        let claimed: bool = self
+            .command(live, "claim", async |connection| {
+                let mut script = Script::Claim.get().key(key);
+                script
+                    .arg(seen.as_bytes())
+                    .arg(token.as_bytes())
+                    .arg(FRESH_UNTIL)
+                    .arg(&until);
+                script.invoke_async(connection).await
+            })
+            .await?;
+        Ok(claimed.then_some(token))
+    }
+
+    /// Sends a command within the time limit and tells the breaker how that went.
+    async fn command<T: FromRedisValue>(
+        &self,
+        live: &Arc<Live>,
+        name: &'static str,
+        send: impl AsyncFnOnce(&mut Connection) -> Result<T, RedisError>,
+    ) -> Result<T, CommandError> {
+        let mut connection = live.connection.clone();
+        let started = Instant::now();
+        let answer = match timeout(self.config.command_timeout, send(&mut connection)).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => Err(CommandError::Redis(error)),
+            Err(_) => Err(CommandError::Timeout),
+        };
+        let outcome = match &answer {
+            Ok(_) => "ok",
+            Err(error) => error.reason(),
+        };
+        histogram!(CACHE_COMMAND_DURATION_SECONDS, "command" => name, "outcome" => outcome)
+            .record(started.elapsed());
+        // An answer over a connection that is given up says nothing of the one that replaces it.
+        let current = self.live().is_some_and(|now| Arc::ptr_eq(&now, live));
+        match &answer {
+            Ok(_) if current => self.breaker.succeed(),
+            Ok(_) => {}
+            Err(error) => {
+                tracing::debug!(
+                    error = error as &dyn std::error::Error,
+                    command = name,
+                    "a command to the cache failed"
+                );
+                if current && self.breaker.fail(error.reason()) {
+                    // From now on no request waits for Redis.
+                    self.leave();
+                }
+            }
+        }
+        answer
+    }
+
+    /// Makes the tier away.
+    fn leave(&self) {
+        self.live.send_replace(None);
+        // What changes elsewhere is not heard of from now on, so nothing old is trusted.
+        self.stamps.outdate_everything();
+    }
+}

@@ -1,0 +1,32 @@
+-- Raises the generations that a change outdates, and tells every process.
+-- KEYS[1] the hash of the generations. ARGV[1] the channel, ARGV[2] the sender, ARGV[3] the products,
+-- ARGV[4] '1' for a new epoch, ARGV[5] '1' if the catalogue changed, ARGV[6] the time in microseconds
+-- since when listed stock has changed ('' if it has not), ARGV[7] the lineage of the server ('' to leave it).
+-- Answers the epoch, the generations of catalogue and stock, and the time in microseconds.
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local known = redis.call('HMGET', KEYS[1], 'epoch', 'lineage', 'stock_at')
+local other_lineage = ARGV[7] ~= '' and known[2] ~= ARGV[7]
+
+-- No epoch: the hash is new, or was evicted. Another lineage: this server took over, or was started
+-- again, and may have lost writes. The time makes an epoch unlike any before.
+if not known[1] or ARGV[4] == '1' or other_lineage then
+    local epoch = math.max(now, tonumber(known[1] or '0') + 1)
+    redis.call('HSET', KEYS[1], 'epoch', string.format('%.0f', epoch))
+end
+if other_lineage then
+    redis.call('HSET', KEYS[1], 'lineage', ARGV[7])
+end
+if ARGV[5] == '1' then
+    redis.call('HINCRBY', KEYS[1], 'catalogue', 1)
+end
+-- Whoever raised it after the change of stock raised it for that change too.
+if ARGV[6] ~= '' and tonumber(known[3] or '0') <= tonumber(ARGV[6]) then
+    redis.call('HINCRBY', KEYS[1], 'stock', 1)
+    redis.call('HSET', KEYS[1], 'stock_at', string.format('%.0f', now))
+end
+
+local current = redis.call('HMGET', KEYS[1], 'epoch', 'catalogue', 'stock')
+local epoch, catalogue, stock = current[1], current[2] or '0', current[3] or '0'
+redis.call('PUBLISH', ARGV[1], table.concat({ARGV[2], epoch, catalogue, stock, ARGV[3]}, ' '))
+return {epoch, catalogue, stock, string.format('%.0f', now)}

@@ -1,0 +1,189 @@
+//! What stands in Redis under a key: a head of fixed length, the entity tag, the body.
+//!
+//! | bytes  | what                                                                       |
+//! |--------|----------------------------------------------------------------------------|
+//! | 0..16  | a random token, new whenever the value is written                          |
+//! | 16     | `L`: somebody is loading the body (there is no more than this), `B`: a body |
+//! | 17..25 | the epoch that it was loaded in                                            |
+//! | 25..33 | the generation within that epoch                                           |
+//! | 33..41 | fresh until, in milliseconds since 1970                                    |
+//! | 41     | length of the entity tag                                                   |
+//! | 42..   | entity tag, body                                                           |
+//!
+//! Numbers are big-endian. Scripts compare the token and write `fresh until`, and know nothing else.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+
+use super::generations::Edition;
+use crate::entry::Body;
+
+pub(crate) const TOKEN: usize = 16;
+/// Where `fresh until` begins.
+pub(crate) const FRESH_UNTIL: usize = 33;
+const HEAD: usize = 42;
+const LEASE: u8 = b'L';
+const BODY: u8 = b'B';
+
+/// Names one writing of one value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Token([u8; TOKEN]);
+
+impl Token {
+    pub(crate) fn new() -> Self {
+        Self(rand::random())
+    }
+
+    pub(crate) const fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The value that says that somebody loads the body.
+    pub(crate) fn lease(&self) -> [u8; TOKEN + 1] {
+        let mut lease = [LEASE; TOKEN + 1];
+        lease[..TOKEN].copy_from_slice(&self.0);
+        lease
+    }
+}
+
+/// A value as it was read.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Value {
+    Leased,
+    Body {
+        token: Token,
+        stored: Stored,
+    },
+    /// Not one of ours. To be replaced if it is still the one that begins with this.
+    Unreadable(Vec<u8>),
+}
+
+/// A body as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Stored {
+    pub(crate) body: Body,
+    pub(crate) edition: Edition,
+    pub(crate) fresh_until: DateTime<Utc>,
+}
+
+/// How `fresh until` is written.
+pub(crate) fn millis(time: DateTime<Utc>) -> [u8; 8] {
+    time.timestamp_millis().to_be_bytes()
+}
+
+impl Stored {
+    pub(crate) fn encode(&self, token: Token) -> Vec<u8> {
+        let Body { bytes, etag } = &self.body;
+        let mut value = Vec::with_capacity(HEAD + etag.len() + bytes.len());
+        value.extend_from_slice(&token.0);
+        value.push(BODY);
+        value.extend_from_slice(&self.edition.epoch.to_be_bytes());
+        value.extend_from_slice(&self.edition.generation.to_be_bytes());
+        value.extend_from_slice(&millis(self.fresh_until));
+        // An entity tag of ours is 24 bytes long.
+        value.push(u8::try_from(etag.len()).unwrap_or(0));
+        value.extend_from_slice(etag);
+        value.extend_from_slice(bytes);
+        value
+    }
+
+    /// How long it is fresh from `now` on.
+    pub(crate) fn fresh_for(&self, now: DateTime<Utc>) -> Duration {
+        (self.fresh_until - now).to_std().unwrap_or_default()
+    }
+}
+
+impl Value {
+    pub(crate) fn decode(value: Vec<u8>) -> Self {
+        let leased = value.len() == TOKEN + 1 && value[TOKEN] == LEASE;
+        if leased {
+            return Self::Leased;
+        }
+        let Some((token, edition, fresh_until, etag)) = decode_body(&value) else {
+            let mut beginning = value;
+            beginning.truncate(TOKEN);
+            return Self::Unreadable(beginning);
+        };
+        let value = Bytes::from(value);
+        Self::Body {
+            token,
+            stored: Stored {
+                body: Body {
+                    etag: value.slice(HEAD..HEAD + etag),
+                    bytes: value.slice(HEAD + etag..),
+                },
+                edition,
+                fresh_until,
+            },
+        }
+    }
+}
+
+/// Token, edition, fresh until, and the length of the entity tag.
+fn decode_body(value: &[u8]) -> Option<(Token, Edition, DateTime<Utc>, usize)> {
+    let (token, rest) = value.split_first_chunk()?;
+    let (&kind, rest) = rest.split_first()?;
+    let (epoch, rest) = rest.split_first_chunk()?;
+    let (generation, rest) = rest.split_first_chunk()?;
+    let (fresh_until, rest) = rest.split_first_chunk()?;
+    let (&etag, rest) = rest.split_first()?;
+    let etag = usize::from(etag);
+    if kind != BODY || rest.len() < etag {
+        return None;
+    }
+    let edition = Edition {
+        epoch: u64::from_be_bytes(*epoch),
+        generation: u64::from_be_bytes(*generation),
+    };
+    let fresh_until = DateTime::from_timestamp_millis(i64::from_be_bytes(*fresh_until))?;
+    Some((Token(*token), edition, fresh_until, etag))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stored() -> Stored {
+        Stored {
+            body: Body::new(b"{}".to_vec()),
+            edition: Edition {
+                epoch: 7,
+                generation: 9,
+            },
+            fresh_until: DateTime::from_timestamp_millis(1_800_000_000_123).unwrap(),
+        }
+    }
+
+    #[test]
+    fn a_body_is_read_as_it_was_written() {
+        let (token, stored) = (Token::new(), stored());
+        let value = stored.encode(token);
+        assert_eq!(
+            value[FRESH_UNTIL..FRESH_UNTIL + 8],
+            millis(stored.fresh_until)
+        );
+        assert_eq!(Value::decode(value), Value::Body { token, stored });
+    }
+
+    #[test]
+    fn a_lease_is_no_body() {
+        assert_eq!(Value::decode(Token::new().lease().to_vec()), Value::Leased);
+    }
+
+    #[test]
+    fn what_others_wrote_there_is_no_body() {
+        let whole = stored().encode(Token::new());
+        for length in 0..HEAD {
+            let value = whole[..length].to_vec();
+            assert!(
+                matches!(Value::decode(value), Value::Unreadable(_)),
+                "{length} bytes"
+            );
+        }
+        let mut other = whole;
+        other[TOKEN] = b'x';
+        assert!(matches!(Value::decode(other), Value::Unreadable(_)));
+    }
+}

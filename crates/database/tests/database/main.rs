@@ -1,0 +1,5 @@
+//! The SQL against a real server.
+
+mod products;
+mod restock;
+mod support;
