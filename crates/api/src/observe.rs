@@ -17,13 +17,15 @@ use axum::{
 use bharatmart_telemetry::metrics::{
     ERRORS_TOTAL, HTTP_REQUEST_DURATION_SECONDS, HTTP_REQUESTS_IN_FLIGHT, HTTP_REQUESTS_TOTAL,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header::CACHE_CONTROL};
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use tower::{Layer, Service};
 use tracing::{Instrument, info_span};
 use uuid::fmt::Hyphenated;
 
 use crate::{problem::Problem, router::HEALTH};
+
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
 /// Names a request in answers and logs.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -218,7 +220,10 @@ where
             answer
                 .span()
                 .in_scope(|| log(method, path, status, elapsed));
-            response.headers_mut().insert(REQUEST_ID, id.0);
+            let headers = response.headers_mut();
+            headers.insert(REQUEST_ID, id.0);
+            // What does not say that it may be kept is for the one who asked.
+            headers.entry(CACHE_CONTROL).or_insert(NO_STORE);
             Ok(response)
         })
     }

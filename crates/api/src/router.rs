@@ -21,7 +21,10 @@ use bharatmart_telemetry::metrics::{CHAOS_EVENTS_TOTAL, SIMULATED_LATENCY_MS};
 use futures_util::{FutureExt, future::Either};
 use http::{
     HeaderName, HeaderValue, Method,
-    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, LOCATION, RETRY_AFTER},
+    header::{
+        ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, LOCATION,
+        RETRY_AFTER,
+    },
 };
 use http_body_util::BodyExt;
 use metrics::{counter, gauge};
@@ -117,8 +120,17 @@ fn cors(origins: &[String]) -> CorsLayer {
             Method::PATCH,
             Method::DELETE,
         ])
-        .allow_headers([ACCEPT, AUTHORIZATION, CONTENT_TYPE, PREFER, REQUEST_ID])
+        .allow_headers([
+            ACCEPT,
+            AUTHORIZATION,
+            CACHE_CONTROL,
+            CONTENT_TYPE,
+            IF_NONE_MATCH,
+            PREFER,
+            REQUEST_ID,
+        ])
         .expose_headers([
+            ETAG,
             LOCATION,
             RETRY_AFTER,
             X_CACHE,

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
 
 use bharatmart_cache::Invalidations;
 use bharatmart_commerce::{Gateway, Shop};
-use bharatmart_config::{ConfigError, WorkerProcessConfig};
+use bharatmart_config::{CacheBackend, ConfigError, WorkerProcessConfig};
 use bharatmart_database::{Database, SchemaError};
 use bharatmart_domain::{Clock, SystemClock};
 use bharatmart_lifecycle::{Health, Importance, Lifecycle, serve_admin};
@@ -77,13 +77,14 @@ async fn start(
     let (relay, relay_handle) = Relay::new(database.clone(), queues.clone(), clock.clone());
     lifecycle.spawn("relay", relay.run(lifecycle.stopping()));
 
+    let invalidations = Invalidations::connect(&config.cache, clock.clone());
     let shop = Shop {
         database: database.clone(),
         relay: relay_handle,
         gateway: Gateway::new(&config.payment, database.clone()),
-        clock: clock.clone(),
+        clock,
         order_payment_timeout: config.payment.order_payment_timeout,
-        invalidations: Invalidations::connect(&config.cache, clock.clone()),
+        invalidations: invalidations.clone(),
     };
     let queue_names = served_queues(config.worker.worker_type);
     let mut served = Vec::with_capacity(queue_names.len());
@@ -119,6 +120,9 @@ async fn start(
     }
 
     watch_dependencies(&health, &database, &queues, served);
+    if let CacheBackend::Redis(_) = config.cache.backend {
+        watch_cache(&health, invalidations);
+    }
     spawn_gauges(lifecycle, database, queues, queue_names);
     health.mark_started();
     tracing::info!(
@@ -201,6 +205,17 @@ fn watch_dependencies(
         PROBE_INTERVAL,
         PROBE_TIMEOUT,
         move || std::future::ready(all_served(&served)),
+    );
+}
+
+/// Without it jobs are done as ever, and the pages that they change stay as they are until it is back.
+fn watch_cache(health: &Health, invalidations: Invalidations) {
+    health.watch(
+        "cache",
+        Importance::Informational,
+        PROBE_INTERVAL,
+        PROBE_TIMEOUT,
+        move || std::future::ready(invalidations.check()),
     );
 }
 

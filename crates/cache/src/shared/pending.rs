@@ -11,7 +11,7 @@ use bharatmart_telemetry::metrics::CACHE_INVALIDATIONS_PENDING;
 use metrics::gauge;
 use tokio::sync::{Notify, watch};
 
-use crate::Change;
+use crate::{Change, key::Shows};
 
 /// More changed products than this outdate everything: an outage must not fill the memory, and after
 /// so many changes little is left worth keeping.
@@ -19,17 +19,24 @@ const MOST_PRODUCTS: usize = 1000;
 
 /// Collects changes for whoever announces them.
 pub(crate) struct Pending {
-    changes: Mutex<Changes>,
+    changes: Mutex<Unannounced>,
     more: Notify,
     /// The number of the last change that has been announced.
     announced: watch::Sender<u64>,
 }
 
-/// Changes put together.
 #[derive(Debug, Default)]
-pub(crate) struct Changes {
-    /// How many there have been so far, with those announced before.
+struct Unannounced {
+    /// How many changes there have been so far, with those announced before.
     number: u64,
+    pending: Changes,
+    /// What is being announced.
+    taken: Changes,
+}
+
+/// Changes put together.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Changes {
     /// There were too many to tell them one by one.
     pub(crate) everything: bool,
     pub(crate) catalogue: bool,
@@ -41,7 +48,6 @@ pub(crate) struct Changes {
 
 impl Changes {
     fn add(&mut self, change: Change) {
-        self.number += 1;
         let id = match change {
             Change::Product(id) => {
                 self.catalogue = true;
@@ -65,17 +71,26 @@ impl Changes {
         }
     }
 
-    /// Puts back what could not be announced; what was added since is there already.
-    fn put_back(&mut self, earlier: &mut Self) {
+    /// Takes back what could not be announced; what was added since is here already.
+    fn put_back(&mut self, earlier: Self) {
         self.everything |= earlier.everything;
         self.catalogue |= earlier.catalogue;
         self.listed_stock |= earlier.listed_stock;
         if self.everything {
             self.products = HashSet::new();
         } else {
-            self.products.extend(earlier.products.drain());
+            self.products.extend(earlier.products);
             self.bound();
         }
+    }
+
+    /// Whether what shows this is outdated. Lists may lag behind the stock.
+    fn outdate(&self, shows: Shows) -> bool {
+        self.everything
+            || match shows {
+                Shows::Product(id) => self.products.contains(&id),
+                Shows::Products | Shows::Catalogue => self.catalogue,
+            }
     }
 
     fn len(&self) -> usize {
@@ -87,6 +102,8 @@ impl Changes {
 pub(crate) struct Taken<'a> {
     pending: &'a Pending,
     pub(crate) changes: Changes,
+    /// That of the last of them.
+    number: u64,
     done: bool,
 }
 
@@ -94,7 +111,7 @@ impl Taken<'_> {
     /// All processes have been told.
     pub(crate) fn done(mut self) {
         self.done = true;
-        let number = self.changes.number;
+        let number = self.number;
         self.pending.announced.send_if_modified(|announced| {
             let newer = number > *announced;
             *announced = number.max(*announced);
@@ -105,9 +122,12 @@ impl Taken<'_> {
 
 impl Drop for Taken<'_> {
     fn drop(&mut self) {
+        let mut unannounced = self.pending.lock();
+        let taken = mem::take(&mut unannounced.taken);
         if !self.done {
-            self.pending.lock().put_back(&mut self.changes);
+            unannounced.pending.put_back(taken);
         }
+        drop(unannounced);
         self.pending.measure();
     }
 }
@@ -123,12 +143,13 @@ impl Pending {
 
     /// Adds changes; their number is for [`Pending::announced`].
     pub(crate) fn add(&self, changes: &[Change]) -> u64 {
-        let mut pending = self.lock();
+        let mut unannounced = self.lock();
         for change in changes {
-            pending.add(*change);
+            unannounced.number += 1;
+            unannounced.pending.add(*change);
         }
-        let number = pending.number;
-        drop(pending);
+        let number = unannounced.number;
+        drop(unannounced);
         self.measure();
         self.more.notify_one();
         number
@@ -144,25 +165,33 @@ impl Pending {
         self.more.notify_one();
     }
 
-    /// Takes all changes there are; `listed_stock` stays unless it is to be announced `with_stock`.
+    /// Takes all changes there are, once those taken before are done or dropped; `listed_stock` stays
+    /// unless it is to be announced `with_stock`.
     pub(crate) fn take(&self, with_stock: bool) -> Taken<'_> {
-        let mut pending = self.lock();
-        let number = pending.number;
-        let mut changes = mem::take(&mut *pending);
-        pending.number = number;
+        let mut unannounced = self.lock();
+        let mut changes = mem::take(&mut unannounced.pending);
         if !with_stock {
-            pending.listed_stock = mem::take(&mut changes.listed_stock);
+            unannounced.pending.listed_stock = mem::take(&mut changes.listed_stock);
         }
+        unannounced.taken = changes.clone();
         Taken {
             pending: self,
             changes,
+            number: unannounced.number,
             done: false,
         }
     }
 
+    /// Whether what the shared tier has under such a key may be from before a change that it has not
+    /// been told of.
+    pub(crate) fn outdates(&self, shows: Shows) -> bool {
+        let unannounced = self.lock();
+        unannounced.pending.outdate(shows) || unannounced.taken.outdate(shows)
+    }
+
     /// Whether lists show another stock than there is.
     pub(crate) fn owes_listed_stock(&self) -> bool {
-        self.lock().listed_stock
+        self.lock().pending.listed_stock
     }
 
     /// Ends when the change of this number has been announced.
@@ -173,12 +202,12 @@ impl Pending {
     }
 
     fn measure(&self) {
-        let pending = self.lock().len();
+        let pending = self.lock().pending.len();
         #[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
         gauge!(CACHE_INVALIDATIONS_PENDING).set(pending as f64);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Changes> {
+    fn lock(&self) -> MutexGuard<'_, Unannounced> {
         // Nothing panics under it.
         self.changes.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -231,6 +260,30 @@ mod tests {
         assert!(pending.owes_listed_stock());
         pending.take(true).done();
         assert!(!pending.owes_listed_stock());
+    }
+
+    #[test]
+    fn what_is_pending_or_being_announced_is_known_to_outdate_pages() {
+        let (pending, changed, other) = (Pending::new(), id(), id());
+        pending.add(&[Change::Stock(changed)]);
+        let outdated = |pending: &Pending| {
+            [
+                Shows::Product(changed),
+                Shows::Product(other),
+                Shows::Products,
+                Shows::Catalogue,
+            ]
+            .map(|shows| pending.outdates(shows))
+        };
+        assert_eq!(outdated(&pending), [true, false, false, false]);
+        let taken = pending.take(true);
+        assert_eq!(outdated(&pending), [true, false, false, false]);
+        pending.add(&[Change::Product(other)]);
+        assert_eq!(outdated(&pending), [true, true, true, true]);
+        taken.done();
+        assert_eq!(outdated(&pending), [false, true, true, true]);
+        pending.take(true).done();
+        assert_eq!(outdated(&pending), [false; 4]);
     }
 
     #[test]

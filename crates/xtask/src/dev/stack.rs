@@ -149,6 +149,8 @@ impl Stack {
             ("HOST", "127.0.0.1".to_owned()),
             ("DATABASE_URL", database),
             ("REDIS_URL", redis),
+            // In the same Redis as the queues: on a developer's machine neither fills it.
+            ("CACHE_TYPE", "redis".to_owned()),
             ("JWT_SECRET", secrets.jwt_secret.clone()),
             ("ADMIN_EMAIL", secrets.admin_email.clone()),
             ("ADMIN_PASSWORD", secrets.admin_password.clone()),
