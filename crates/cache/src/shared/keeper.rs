@@ -1,6 +1,10 @@
 //! Keeps the shared tier live: connects, listens, announces.
 
-use std::{error::Error, sync::Arc, time::Duration};
+use std::{
+    error::Error,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use bharatmart_breaker::Backoff;
 use bharatmart_telemetry::metrics::{RETRY_ATTEMPTS_TOTAL, dependency};
@@ -21,6 +25,8 @@ use crate::{LISTED_STOCK_LAG, key::product_page};
 /// Waits between attempts while the breaker lets them through.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// How long the tier must have been live to be tried at once when it is lost.
+const STABLE: Duration = Duration::from_secs(10);
 /// How often Redis is asked for a sign of life. A server that hangs closes no connection.
 const HEARTBEAT: Duration = Duration::from_millis(500);
 /// How soon it is asked again when it gave none.
@@ -72,6 +78,15 @@ struct Owed {
     since: u64,
 }
 
+/// What is said of the server only when the tier becomes live.
+#[derive(Default)]
+struct Arrival<'a> {
+    lineage: &'a str,
+    /// The last epoch that this process knew: what is from before the outage is not trusted after it,
+    /// because other processes may still have to announce what they changed meanwhile.
+    ends: Option<u64>,
+}
+
 /// Any change of stock counts, however long ago.
 const SINCE_EVER: u64 = 1 << 53;
 
@@ -91,6 +106,7 @@ pub(crate) async fn keep(shared: Arc<Shared>) {
             Ok((live, messages, lineage)) => {
                 reported = false;
                 tracing::info!(dependency = dependency::CACHE, "the shared cache is in use");
+                let arrived = Instant::now();
                 let departure = shared.stay(&live, messages, lineage).await;
                 shared.leave();
                 tracing::warn!(
@@ -98,7 +114,11 @@ pub(crate) async fn keep(shared: Arc<Shared>) {
                     reason = %departure,
                     "the shared cache is not in use; each process caches for itself, for a second at most"
                 );
-                pause.reset();
+                // Each return outdates what all processes hold; one with a bad line must not do so all
+                // the time.
+                if arrived.elapsed() >= STABLE {
+                    pause.reset();
+                }
             }
             Err(error) => {
                 counter!(RETRY_ATTEMPTS_TOTAL, "dependency" => dependency::CACHE).increment(1);
@@ -144,7 +164,12 @@ impl Shared {
         let lineage = self.lineage(&live).await?;
         let owed = self.pending.owes_listed_stock().then_some(SINCE_EVER);
         let taken = self.pending.take(owed.is_some());
-        self.announce(&live, &taken, owed, &lineage).await?;
+        let last = self.last_epoch.load(Ordering::Acquire);
+        let arrival = Arrival {
+            lineage: &lineage,
+            ends: (last != 0).then_some(last),
+        };
+        self.announce(&live, &taken, owed, &arrival).await?;
         taken.done();
         // What was kept while nobody told us of changes.
         self.stamps.outdate_everything();
@@ -229,6 +254,7 @@ impl Shared {
     /// Outdates what newer generations outdate.
     fn learn(&self, live: &Live, heard: Generations) {
         let (before, now) = live.known.learn(heard);
+        self.last_epoch.store(now.epoch, Ordering::Release);
         if now.epoch != before.epoch {
             self.stamps.outdate_everything();
             return;
@@ -259,7 +285,7 @@ impl Shared {
                 Some(_) if is_due => Some(SINCE_EVER),
                 _ => None,
             };
-            let Ok(time) = self.announce(live, &taken, since, "").await else {
+            let Ok(time) = self.announce(live, &taken, since, &Arrival::default()).await else {
                 drop(taken);
                 sleep(pause.advance()).await;
                 // Nothing may come that wakes us for what is pending now.
@@ -285,7 +311,7 @@ impl Shared {
         live: &Arc<Live>,
         taken: &Taken<'_>,
         listed_stock_since: Option<u64>,
-        lineage: &str,
+        arrival: &Arrival<'_>,
     ) -> Result<u64, CommandError> {
         let changes = &taken.changes;
         let products: Vec<_> = changes.products.iter().copied().collect();
@@ -310,7 +336,8 @@ impl Shared {
                     .arg(flag(changes.everything))
                     .arg(flag(changes.catalogue))
                     .arg(since)
-                    .arg(lineage);
+                    .arg(arrival.lineage)
+                    .arg(arrival.ends.map_or_else(String::new, |epoch| epoch.to_string()));
                 script.invoke_async(connection).await
             })
             .await?;

@@ -12,7 +12,10 @@ mod pending;
 mod scripts;
 mod wire;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 
 use bharatmart_breaker::{Backoff, Breaker, CircuitBreaker};
 use bharatmart_config::RedisCacheConfig;
@@ -62,6 +65,8 @@ pub(crate) struct Shared {
     breaker: CircuitBreaker,
     live: watch::Sender<Option<Arc<Live>>>,
     pending: Pending,
+    /// The last epoch that was learnt; 0 when none was.
+    last_epoch: AtomicU64,
     /// Names this process in announcements.
     sender: Uuid,
 }
@@ -137,6 +142,7 @@ impl Shared {
             stamps,
             live: watch::Sender::new(None),
             pending: Pending::new(),
+            last_epoch: AtomicU64::new(0),
             sender: Uuid::new_v4(),
         }
     }

@@ -1,7 +1,8 @@
 -- Raises the generations that a change outdates, and tells every process.
 -- KEYS[1] the hash of the generations. ARGV[1] the channel, ARGV[2] the sender, ARGV[3] the products,
 -- ARGV[4] '1' for a new epoch, ARGV[5] '1' if the catalogue changed, ARGV[6] the time in microseconds
--- since when listed stock has changed ('' if it has not), ARGV[7] the lineage of the server ('' to leave it).
+-- since when listed stock has changed ('' if it has not), ARGV[7] the lineage of the server ('' to leave
+-- it), ARGV[8] the epoch to end ('' for none).
 -- Answers the epoch, the generations of catalogue and stock, and the time in microseconds.
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
@@ -9,8 +10,10 @@ local known = redis.call('HMGET', KEYS[1], 'epoch', 'lineage', 'stock_at')
 local other_lineage = ARGV[7] ~= '' and known[2] ~= ARGV[7]
 
 -- No epoch: the hash is new, or was evicted. Another lineage: this server took over, or was started
--- again, and may have lost writes. The time makes an epoch unlike any before.
-if not known[1] or ARGV[4] == '1' or other_lineage then
+-- again, and may have lost writes. The epoch to end: whoever comes back after an outage ends the one from
+-- before it, unless another process has; others may hold changes that they have not announced yet.
+-- The time makes an epoch unlike any before.
+if not known[1] or ARGV[4] == '1' or other_lineage or known[1] == ARGV[8] then
     local epoch = math.max(now, tonumber(known[1] or '0') + 1)
     redis.call('HSET', KEYS[1], 'epoch', string.format('%.0f', epoch))
 end
