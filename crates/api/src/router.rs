@@ -5,6 +5,7 @@ use std::{
     convert::Infallible,
     panic::AssertUnwindSafe,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -18,18 +19,21 @@ use axum::{
 use bharatmart_config::{ApiConfig, ChaosConfig};
 use bharatmart_lifecycle::Health;
 use bharatmart_telemetry::metrics::{CHAOS_EVENTS_TOTAL, SIMULATED_LATENCY_MS};
-use futures_util::{FutureExt, future::Either};
+use futures_util::{
+    FutureExt, TryFutureExt,
+    future::{Either, MapOk},
+};
 use http::{
     HeaderName, HeaderValue, Method,
     header::{
-        ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, LOCATION,
-        RETRY_AFTER,
+        ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, LOCATION, ORIGIN,
+        RETRY_AFTER, VARY,
     },
 };
 use http_body_util::BodyExt;
 use metrics::{counter, gauge};
 use tower::{Layer, Service};
-use tower_http::cors::CorsLayer;
+use tower_http::cors::{Cors, CorsLayer};
 
 use crate::{
     auth,
@@ -99,7 +103,7 @@ fn with_layers(routes: Router, options: &RouterOptions) -> Router {
         // They are one layer to axum, which would box and clone each of several for every request.
         .layer((
             Observe::new(),
-            cors(&options.cors_origins),
+            CrossOrigin::new(&options.cors_origins),
             Guard::new(options),
             DefaultBodyLimit::max(MAX_BODY),
         ))
@@ -138,6 +142,68 @@ fn cors(origins: &[String]) -> CorsLayer {
             REQUEST_ID,
         ])
         .max_age(Duration::from_mins(10))
+}
+
+/// Puts [`Marked`] around a service.
+#[derive(Clone)]
+struct CrossOrigin(Arc<CorsLayer>);
+
+impl CrossOrigin {
+    fn new(origins: &[String]) -> Self {
+        Self(Arc::new(cors(origins)))
+    }
+}
+
+impl<S> Layer<S> for CrossOrigin {
+    type Service = Marked<S>;
+
+    fn layer(&self, inner: S) -> Marked<S> {
+        Marked {
+            inner,
+            cors: Arc::clone(&self.0),
+        }
+    }
+}
+
+/// A service whose answers pages of other origins may read.
+#[derive(Clone)]
+struct Marked<S> {
+    inner: S,
+    /// Shared, since axum clones the service for every request.
+    cors: Arc<CorsLayer>,
+}
+
+impl<S> Service<Request> for Marked<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible> + Clone,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future =
+        Either<<Cors<S> as Service<Request>>::Future, MapOk<S::Future, fn(Response) -> Response>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        // A request that no page of another origin makes needs no marks: `Vary` alone tells caches that
+        // the others get some.
+        if !request.headers().contains_key(ORIGIN) && request.method() != Method::OPTIONS {
+            return Either::Right(self.inner.call(request).map_ok(vary_by_origin));
+        }
+        // The one that has said that it is ready is to be called.
+        let next = self.inner.clone();
+        let ready = std::mem::replace(&mut self.inner, next);
+        Either::Left(self.cors.layer(ready).call(request))
+    }
+}
+
+fn vary_by_origin(mut response: Response) -> Response {
+    response
+        .headers_mut()
+        .append(VARY, HeaderValue::from_static("origin"));
+    response
 }
 
 const PREFER: HeaderName = HeaderName::from_static("prefer");
@@ -263,20 +329,52 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test]
-    async fn a_panic_is_an_answer_that_tells_nothing_of_it() {
-        let panics = async || -> &'static str { panic!("the password is 42") };
-        let options = RouterOptions {
-            cors_origins: vec!["https://shop.example.in".to_owned()],
+    const SHOP: &str = "https://shop.example.in";
+
+    fn options() -> RouterOptions {
+        RouterOptions {
+            cors_origins: vec![SHOP.to_owned()],
             request_timeout: Duration::from_secs(5),
             chaos: ChaosConfig {
                 enabled: false,
                 latency: Duration::ZERO,
             },
-        };
-        let router = with_layers(Router::new().route("/", get(panics)), &options);
+        }
+    }
+
+    #[tokio::test]
+    async fn every_answer_says_that_it_depends_on_the_origin() {
+        let router = with_layers(Router::new().route("/", get(async || "text")), &options());
+        for (origin, allowed) in [
+            (None, None),
+            (Some("https://evil.example"), None),
+            (Some(SHOP), Some(SHOP)),
+        ] {
+            for path in ["/", "/nowhere"] {
+                let mut request = Request::get(path);
+                if let Some(origin) = origin {
+                    request = request.header(ORIGIN, origin);
+                }
+                let request = request.body(Body::empty()).unwrap();
+                let response = router.clone().oneshot(request).await.unwrap();
+                let vary: Vec<_> = response.headers().get_all(VARY).iter().collect();
+                assert_eq!(vary, ["origin"], "{origin:?} {path}");
+                let told = response.headers().get("access-control-allow-origin");
+                assert_eq!(
+                    told.map(|value| value.to_str().unwrap()),
+                    allowed,
+                    "{origin:?} {path}"
+                );
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_an_answer_that_tells_nothing_of_it() {
+        let panics = async || -> &'static str { panic!("the password is 42") };
+        let router = with_layers(Router::new().route("/", get(panics)), &options());
         let request = Request::get("/")
-            .header("origin", "https://shop.example.in")
+            .header(ORIGIN, SHOP)
             .header(REQUEST_ID, "mine")
             .body(Body::empty())
             .unwrap();
@@ -284,7 +382,7 @@ mod tests {
         assert_eq!(response.status(), http::StatusCode::INTERNAL_SERVER_ERROR);
         assert_eq!(
             response.headers()["access-control-allow-origin"],
-            "https://shop.example.in",
+            SHOP,
             "a page may read its own errors"
         );
         let bytes = response.into_body().collect().await.unwrap().to_bytes();

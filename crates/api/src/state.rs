@@ -1,6 +1,6 @@
 //! What handlers share.
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::Deref, sync::Arc, time::Duration};
 
 use axum::extract::FromRef;
 use bharatmart_cache::{Cache, Invalidations};
@@ -13,9 +13,13 @@ use bharatmart_queue::{JobQueues, RelayHandle};
 
 use crate::{cached::Pages, system::SystemInfo, tokens::Tokens};
 
-/// The parts of the API; cheap to clone. A handler asks for the part that it needs.
-#[derive(Clone, FromRef)]
-pub struct AppState {
+/// The parts of the API. A handler asks for the part that it needs. Cheap to clone, which axum does
+/// several times for every request.
+#[derive(Clone)]
+pub struct AppState(Arc<Parts>);
+
+/// What an [`AppState`] shares.
+pub struct Parts {
     /// What the shop does.
     pub shop: Shop,
     /// Signing up, in and out.
@@ -36,6 +40,38 @@ pub struct AppState {
     pub request_timeout: RequestTimeout,
 }
 
+impl Deref for AppState {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+macro_rules! hand_out {
+    ($($part:ident: $kind:ty),+ $(,)?) => {
+        $(
+            impl FromRef<AppState> for $kind {
+                fn from_ref(state: &AppState) -> Self {
+                    state.$part.clone()
+                }
+            }
+        )+
+    };
+}
+
+hand_out! {
+    shop: Shop,
+    accounts: Accounts,
+    tokens: Tokens,
+    database: Database,
+    pages: Pages,
+    invalidations: Invalidations,
+    queues: JobQueues,
+    info: SystemInfo,
+    request_timeout: RequestTimeout,
+}
+
 /// How long a request may take.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestTimeout(pub Duration);
@@ -52,7 +88,7 @@ impl AppState {
         clock: Arc<dyn Clock>,
     ) -> Self {
         let invalidations = Invalidations::connect(&config.cache, clock.clone());
-        Self {
+        Self(Arc::new(Parts {
             shop: Shop {
                 database: database.clone(),
                 relay,
@@ -76,6 +112,6 @@ impl AppState {
             invalidations,
             queues,
             request_timeout: RequestTimeout(config.http.request_timeout),
-        }
+        }))
     }
 }

@@ -24,12 +24,13 @@ const ETAG_BYTES: usize = 16;
 impl Body {
     /// Makes the entity tag of `bytes`.
     #[must_use]
-    pub fn new(bytes: Vec<u8>) -> Self {
-        let digest = Sha256::digest(&bytes);
+    pub fn new(bytes: &[u8]) -> Self {
+        let digest = Sha256::digest(bytes);
         let tag = URL_SAFE_NO_PAD.encode(&digest[..ETAG_BYTES]);
         Self {
-            // A vector that has grown has room to spare, which nobody would count.
-            bytes: bytes.into_boxed_slice().into(),
+            // Copied into memory of its own length: a vector that has grown has room to spare, which
+            // nobody would count, and shrinking it in place leaves holes that nobody can use.
+            bytes: Bytes::copy_from_slice(bytes),
             etag: format!("\"{tag}\"").into(),
         }
     }
@@ -103,7 +104,7 @@ const LONGEST_STALE: Duration = Duration::from_mins(1);
 /// How long it is remembered that there is nothing under a key.
 const NEGATIVE_TTL: Duration = Duration::from_secs(10);
 /// How long a body is good while nobody can tell this process what changes elsewhere.
-pub(crate) const UNTOLD_TTL: Duration = Duration::from_secs(1);
+const UNTOLD_TTL: Duration = Duration::from_secs(1);
 
 impl Ages {
     pub(crate) const fn new(ttl: Duration) -> Self {
@@ -131,3 +132,54 @@ impl Ages {
 }
 
 pub(crate) type SharedEntry = Arc<Entry>;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_same_bytes_have_the_same_tag_and_others_another() {
+        let (body, same, other) = (Body::new(b"{}"), Body::new(b"{}"), Body::new(b"[]"));
+        assert_eq!(body, same);
+        assert_ne!(body.etag, other.etag);
+        assert!(body.etag.starts_with(b"\"") && body.etag.ends_with(b"\""));
+        assert_eq!(body.etag.len(), 24);
+    }
+
+    proptest! {
+        #[test]
+        fn no_age_is_longer_than_the_configured_one(millis in 1_u64..100_000_000) {
+            let ttl = Duration::from_millis(millis);
+            let ages = Ages::new(ttl);
+            for _ in 0..10 {
+                prop_assert!(ages.fresh() <= ttl);
+                prop_assert!(ages.fresh() >= ttl.mul_f64(0.899));
+            }
+            prop_assert!(ages.stale() <= (ttl / 5).min(LONGEST_STALE));
+            prop_assert!(ages.negative() <= ttl.min(NEGATIVE_TTL));
+            prop_assert!(ages.untold() <= ttl.min(UNTOLD_TTL));
+        }
+    }
+
+    #[test]
+    fn what_is_loaded_together_does_not_expire_together() {
+        let ages = Ages::new(Duration::from_mins(5));
+        let first = ages.fresh();
+        assert!((0..100).any(|_| ages.fresh() != first));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_entry_is_fresh_then_stale_then_useless() {
+        let stamp = crate::stamps::Stamps::new().of(crate::key::Shows::Catalogue);
+        let (fresh, stale) = (Duration::from_secs(10), Duration::from_secs(2));
+        let entry = Entry::new(None, stamp, fresh, stale);
+        assert!(entry.is_fresh());
+        tokio::time::advance(fresh).await;
+        assert!(!entry.is_fresh());
+        assert_eq!(entry.good_for(), stale);
+        tokio::time::advance(stale).await;
+        assert!(entry.good_for().is_zero());
+    }
+}

@@ -62,14 +62,72 @@ where
             under_way: Arc::clone(&self.under_way),
             key: key.clone(),
         };
-        let fetch = fetch().in_current_span();
-        let task = tokio::spawn(async move {
+        let fetch = fetch();
+        let flight = alone(async move {
             // It lands before anybody hears of it, so that whoever asks after that starts anew.
             let _landing = landing;
             fetch.await
         });
-        let flight = async move { task.await.ok() }.boxed().shared();
         under_way.insert(key, flight.clone());
         (flight, false)
+    }
+}
+
+/// Starts a fetch in a task of its own that nobody else can join.
+pub(crate) fn alone<T, F>(fetch: F) -> Flight<T>
+where
+    T: Clone + Send + Sync + 'static,
+    F: Future<Output = T> + Send + 'static,
+{
+    let task = tokio::spawn(fetch.in_current_span());
+    async move { task.await.ok() }.boxed().shared()
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_comes_during_a_flight_joins_it_and_who_comes_later_does_not() {
+        let flights = Flights::new();
+        let (land, landed) = oneshot::channel();
+        let (first, joined) = flights.join("a", || async { landed.await.unwrap_or(0) });
+        assert!(!joined);
+        let (second, joined) = flights.join("a", || async { unreachable!() });
+        assert!(joined);
+        let (other, joined) = flights.join("b", || async { 2 });
+        assert!(!joined);
+        assert_eq!(other.await, Some(2));
+        land.send(1).unwrap();
+        assert_eq!((first.await, second.await), (Some(1), Some(1)));
+        let (third, joined) = flights.join("a", || async { 3 });
+        assert!(!joined);
+        assert_eq!(third.await, Some(3));
+        assert!(lock(&flights.under_way).is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_panic_ends_a_flight_for_all_who_wait_and_makes_way_for_another() {
+        let flights: Flights<&str, ()> = Flights::new();
+        let (first, _) = flights.join("a", || async { panic!("on purpose") });
+        let (second, joined) = flights.join("a", || async { unreachable!() });
+        assert!(joined);
+        assert_eq!((first.await, second.await), (None, None));
+        let (again, joined) = flights.join("a", || async {});
+        assert!(!joined);
+        assert_eq!(again.await, Some(()));
+    }
+
+    #[tokio::test]
+    async fn a_flight_lands_without_anybody_waiting() {
+        let flights = Flights::new();
+        let (land, landed) = oneshot::channel();
+        let flight = flights.join("a", || async {
+            land.send(()).unwrap();
+        });
+        drop(flight);
+        landed.await.unwrap();
     }
 }

@@ -109,6 +109,9 @@ impl Invalidations {
         if changes.is_empty() {
             return None;
         }
+        // Before the stamps are raised: who bears a new one knows that the shared tier is behind.
+        let shared = self.shared.as_ref();
+        let pending = shared.map(|shared| (shared, shared.pending().add(changes)));
         for change in changes {
             counter!(CACHE_INVALIDATIONS_TOTAL, "subject" => change.subject()).increment(1);
             match *change {
@@ -125,8 +128,7 @@ impl Invalidations {
                 }
             }
         }
-        let shared = self.shared.as_ref()?;
-        Some((shared, shared.pending().add(changes)))
+        pending
     }
 
     pub(crate) fn stamps(&self) -> &Stamps {

@@ -80,3 +80,27 @@ pub(crate) fn product_page(id: ProductId) -> String {
     );
     name
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_versioned_and_those_of_different_bodies_differ() {
+        let id = ProductId(uuid::Uuid::from_u128(0xab));
+        let page = Key::product(id);
+        assert_eq!(page.name, "product:v1:00000000-0000-0000-0000-0000000000ab");
+        assert_eq!(page.shows, Shows::Product(id));
+        let list = Key::products("category=Tea", Reach::Local);
+        assert_eq!(list.name, "products:v1:category=Tea");
+        assert_eq!((list.shows, list.reach), (Shows::Products, Reach::Local));
+        let categories = Key::categories();
+        assert_eq!(categories.name, "categories:v1");
+        assert_eq!(categories.shows, Shows::Catalogue);
+        // Whatever the query is, a list's name is none of the others.
+        for query in ["", ":", "v1", &page.name] {
+            let name = Key::products(query, Reach::Shared).name;
+            assert!(name != page.name && name != categories.name);
+        }
+    }
+}

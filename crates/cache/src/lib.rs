@@ -22,12 +22,17 @@ mod local;
 mod shared;
 mod stamps;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    panic::{AssertUnwindSafe, resume_unwind},
+    sync::Arc,
+    time::Duration,
+};
 
 use bharatmart_config::{CacheBackend, CacheConfig};
 use bharatmart_telemetry::metrics::{
     CACHE_COALESCED_TOTAL, CACHE_LOADS_TOTAL, CACHE_REQUESTS_TOTAL,
 };
+use futures_util::FutureExt;
 use metrics::{Counter, counter};
 use tracing::Instrument;
 
@@ -35,7 +40,7 @@ pub use entry::{Body, Loaded};
 pub use invalidations::{Change, Expected, Invalidations};
 pub use key::{Key, Reach, Shows};
 
-use entry::{Ages, Entry, SharedEntry, UNTOLD_TTL};
+use entry::{Ages, Entry, SharedEntry};
 use flights::{Flight, Flights};
 use local::Local;
 use shared::{Answer, Lease, Shared, Stored};
@@ -219,10 +224,13 @@ impl<E: Send + Sync + 'static> Inner<E> {
         F: Future<Output = Result<Loaded, E>> + Send + 'static,
     {
         let name = key.name.clone();
-        self.flights.join((name, stamp), || {
-            let inner = Arc::clone(self);
-            async move { inner.bring(key, stamp, load).await }
-        })
+        let inner = Arc::clone(self);
+        let fetch = move || async move { inner.bring(key, stamp, load).await };
+        if self.local.is_none() {
+            // Without a cache nobody would hear of a change that another process makes meanwhile.
+            return (flights::alone(fetch()), false);
+        }
+        self.flights.join((name, stamp), fetch)
     }
 
     /// Brings what is under `key` from the shared tier or by `load`.
@@ -250,7 +258,7 @@ impl<E: Send + Sync + 'static> Inner<E> {
             }
             (Answer::Stale(stored, lease), Some(shared)) => {
                 let Stored { body, .. } = stored;
-                let entry = Entry::new(Some(body), stamp, UNTOLD_TTL, Duration::ZERO);
+                let entry = Entry::new(Some(body), stamp, self.ages.untold(), Duration::ZERO);
                 let stale = self.keep(key.name.clone(), entry, Source::Hit);
                 if let Some(lease) = lease {
                     let refresh = async move {
@@ -283,7 +291,18 @@ impl<E: Send + Sync + 'static> Inner<E> {
         L: FnOnce() -> F,
         F: Future<Output = Result<Loaded, E>>,
     {
-        let loaded = load().await;
+        let loaded = match AssertUnwindSafe(async { load().await })
+            .catch_unwind()
+            .await
+        {
+            Ok(loaded) => loaded,
+            Err(panic) => {
+                if let Some((shared, lease)) = share {
+                    shared.release(&lease).await;
+                }
+                resume_unwind(panic);
+            }
+        };
         let outcome = match &loaded {
             Ok(Loaded::Found(_) | Loaded::Empty(_)) => "found",
             Ok(Loaded::Absent) => "absent",
@@ -291,8 +310,8 @@ impl<E: Send + Sync + 'static> Inner<E> {
         };
         counter!(CACHE_LOADS_TOTAL, "outcome" => outcome).increment(1);
         let (body, worth_sharing) = match loaded {
-            Ok(Loaded::Found(bytes)) => (Some(Body::new(bytes)), true),
-            Ok(Loaded::Empty(bytes)) => (Some(Body::new(bytes)), false),
+            Ok(Loaded::Found(bytes)) => (Some(Body::new(&bytes)), true),
+            Ok(Loaded::Empty(bytes)) => (Some(Body::new(&bytes)), false),
             Ok(Loaded::Absent) => (None, false),
             Err(error) => {
                 if let Some((shared, lease)) = share {

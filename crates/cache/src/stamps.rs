@@ -96,3 +96,88 @@ impl Stamps {
         &self.products[index]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn id() -> ProductId {
+        ProductId::generate()
+    }
+
+    /// Which of page, another page, lists and categories are outdated.
+    fn outdated(by: impl FnOnce(&Stamps, ProductId)) -> [bool; 4] {
+        let stamps = Stamps::new();
+        let page = id();
+        // Products may share a counter.
+        let other = std::iter::repeat_with(id)
+            .find(|other| !std::ptr::eq(stamps.product(*other), stamps.product(page)))
+            .unwrap();
+        let shown = [
+            Shows::Product(page),
+            Shows::Product(other),
+            Shows::Products,
+            Shows::Catalogue,
+        ];
+        let before = shown.map(|shows| stamps.of(shows));
+        by(&stamps, page);
+        let after = shown.map(|shows| stamps.of(shows));
+        std::array::from_fn(|index| before[index] != after[index])
+    }
+
+    #[test]
+    fn each_change_outdates_what_shows_it_and_nothing_else() {
+        let nothing = outdated(|_, _| {});
+        assert_eq!(nothing, [false; 4]);
+        let page = outdated(Stamps::outdate_product);
+        assert_eq!(page, [true, false, false, false]);
+        let catalogue = outdated(|stamps, _| stamps.outdate_catalogue());
+        assert_eq!(catalogue, [false, false, true, true]);
+        let stock = outdated(|stamps, _| stamps.outdate_listed_stock());
+        assert_eq!(stock, [false, false, true, false]);
+        let everything = outdated(|stamps, _| stamps.outdate_everything());
+        assert_eq!(everything, [true; 4]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn listed_stock_is_outdated_once_for_all_changes_of_a_second() {
+        let stamps = Arc::new(Stamps::new());
+        let stock = || stamps.stock.load(Ordering::Acquire);
+        for _ in 0..10 {
+            Stamps::outdate_listed_stock_soon(&stamps);
+            sleep(LISTED_STOCK_LAG / 20).await;
+        }
+        assert_eq!(stock(), 0);
+        sleep(LISTED_STOCK_LAG).await;
+        assert_eq!(stock(), 1);
+        Stamps::outdate_listed_stock_soon(&stamps);
+        sleep(LISTED_STOCK_LAG * 2).await;
+        assert_eq!(stock(), 2);
+    }
+
+    proptest! {
+        /// Whatever is outdated in whatever order: no stamp comes twice.
+        #[test]
+        fn an_old_stamp_never_comes_back(steps in prop::collection::vec(0_u8..4, 1..100)) {
+            let (stamps, page) = (Stamps::new(), id());
+            let mut seen = vec![stamps.of(Shows::Products)];
+            for step in steps {
+                match step {
+                    0 => stamps.outdate_everything(),
+                    1 => stamps.outdate_catalogue(),
+                    2 => stamps.outdate_listed_stock(),
+                    _ => stamps.outdate_product(page),
+                }
+                let stamp = stamps.of(Shows::Products);
+                if step == 3 {
+                    prop_assert_eq!(seen.last(), Some(&stamp));
+                } else {
+                    prop_assert!(!seen.contains(&stamp));
+                    seen.push(stamp);
+                }
+            }
+        }
+    }
+}

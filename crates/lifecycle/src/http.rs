@@ -165,17 +165,15 @@ impl Server {
             // The peer is already gone.
             tracing::debug!(%error, "TCP_NODELAY refused");
         }
-        let asked = Arc::new(AtomicBool::new(false));
+        let asked = Arc::new(Asked {
+            router: self.router.clone(),
+            peer,
+            draining: self.signs.draining.child_token(),
+            once: AtomicBool::new(false),
+        });
         let service = service_fn({
-            let (router, draining, asked) = (
-                self.router.clone(),
-                self.signs.draining.clone(),
-                Arc::clone(&asked),
-            );
-            move |request| {
-                asked.store(true, Ordering::Relaxed);
-                answer(router.clone(), request, peer, draining.clone())
-            }
+            let asked = Arc::clone(&asked);
+            move |request| Arc::clone(&asked).answer(request)
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -187,7 +185,7 @@ impl Server {
             let _permit = permit;
             match signs
                 .aborting
-                .run_until_cancelled(follow(connection, &signs.stopping, &asked))
+                .run_until_cancelled(follow(connection, &signs.stopping, &asked.once))
                 .await
             {
                 Some(Ok(())) => {}
@@ -214,21 +212,32 @@ impl Drop for Open {
     }
 }
 
-async fn answer(
+/// What answers the requests of one connection.
+struct Asked {
     router: Router,
-    request: Request<Incoming>,
     peer: SocketAddr,
+    /// Of this connection alone: a token is a lock, and every request takes it.
     draining: CancellationToken,
-) -> Result<Response<Body>, Infallible> {
-    let mut request = request.map(Body::new);
-    request.extensions_mut().insert(ConnectInfo(peer));
-    let mut response = router.oneshot(request).await?;
-    if draining.is_cancelled() {
-        response
-            .headers_mut()
-            .insert(header::CONNECTION, HeaderValue::from_static("close"));
+    /// Whether a request has come.
+    once: AtomicBool,
+}
+
+impl Asked {
+    async fn answer(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+    ) -> Result<Response<Body>, Infallible> {
+        self.once.store(true, Ordering::Relaxed);
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(ConnectInfo(self.peer));
+        let mut response = self.router.clone().oneshot(request).await?;
+        if self.draining.is_cancelled() {
+            response
+                .headers_mut()
+                .insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        Ok(response)
     }
-    Ok(response)
 }
 
 /// Drives a connection to its end, which it is told to find when the process stops.

@@ -183,6 +183,8 @@ mod tests {
 
     use super::*;
 
+    const LIMIT: Duration = Duration::from_secs(10);
+
     /// Passes on what is written, once it is allowed to.
     struct Gate {
         open: Receiver<()>,
@@ -260,8 +262,8 @@ mod tests {
         let (writer, _thread, open, written) = gated();
         drop(open);
         writer.write(b"one\n");
-        assert_eq!(written.recv().unwrap(), b"one\n");
+        assert_eq!(written.recv_timeout(LIMIT).unwrap(), b"one\n");
         writer.write(b"two\n");
-        assert_eq!(written.recv().unwrap(), b"two\n");
+        assert_eq!(written.recv_timeout(LIMIT).unwrap(), b"two\n");
     }
 }

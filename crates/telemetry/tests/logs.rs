@@ -72,6 +72,75 @@ async fn a_line_carries_its_own_fields_and_those_of_its_spans() {
 }
 
 #[tokio::test]
+async fn of_fields_with_one_name_the_one_nearest_to_the_event_counts() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("api.log");
+    let telemetry = start(&config(&file)).unwrap();
+    {
+        let outer = tracing::info_span!("outer", who = "outer", place = "outer", part = "outer");
+        let _outer = outer.entered();
+        let inner = tracing::info_span!("inner", who = "inner", place = "inner", tries = 1);
+        inner.record("tries", 2);
+        let _inner = inner.entered();
+        tracing::info!(who = "event", "nearest");
+    }
+    telemetry.shutdown();
+    // serde_json takes the last of several; there must be one.
+    let text = std::fs::read_to_string(&file).unwrap();
+    for name in ["who", "place", "part", "tries"] {
+        assert_eq!(text.matches(&format!("\"{name}\":")).count(), 1, "{text}");
+    }
+    let line = &lines(&file)[0];
+    assert_eq!(
+        (&line["who"], &line["place"], &line["part"], &line["tries"]),
+        (&"event".into(), &"inner".into(), &"outer".into(), &2.into())
+    );
+}
+
+#[tokio::test]
+async fn a_line_is_json_whatever_is_logged() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("api.log");
+    let telemetry = start(&config(&file)).unwrap();
+    let nasty = "\"quoted\"\nsecond line \u{7} \\ कुर्ता";
+    tracing::info!(text = nasty, debug = ?nasty, number = f64::NAN, none = ?None::<u8>, "say {nasty}");
+    tracing::info!(r#type = "a keyword", level = 7);
+    telemetry.shutdown();
+    let lines = lines(&file);
+    assert_eq!(lines[0]["text"], nasty);
+    assert_eq!(lines[0]["debug"], format!("{nasty:?}"));
+    assert_eq!(lines[0]["number"], Value::Null);
+    assert_eq!(lines[0]["none"], "None");
+    assert_eq!(lines[0]["message"], format!("say {nasty}"));
+    assert_eq!(lines[1]["type"], "a keyword");
+    assert_eq!(
+        (&lines[1]["level"], &lines[1]["level_"]),
+        (&"INFO".into(), &7.into())
+    );
+    assert_eq!(lines[1]["message"], "", "a line without a text");
+}
+
+#[tokio::test]
+async fn a_value_that_logs_while_it_is_logged_does_no_harm() {
+    struct Talkative;
+    impl std::fmt::Debug for Talkative {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            tracing::warn!("from inside");
+            f.write_str("said")
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("api.log");
+    let telemetry = start(&config(&file)).unwrap();
+    tracing::info!(value = ?Talkative, "from outside");
+    telemetry.shutdown();
+    let lines = lines(&file);
+    let texts: Vec<_> = lines.iter().map(|line| &line["message"]).collect();
+    assert_eq!(texts, ["from inside", "from outside"]);
+    assert_eq!(lines[1]["value"], "said");
+}
+
+#[tokio::test]
 async fn a_panic_is_a_line_of_the_log() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("api.log");

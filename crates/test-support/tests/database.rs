@@ -1,6 +1,6 @@
-//! Databases of tests, on the server that `cargo xtask test` starts.
+//! Databases and programs of tests, on the server that `cargo xtask test` starts.
 
-use bharatmart_test_support::TestDatabase;
+use bharatmart_test_support::{App, TestDatabase, test_prefix};
 
 async fn count(pool: &sqlx::PgPool, query: &'static str) -> i64 {
     sqlx::query_scalar(query)
@@ -38,4 +38,25 @@ async fn a_test_database_is_gone_with_its_guard_although_someone_is_connected() 
         .unwrap();
     assert_eq!(found, 0);
     assert!(sqlx::query("SELECT 1").execute(&connected).await.is_err());
+}
+
+#[tokio::test]
+async fn an_app_tells_the_values_of_its_metrics() {
+    let database = TestDatabase::create().await;
+    let api = App::api()
+        .database(&database)
+        .queue_prefix(&test_prefix())
+        .start()
+        .await
+        .unwrap();
+    let series = "http_requests_total{route=\"/api/products\",status_code=\"200\"}";
+    let before = api.metric(series).await.unwrap().unwrap_or(0.0);
+    for _ in 0..3 {
+        let answer = reqwest::get(format!("{}/api/products", api.base_url()))
+            .await
+            .unwrap();
+        assert_eq!(answer.status(), 200);
+    }
+    assert_eq!(api.metric(series).await.unwrap(), Some(before + 3.0));
+    assert_eq!(api.metric("no_such_metric").await.unwrap(), None);
 }

@@ -96,7 +96,7 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode> {
     let forbidden = forbidden?;
     if !forbidden.is_empty() {
         console::line(format!(
-            "error: the shared Redis was sent commands that walk over or empty a whole database: {}",
+            "error: commands that walk over or empty a whole database were sent to the shared Redis: {}",
             forbidden.join(", ")
         ));
         if status.success() {
@@ -115,7 +115,7 @@ async fn forbidden_commands(redis: &RedisServer) -> Result<Vec<String>> {
     Ok(WHOLE_DATABASE_COMMANDS
         .iter()
         .filter_map(|name| Some((name, counts.get(*name).filter(|calls| **calls > 0)?)))
-        .map(|(name, calls)| format!("{name} ({calls} times)"))
+        .map(|(name, calls)| format!("{name} × {calls}"))
         .collect())
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use bharatmart_test_support::{App, ShopClient, TEST_PASSWORD, read_mail_dir, wait_until};
+use bharatmart_test_support::{App, ShopClient, read_mail_dir, wait_until};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -42,11 +42,7 @@ impl Shop {
     }
 
     async fn admin(&self) -> Result<ShopClient> {
-        let mut admin = customer(&self.api).await?;
-        self.stack.database.make_admin(admin.email()).await?;
-        let email = admin.email().to_owned();
-        admin.login(&email, TEST_PASSWORD).await?;
-        Ok(admin)
+        self.stack.admin(&self.api).await
     }
 
     /// Waits until the order has got exactly these types of mail.

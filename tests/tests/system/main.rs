@@ -2,10 +2,13 @@
 //!
 //! `cargo xtask test` starts what they need.
 
+mod cache;
+mod cache_outages;
 mod checkout;
 mod drain;
 mod journey;
 mod kills;
+mod load;
 mod outage;
 mod reconciliation;
 mod stack;

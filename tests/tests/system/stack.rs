@@ -4,7 +4,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use bharatmart_test_support::{
-    App, AppBuilder, ReceivedMail, ShopClient, TestDatabase, test_prefix, test_redis_url,
+    App, AppBuilder, ReceivedMail, ShopClient, TEST_PASSWORD, TestDatabase, test_prefix,
+    test_redis_url,
 };
 use redis::AsyncTypedCommands;
 use serde_json::Value;
@@ -52,6 +53,15 @@ impl Stack {
         app.database(&self.database)
             .redis(&self.redis)
             .queue_prefix(&self.prefix)
+    }
+
+    /// Somebody who has just signed up and was made an admin.
+    pub async fn admin(&self, api: &App) -> Result<ShopClient> {
+        let mut admin = customer(api).await?;
+        self.database.make_admin(admin.email()).await?;
+        let email = admin.email().to_owned();
+        admin.login(&email, TEST_PASSWORD).await?;
+        Ok(admin)
     }
 
     /// Adds a product; its id.

@@ -65,6 +65,9 @@ async fn load<P: Page>(page: P, database: &Database) -> Result<Loaded, ApiError>
     })
 }
 
+/// How many headers an answer gets, here and from the layers: room for them is made once.
+const HEADERS: usize = 10;
+
 fn respond(
     body: Body,
     source: Source,
@@ -75,13 +78,13 @@ fn respond(
     let mut response = if not_modified {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
-        let mut response = axum::body::Body::from(body.bytes).into_response();
-        response
-            .headers_mut()
-            .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        response
+        axum::body::Body::from(body.bytes).into_response()
     };
     let headers = response.headers_mut();
+    headers.reserve(HEADERS);
+    if !not_modified {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    }
     headers.insert(X_CACHE, HeaderValue::from_static(source.as_str()));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static(cache_control));
     // What is made of base64 between quotes is a header's value.

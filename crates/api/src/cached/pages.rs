@@ -69,6 +69,7 @@ impl Page for ProductPage {
 }
 
 /// A list of products.
+#[derive(Debug)]
 pub(crate) struct ProductsPage {
     pub(crate) filter: ProductFilter,
     pub(crate) request: PageRequest,
@@ -193,5 +194,173 @@ impl Page for CategoriesPage {
     async fn load(self, database: &Database) -> Result<Option<Categories>, ApiError> {
         let data = products::categories(&mut *database.read().await?).await?;
         Ok(Some(Categories { data }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bharatmart_domain::{Cursor, Money};
+    use proptest::prelude::*;
+    use uuid::Uuid;
+
+    use super::*;
+
+    /// Short texts of what queries are made of, so that many come close to each other.
+    fn text() -> impl Strategy<Value = Option<String>> {
+        proptest::option::of("[ab&=%+ 0;]{1,3}|a&search=b|%26|किताब")
+    }
+
+    fn price() -> impl Strategy<Value = Option<Money>> {
+        proptest::option::of((0_i64..3).prop_map(|rupees| rupees.to_string().parse().unwrap()))
+    }
+
+    fn sort() -> impl Strategy<Value = ProductSort> {
+        prop_oneof![
+            Just(ProductSort::Name),
+            Just(ProductSort::NameDescending),
+            Just(ProductSort::Price),
+        ]
+    }
+
+    fn filter() -> impl Strategy<Value = ProductFilter> {
+        let fields = (
+            text(),
+            text(),
+            price(),
+            price(),
+            proptest::option::of(any::<bool>()),
+            sort(),
+        );
+        fields.prop_map(
+            |(category, search, min_price, max_price, in_stock, sort)| ProductFilter {
+                category,
+                search,
+                min_price,
+                max_price,
+                in_stock,
+                sort,
+            },
+        )
+    }
+
+    fn position() -> impl Strategy<Value = Position> {
+        let cursor = |(key, id)| Cursor {
+            key,
+            id: Uuid::from_u128(id),
+            filters: 0,
+        };
+        prop_oneof![
+            (0_i64..2).prop_map(Position::Offset),
+            ("[a&=]{0,2}", 0_u128..2).prop_map(move |words| Position::After(cursor(words))),
+        ]
+    }
+
+    fn page() -> impl Strategy<Value = ProductsPage> {
+        let limit = prop_oneof![Just(DEFAULT_LIMIT), Just(1)];
+        (filter(), limit, position()).prop_map(|(filter, limit, position)| ProductsPage {
+            filter,
+            request: PageRequest { limit, position },
+        })
+    }
+
+    /// The first page with some fields of the second.
+    fn mix(one: &ProductsPage, other: &ProductsPage, take: [bool; 8]) -> ProductsPage {
+        let of = |field: usize| if take[field] { other } else { one };
+        ProductsPage {
+            filter: ProductFilter {
+                category: of(0).filter.category.clone(),
+                search: of(1).filter.search.clone(),
+                min_price: of(2).filter.min_price,
+                max_price: of(3).filter.max_price,
+                in_stock: of(4).filter.in_stock,
+                sort: of(5).filter.sort,
+            },
+            request: PageRequest {
+                limit: of(6).request.limit,
+                position: of(7).request.position.clone(),
+            },
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn two_pages_have_one_key_only_if_they_show_the_same(
+            one in page(),
+            other in page(),
+            take in any::<[bool; 8]>(),
+        ) {
+            let mixed = mix(&one, &other, take);
+            // All that makes a difference, each text between quotes.
+            let same = format!("{one:?}") == format!("{mixed:?}");
+            prop_assert_eq!(one.key() == mixed.key(), same);
+        }
+
+        /// All that follows the category, as if it were a part of the category's name.
+        #[test]
+        fn no_text_passes_for_other_parameters(mut page in page()) {
+            page.filter.category = Some("a".to_owned());
+            let query = page.query();
+            if let Some(rest) = query.strip_prefix("category=a&") {
+                let smuggled = ProductsPage {
+                    filter: ProductFilter {
+                        category: Some(format!("a&{rest}")),
+                        ..ProductFilter::default()
+                    },
+                    request: PageRequest {
+                        limit: DEFAULT_LIMIT,
+                        position: Position::Offset(0),
+                    },
+                };
+                prop_assert_ne!(page.key(), smuggled.key());
+            }
+        }
+    }
+
+    #[test]
+    fn what_strangers_can_vary_at_will_is_not_shared() {
+        let of = |filter: ProductFilter, limit, position| {
+            let request = PageRequest { limit, position };
+            ProductsPage { filter, request }.reach()
+        };
+        let all = ProductFilter::default;
+        let toys = ProductFilter {
+            category: Some("toys".to_owned()),
+            in_stock: Some(true),
+            sort: ProductSort::PriceDescending,
+            ..all()
+        };
+        for shared in [
+            of(all(), 50, Position::Offset(0)),
+            of(toys, 20, Position::Offset(19 * 20)),
+        ] {
+            assert_eq!(shared, Reach::Shared);
+        }
+        let searched = ProductFilter {
+            search: Some("kite".to_owned()),
+            ..all()
+        };
+        let dear = ProductFilter {
+            min_price: Some("10".parse().unwrap()),
+            ..all()
+        };
+        let cheap = ProductFilter {
+            max_price: Some("10".parse().unwrap()),
+            ..all()
+        };
+        let cursor = Cursor {
+            key: "a".to_owned(),
+            id: Uuid::nil(),
+            filters: 0,
+        };
+        for local in [
+            of(searched, 50, Position::Offset(0)),
+            of(dear, 50, Position::Offset(0)),
+            of(cheap, 50, Position::Offset(0)),
+            of(all(), 50, Position::Offset(1)),
+            of(all(), 50, Position::Offset(20 * 50)),
+            of(all(), 50, Position::After(cursor)),
+        ] {
+            assert_eq!(local, Reach::Local);
+        }
     }
 }

@@ -6,13 +6,13 @@ use bharatmart_test_support::wait_until;
 use http::StatusCode;
 use serde_json::json;
 
-use crate::Api;
+use crate::{Api, Person};
 
 /// What a route answers to nobody, to another customer, to the customer whose things they are, and to
 /// an admin.
-type Row = (&'static str, &'static str, Option<&'static str>, [u16; 4]);
+pub(crate) type Row = (&'static str, &'static str, Option<&'static str>, [u16; 4]);
 
-const ROUTES: &[Row] = &[
+pub(crate) const ROUTES: &[Row] = &[
     ("GET", "/", None, [200; 4]),
     ("GET", "/api/health", None, [200; 4]),
     ("GET", "/api/health/live", None, [200; 4]),
@@ -88,46 +88,75 @@ const ROUTES: &[Row] = &[
     ("DELETE", "/api/orders/ORDER", None, [405; 4]),
 ];
 
+/// People, and the things that routes are about.
+pub(crate) struct Cast {
+    /// Nobody, another customer, the customer whose things they are, an admin.
+    pub(crate) people: [Option<Person>; 4],
+    product: String,
+    order: String,
+    payment: String,
+}
+
+impl Cast {
+    pub(crate) async fn meet(api: &Api) -> Self {
+        let admin = api.admin().await;
+        let (owner, other) = (api.customer("owner").await, api.customer("other").await);
+        let kite = json!({ "name": "Kite", "price": 20, "category": "Toys", "stock_quantity": 2 });
+        let product = api.product(&admin, &kite).await;
+        let order = api.order(&owner, &product).await;
+        let pay = json!({ "order_id": order, "payment_method": "upi" });
+        let payment = api.post("/api/payments", Some(&owner), &pay).await;
+        Self {
+            payment: payment.text("id").to_owned(),
+            people: [None, Some(other), Some(owner), Some(admin)],
+            product,
+            order,
+        }
+    }
+
+    /// A route's path or body with the ids of these things.
+    pub(crate) fn fill_in(&self, text: &str) -> String {
+        let owner = self.people[2].as_ref().expect("the third is the owner");
+        text.replace("PRODUCT", &self.product)
+            .replace("ORDER", &self.order)
+            .replace("PAYMENT", &self.payment)
+            .replace("OWNER", &owner.id)
+            .replace("UNKNOWN", "01890000-0000-7000-8000-000000000000")
+    }
+
+    /// Waits until the queue, which connects in the background, can be asked.
+    pub(crate) async fn wait_for_the_queue(&self, api: &Api) {
+        let connected = async || {
+            let answer = api.get("/api/queues/stats", self.people[3].as_ref()).await;
+            answer.status.is_success().then_some(())
+        };
+        wait_until("the queue", Duration::from_secs(5), connected)
+            .await
+            .expect("Redis is there");
+    }
+}
+
 #[tokio::test]
 async fn every_route_answers_every_role_as_it_should() {
     let api = Api::start().await;
-    let admin = api.admin().await;
-    let (owner, other) = (api.customer("owner").await, api.customer("other").await);
-    let kite = json!({ "name": "Kite", "price": 20, "category": "Toys", "stock_quantity": 2 });
-    let product = api.product(&admin, &kite).await;
-    let order = api.order(&owner, &product).await;
-    let pay = json!({ "order_id": order, "payment_method": "upi" });
-    let payment = api
-        .post("/api/payments", Some(&owner), &pay)
-        .await
-        .text("id")
-        .to_owned();
-    // The queue connects in the background.
-    let connected = async || {
-        let answer = api.get("/api/queues/stats", Some(&admin)).await;
-        answer.status.is_success().then_some(())
-    };
-    wait_until("the queue", Duration::from_secs(5), connected)
-        .await
-        .unwrap();
-
-    let people = [None, Some(&other), Some(&owner), Some(&admin)];
+    let cast = Cast::meet(&api).await;
+    cast.wait_for_the_queue(&api).await;
     let mut wrong = Vec::new();
     for (method, path, body, expected) in ROUTES {
-        let name = |text: &str| {
-            text.replace("PRODUCT", &product)
-                .replace("ORDER", &order)
-                .replace("PAYMENT", &payment)
-                .replace("OWNER", &owner.id)
-                .replace("UNKNOWN", "01890000-0000-7000-8000-000000000000")
-        };
-        let body = body.map(name);
-        for (person, expected) in people.iter().zip(expected) {
+        let body = body.map(|body| cast.fill_in(body));
+        for (person, expected) in cast.people.iter().zip(expected) {
             let answer = api
-                .call(method, &name(path), *person, body.as_deref())
+                .call(
+                    method,
+                    &cast.fill_in(path),
+                    person.as_ref(),
+                    body.as_deref(),
+                )
                 .await;
             if answer.status.as_u16() != *expected {
-                let who = person.map_or("nobody", |person| person.email.as_str());
+                let who = person
+                    .as_ref()
+                    .map_or("nobody", |person| person.email.as_str());
                 wrong.push(format!(
                     "{method} {path} by {who}: {} instead of {expected}",
                     answer.status

@@ -1,10 +1,16 @@
 //! Product pages from the cache, and what outdates them.
 
+use std::time::Duration;
+
+use bharatmart_test_support::wait_until;
+use futures_util::future::join_all;
 use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::{Answer, Api, Person};
 
+/// How long a list may show the stock from before an order, and some time to ask.
+const LAG: Duration = Duration::from_millis(1500);
 const MEMORY: (&str, &str) = ("CACHE_TYPE", "memory");
 
 fn source(answer: &Answer) -> &str {
@@ -25,6 +31,16 @@ async fn anew(api: &Api, path: &str) -> Value {
     first.body
 }
 
+/// Waits until the list shows this stock, which may take a second.
+async fn lists_soon(api: &Api, stock: i64) {
+    wait_until("the list to show the stock", LAG, async || {
+        let list = api.get("/api/products", None).await;
+        (list.body["data"][0]["stock_quantity"] == stock).then_some(())
+    })
+    .await
+    .expect("it does");
+}
+
 #[tokio::test]
 async fn a_page_is_kept_until_something_changes_what_it_shows() {
     let api = Api::start_with(&[MEMORY]).await;
@@ -42,10 +58,13 @@ async fn a_page_is_kept_until_something_changes_what_it_shows() {
         .await;
     assert_eq!(changed.status, StatusCode::OK);
     assert_eq!(anew(&api, &path).await["price"], 25);
+    assert_eq!(anew(&api, "/api/categories").await, categories);
 
     let id = path.rsplit('/').next().expect("it ends with the id");
+    anew(&api, "/api/products").await;
     let order = api.order(&priya, id).await;
     assert_eq!(anew(&api, &path).await["stock_quantity"], 4);
+    lists_soon(&api, 4).await;
 
     let cancelled = api
         .call(
@@ -57,8 +76,13 @@ async fn a_page_is_kept_until_something_changes_what_it_shows() {
         .await;
     assert_eq!(cancelled.status, StatusCode::OK);
     assert_eq!(anew(&api, &path).await["stock_quantity"], 5);
+    lists_soon(&api, 5).await;
+    assert_eq!(
+        source(&api.get("/api/categories", None).await),
+        "HIT",
+        "no order changes what there is"
+    );
 
-    anew(&api, "/api/products").await;
     let hidden = api.call("DELETE", &path, Some(&admin), None).await;
     assert_eq!(hidden.status, StatusCode::NO_CONTENT);
     assert_eq!(api.get(&path, None).await.status, StatusCode::NOT_FOUND);
@@ -70,17 +94,38 @@ async fn a_page_is_kept_until_something_changes_what_it_shows() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_not_kept() {
+async fn that_something_is_not_there_is_remembered_for_a_while_and_never_called_a_hit() {
     let api = Api::start_with(&[MEMORY]).await;
     let path = "/api/products/01890000-0000-7000-8000-000000000000";
-    for _ in 0..2 {
+    for _ in 0..3 {
         let answer = api.get(path, None).await;
         assert_eq!(
             (answer.status, answer.text("error")),
             (StatusCode::NOT_FOUND, "Product not found")
         );
-        assert!(!answer.headers.contains_key("x-cache"));
+        for name in ["x-cache", "etag"] {
+            assert!(!answer.headers.contains_key(name), "{name}");
+        }
+        assert_eq!(answer.headers["cache-control"], "no-store");
     }
+    let finds = "SELECT id %FROM products WHERE id = $1 AND is_active";
+    let read = api.test_database.statement_calls(finds).await;
+    assert_eq!(read.expect("PostgreSQL counts"), 1);
+}
+
+#[tokio::test]
+async fn what_many_ask_for_at_once_is_read_once() {
+    let api = Api::start_with(&[MEMORY]).await;
+    let admin = api.admin().await;
+    let path = kite(&api, &admin).await;
+    let answers = join_all((0..100).map(|_| api.get(&path, None))).await;
+    for answer in &answers {
+        assert_eq!((answer.status, source(answer)), (StatusCode::OK, "MISS"));
+        assert_eq!(answer.headers["etag"], answers[0].headers["etag"]);
+    }
+    let finds = "SELECT id %FROM products WHERE id = $1 AND is_active";
+    let read = api.test_database.statement_calls(finds).await;
+    assert_eq!(read.expect("PostgreSQL counts"), 1);
 }
 
 #[tokio::test]

@@ -4,6 +4,8 @@ mod access;
 mod auth;
 mod bad_input;
 mod cache;
+mod cache_properties;
+mod cache_queries;
 mod layers;
 mod lists;
 mod orders;
@@ -13,6 +15,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{Router, body::Body};
 use bharatmart_api::{AppState, RouterOptions, build_router};
+use bharatmart_cache::Invalidations;
 use bharatmart_config::{ApiConfig, Source};
 use bharatmart_database::Database;
 use bharatmart_domain::SystemClock;
@@ -29,7 +32,8 @@ const PASSWORD: &str = "Correct-Horse-42";
 /// An API of its own. Its relay does not run, so what it orders stays `pending`.
 struct Api {
     router: Router,
-    test_database: TestDatabase,
+    test_database: Arc<TestDatabase>,
+    invalidations: Invalidations,
     _lifecycle: Lifecycle,
 }
 
@@ -91,7 +95,11 @@ impl Api {
     }
 
     async fn start_with(settings: &[(&str, &str)]) -> Self {
-        let test_database = TestDatabase::create().await;
+        Self::start_on(Arc::new(TestDatabase::create().await), settings)
+    }
+
+    /// One more for the same database.
+    fn start_on(test_database: Arc<TestDatabase>, settings: &[(&str, &str)]) -> Self {
         let redis = test_redis_url();
         let prefix = test_prefix();
         let defaults = [
@@ -112,10 +120,12 @@ impl Api {
         let queues = JobQueues::connect(&config.queue, clock.clone());
         let (_, relay) = Relay::new(database.clone(), queues.clone(), clock.clone());
         let state = AppState::new(&config, database, queues, relay, &health, clock);
+        let invalidations = state.invalidations.clone();
         let router = build_router(state, &health, &RouterOptions::from(&config));
         Self {
             router,
             test_database,
+            invalidations,
             _lifecycle: lifecycle,
         }
     }

@@ -8,9 +8,9 @@ use std::{
 
 use bharatmart_breaker::Backoff;
 use bharatmart_telemetry::metrics::{RETRY_ATTEMPTS_TOTAL, dependency};
-use futures_util::{StreamExt, future::try_join_all};
+use futures_util::{StreamExt, future::join_all};
 use metrics::counter;
-use redis::aio::{PubSub, PubSubSink};
+use redis::aio::{ConnectionLike, PubSub, PubSubSink};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::{
@@ -87,6 +87,8 @@ struct Arrival<'a> {
     ends: Option<u64>,
 }
 
+/// The hash of the generations.
+const GENERATIONS: &str = "generations";
 /// Any change of stock counts, however long ago.
 const SINCE_EVER: u64 = 1 << 53;
 
@@ -150,7 +152,7 @@ impl Shared {
             connection,
             mut messages,
         } = dialer.dial().await?;
-        let channel = self.channel();
+        let channel = self.channel(&connection);
         // Before the generations are read, so that no change falls between the two.
         match timeout(CHANNEL_TIMEOUT, messages.subscribe(&channel)).await {
             Ok(Ok(())) => {}
@@ -190,13 +192,24 @@ impl Shared {
     async fn listen(&self, live: &Arc<Live>, messages: PubSub, lineage: String) -> Departure {
         let (mut channel, mut messages) = messages.split();
         let heartbeat = async {
+            let mut failures = 0;
             loop {
                 match self.heartbeat(live, &mut channel, &lineage).await {
-                    Ok(None) => sleep(HEARTBEAT).await,
+                    Ok(None) => {
+                        failures = 0;
+                        sleep(HEARTBEAT).await;
+                    }
                     Ok(Some(departure)) => return departure,
+                    // Counted here as well: other nodes of a cluster may answer in between.
+                    Err(_) if failures >= self.config.breaker_threshold => {
+                        return Departure::Breaker;
+                    }
                     // Asked again soon: the breaker counts failures in a row, and while requests are
                     // answered in the process nobody else asks.
-                    Err(_) => sleep(SECOND_LOOK).await,
+                    Err(_) => {
+                        failures += 1;
+                        sleep(SECOND_LOOK).await;
+                    }
                 }
             }
         };
@@ -232,6 +245,9 @@ impl Shared {
                 if self.lineage(live).await? != lineage {
                     return Ok(Some(Departure::Failover));
                 }
+                // Without the node of the generations nobody can tell what changes; and a message
+                // that was lost between two nodes is made up for.
+                self.look_at_generations(live).await?;
             }
         }
         Ok(match timeout(CHANNEL_TIMEOUT, channel.ping::<()>()).await {
@@ -267,10 +283,12 @@ impl Shared {
         }
     }
 
-    /// Announces changes as they come; those of stock to the lists after a while. Never ends.
+    /// Announces changes as they come; those of stock to the lists after a while. Ends when they keep
+    /// failing to be announced, perhaps because of one node of a cluster.
     async fn announce_changes(&self, live: &Arc<Live>) {
         let mut owed: Option<Owed> = None;
         let mut pause = Backoff::jittered(FIRST_PAUSE, LONGEST_PAUSE);
+        let mut failures = 0;
         loop {
             let due = owed.as_ref().map(|owed| owed.due);
             tokio::select! {
@@ -280,13 +298,20 @@ impl Shared {
             let is_due = due.is_some_and(|due| Instant::now() >= due);
             let taken = self.pending.take(is_due);
             let since = match &owed {
-                Some(owed) if is_due && !taken.changes.listed_stock => Some(owed.since),
+                Some(owed) if is_due && taken.changes.leave_pages() => Some(owed.since),
                 // Changes have come that Redis has not seen the time of.
                 Some(_) if is_due => Some(SINCE_EVER),
                 _ => None,
             };
-            let Ok(time) = self.announce(live, &taken, since, &Arrival::default()).await else {
+            let Ok(time) = self
+                .announce(live, &taken, since, &Arrival::default())
+                .await
+            else {
                 drop(taken);
+                if failures >= self.config.breaker_threshold {
+                    return;
+                }
+                failures += 1;
                 sleep(pause.advance()).await;
                 // Nothing may come that wakes us for what is pending now.
                 self.pending.wake();
@@ -294,6 +319,7 @@ impl Shared {
             };
             taken.done();
             pause.reset();
+            failures = 0;
             if is_due {
                 owed = None;
             }
@@ -315,7 +341,7 @@ impl Shared {
     ) -> Result<u64, CommandError> {
         let changes = &taken.changes;
         let products: Vec<_> = changes.products.iter().copied().collect();
-        try_join_all(products.iter().map(|id| {
+        let deleted = join_all(products.iter().map(|id| {
             self.command(live, "delete", async |connection| {
                 redis::cmd("DEL")
                     .arg(self.key(&product_page(*id)))
@@ -323,21 +349,34 @@ impl Shared {
                     .await
             })
         }))
-        .await?;
+        .await
+        .into_iter()
+        .collect::<Result<(), _>>();
+        let everything = match (&live.connection, deleted) {
+            (_, Ok(())) => changes.everything,
+            // A page on a node that is down may be found there again: not in another epoch. The others
+            // need not wait for that node.
+            (Connection::Cluster(_), Err(_)) => true,
+            (Connection::Single(_), Err(error)) => return Err(error),
+        };
         let since = listed_stock_since.map_or_else(String::new, |since| since.to_string());
         let flag = |on: bool| if on { "1" } else { "" };
         let (epoch, catalogue, stock, time) = self
             .command(live, "announce", async |connection| {
-                let mut script = Script::Announce.get().key(self.key("generations"));
+                let mut script = Script::Announce.get().key(self.key(GENERATIONS));
                 script
-                    .arg(self.channel())
+                    .arg(self.channel(&live.connection))
                     .arg(self.sender.to_string())
                     .arg(Products(&products).to_string())
-                    .arg(flag(changes.everything))
+                    .arg(flag(everything))
                     .arg(flag(changes.catalogue))
                     .arg(since)
                     .arg(arrival.lineage)
-                    .arg(arrival.ends.map_or_else(String::new, |epoch| epoch.to_string()));
+                    .arg(
+                        arrival
+                            .ends
+                            .map_or_else(String::new, |epoch| epoch.to_string()),
+                    );
                 script.invoke_async(connection).await
             })
             .await?;
@@ -354,6 +393,30 @@ impl Shared {
             self.stamps.outdate_product(*id);
         }
         Ok(time)
+    }
+
+    async fn look_at_generations(&self, live: &Arc<Live>) -> Result<(), CommandError> {
+        let fields: [Option<u64>; 3] = self
+            .command(live, "generations", async |connection| {
+                redis::cmd("HMGET")
+                    .arg(self.key(GENERATIONS))
+                    .arg(&["epoch", "catalogue", "stock"])
+                    .query_async(connection)
+                    .await
+            })
+            .await?;
+        // Without an epoch they have been evicted; the next change makes another.
+        if let [Some(epoch), catalogue, stock] = fields {
+            self.learn(
+                live,
+                Generations {
+                    epoch,
+                    catalogue: catalogue.unwrap_or(0),
+                    stock: stock.unwrap_or(0),
+                },
+            );
+        }
+        Ok(())
     }
 
     async fn ping(&self, live: &Arc<Live>) -> Result<(), CommandError> {
@@ -382,8 +445,9 @@ impl Shared {
         Ok(value.unwrap_or("unknown").trim().to_owned())
     }
 
-    fn channel(&self) -> String {
-        self.key("changes")
+    /// A server's channels are the same in all its databases; what is cached is not.
+    fn channel(&self, connection: &Connection) -> String {
+        self.key(&format!("changes:{}", connection.get_db()))
     }
 }
 

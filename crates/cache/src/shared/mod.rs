@@ -51,8 +51,8 @@ const LEASE: Duration = Duration::from_secs(3);
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
 /// How often it looks whether that process is done.
 const POLL: Duration = Duration::from_millis(10);
-/// How long a stale body counts as fresh while one process loads it anew.
-const CLAIM: Duration = Duration::from_secs(5);
+/// How long a stale body counts as fresh at most, while one process loads it anew.
+const LONGEST_CLAIM: Duration = Duration::from_secs(5);
 /// The longest wait between two probes of an open breaker, in multiples of the first.
 const LONGEST_RESET: u32 = 4;
 
@@ -320,7 +320,8 @@ impl Shared {
         seen: Token,
     ) -> Result<Option<Token>, CommandError> {
         let token = Token::new();
-        let until = millis(self.clock.now() + CLAIM);
+        // Not beyond the time for which a stale body may be served at all.
+        let until = millis(self.clock.now() + LONGEST_CLAIM.min(self.ages.stale()));
         let claimed: bool = self
             .command(live, "claim", async |connection| {
                 let mut script = Script::Claim.get().key(key);

@@ -93,6 +93,11 @@ impl Changes {
             }
     }
 
+    /// Whether they outdate no page.
+    pub(crate) fn leave_pages(&self) -> bool {
+        !self.everything && self.products.is_empty()
+    }
+
     fn len(&self) -> usize {
         self.products.len() + usize::from(self.everything)
     }

@@ -143,11 +143,13 @@ fn decode_body(value: &[u8]) -> Option<(Token, Edition, DateTime<Utc>, usize)> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn stored() -> Stored {
         Stored {
-            body: Body::new(b"{}".to_vec()),
+            body: Body::new(b"{}"),
             edition: Edition {
                 epoch: 7,
                 generation: 9,
@@ -165,6 +167,45 @@ mod tests {
             millis(stored.fresh_until)
         );
         assert_eq!(Value::decode(value), Value::Body { token, stored });
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_stands_there_is_read_without_a_panic(
+            mut value in prop::collection::vec(any::<u8>(), 0..200),
+            kind in prop_oneof![Just(BODY), Just(LEASE), any::<u8>()],
+        ) {
+            if let Some(byte) = value.get_mut(TOKEN) {
+                *byte = kind;
+            }
+            let beginning = value[..value.len().min(TOKEN)].to_vec();
+            match Value::decode(value) {
+                Value::Leased => {}
+                // It can be replaced as long as it begins like this.
+                Value::Body { token, stored } => {
+                    prop_assert_eq!(token.as_bytes(), &beginning[..]);
+                    stored.fresh_for(DateTime::UNIX_EPOCH);
+                }
+                Value::Unreadable(seen) => prop_assert_eq!(seen, beginning),
+            }
+        }
+
+        #[test]
+        fn any_body_is_read_as_it_was_written(
+            bytes in prop::collection::vec(any::<u8>(), 0..200),
+            epoch: u64,
+            generation: u64,
+            millis in 0..i64::from(i32::MAX) * 1000,
+        ) {
+            let stored = Stored {
+                body: Body::new(&bytes),
+                edition: Edition { epoch, generation },
+                fresh_until: DateTime::from_timestamp_millis(millis).unwrap(),
+            };
+            let token = Token::new();
+            let value = Value::decode(stored.encode(token));
+            prop_assert_eq!(value, Value::Body { token, stored });
+        }
     }
 
     #[test]

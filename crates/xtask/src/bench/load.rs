@@ -106,6 +106,44 @@ pub async fn post(
     })
 }
 
+/// Asks for the paths that `path` makes of the numbers from 0 to `total`, each once, from `connections`
+/// connections. Any answer but 200 is an error.
+pub async fn get(
+    port: u16,
+    connections: u64,
+    total: u64,
+    path: impl Fn(u64) -> String + Copy + Send + Sync + 'static,
+) -> Result<()> {
+    let mut clients = JoinSet::new();
+    for client in 0..connections {
+        clients.spawn(async move {
+            let mut sender = connect(port).await?;
+            let mut number = client;
+            while number < total {
+                let request = Request::get(path(number))
+                    .header(HOST, "127.0.0.1")
+                    .body(Full::default())?;
+                sender.ready().await?;
+                let answer = sender.send_request(request).await?;
+                let status = answer.status();
+                let text = answer.into_body().collect().await?.to_bytes();
+                ensure!(
+                    status == StatusCode::OK,
+                    "{}: {status}: {}",
+                    path(number),
+                    String::from_utf8_lossy(&text)
+                );
+                number += connections;
+            }
+            Ok(())
+        });
+    }
+    while let Some(client) = clients.join_next().await {
+        client??;
+    }
+    Ok(())
+}
+
 async fn connect(port: u16) -> Result<SendRequest<Full<Bytes>>> {
     let stream = TcpStream::connect(("127.0.0.1", port))
         .await

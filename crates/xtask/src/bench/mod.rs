@@ -1,21 +1,28 @@
 //! `cargo xtask bench`: figures that mean something, because each stands beside another one that was
 //! measured in the same run.
 
+mod cache;
 mod footprint;
 mod load;
+mod noise;
 mod orders;
 mod program;
+mod wrk;
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
+use bharatmart_test_support::install;
 use clap::Subcommand;
+use tokio::process::Command;
 
 use crate::cargo;
 
 /// What to measure.
 #[derive(Subcommand)]
 pub enum Bench {
+    /// Cached answers beside a bare axum handler that answers with the same bytes
+    Cache(cache::Arguments),
     /// Start-up time, idle memory and binary sizes
     Footprint,
     /// Orders per second over HTTP beside pgbench running the same statement
@@ -35,6 +42,7 @@ pub async fn run(bench: Bench) -> Result<ExitCode> {
     ])
     .await?;
     match bench {
+        Bench::Cache(arguments) => cache::run(arguments).await,
         Bench::Footprint => footprint::run().await,
         Bench::Orders(arguments) => orders::run(arguments).await,
     }
@@ -44,4 +52,35 @@ pub async fn run(bench: Bench) -> Result<ExitCode> {
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "fewer than 2^52 of anything here"
+)]
+fn to_f64(number: u64) -> f64 {
+    number as f64
+}
+
+/// What psql prints of `statement`.
+async fn psql(database_url: &str, statement: &str) -> Result<String> {
+    let psql = install::find_program("psql").context("psql is not installed")?;
+    let output = Command::new(psql)
+        .args([
+            "--no-psqlrc",
+            "--quiet",
+            "--tuples-only",
+            "--no-align",
+            "-v",
+            "ON_ERROR_STOP=1",
+        ])
+        .args(["-c", statement, database_url])
+        .output()
+        .await?;
+    ensure!(
+        output.status.success(),
+        "psql: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(String::from_utf8(output.stdout)?.trim().to_owned())
 }

@@ -10,6 +10,7 @@ use tokio::process::Command;
 use super::{
     load, median,
     program::{Program, Servers},
+    psql, to_f64,
 };
 use crate::console::line;
 
@@ -82,14 +83,6 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode> {
     })
 }
 
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "fewer than 2^52 of anything here"
-)]
-fn to_f64(number: u64) -> f64 {
-    number as f64
-}
-
 /// The id of the product with this number.
 fn product(number: u64) -> String {
     format!("00000000-0000-4000-9000-{number:012x}")
@@ -122,28 +115,6 @@ async fn twin(servers: &Servers) -> Result<String> {
         format!("INSERT INTO users (id, email, full_name) VALUES ('{USER}', 'p@example.in', 'P')");
     psql(&url, &user).await?;
     Ok(url)
-}
-
-async fn psql(database_url: &str, statement: &str) -> Result<String> {
-    let psql = install::find_program("psql").context("psql is not installed")?;
-    let output = Command::new(psql)
-        .args([
-            "--no-psqlrc",
-            "--quiet",
-            "--tuples-only",
-            "--no-align",
-            "-v",
-            "ON_ERROR_STOP=1",
-        ])
-        .args(["-c", statement, database_url])
-        .output()
-        .await?;
-    ensure!(
-        output.status.success(),
-        "psql: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    Ok(String::from_utf8(output.stdout)?.trim().to_owned())
 }
 
 /// An order of three products, spread so that every product is ordered about as often.

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Stdio,
     time::{Duration, Instant},
 };
@@ -83,31 +83,52 @@ pub fn binary(program: &str) -> Result<PathBuf> {
     Ok(paths::programs(true)?.join(program))
 }
 
+/// The release build of an example.
+pub fn example(name: &str) -> Result<PathBuf> {
+    Ok(paths::programs(true)?.join("examples").join(name))
+}
+
 pub struct Program {
     child: Child,
     pub port: u16,
+    metrics_port: u16,
     /// From the start of the process to its first `ready`.
     pub start_up: Duration,
 }
 
 impl Program {
-    /// Starts `command` on free ports and waits until it is ready.
+    /// Starts `command` on free ports and waits until it is ready. If its output is a pipe, it is read.
     pub async fn start(mut command: Command) -> Result<Self> {
         let (port, metrics_port) = (free_port(), free_port());
+        command
+            .env("PORT", port.to_string())
+            .env("METRICS_PORT", metrics_port.to_string());
         let url = format!("http://127.0.0.1:{metrics_port}/api/health/ready");
+        Self::launch(command, port, metrics_port, &url).await
+    }
+
+    /// Starts `command`, the bare handler, which answers `path` with the bytes of `file`.
+    pub async fn start_bare(mut command: Command, path: &str, file: &Path) -> Result<Self> {
+        let port = free_port();
+        command.args([&port.to_string(), path]).arg(file);
+        let url = format!("http://127.0.0.1:{port}{path}");
+        Self::launch(command, port, 0, &url).await
+    }
+
+    async fn launch(mut command: Command, port: u16, metrics_port: u16, url: &str) -> Result<Self> {
         let client = reqwest::Client::builder().timeout(READY_LIMIT).build()?;
         let start = Instant::now();
-        let mut child = command
-            .env("PORT", port.to_string())
-            .env("METRICS_PORT", metrics_port.to_string())
-            .spawn()
-            .context("cannot start the program")?;
+        let mut child = command.spawn().context("cannot start the program")?;
+        if let Some(mut output) = child.stdout.take() {
+            // Ends with the program; a log that cannot be read shows as lines that it lost.
+            tokio::spawn(async move { tokio::io::copy(&mut output, &mut tokio::io::sink()).await });
+        }
         let ready = async {
             loop {
                 if let Some(status) = child.try_wait()? {
                     bail!("the program ended at once: {status}");
                 }
-                if let Ok(answer) = client.get(&url).send().await
+                if let Ok(answer) = client.get(url).send().await
                     && answer.status().is_success()
                 {
                     return Ok(start.elapsed());
@@ -121,8 +142,15 @@ impl Program {
         Ok(Self {
             child,
             port,
+            metrics_port,
             start_up,
         })
+    }
+
+    /// What Prometheus would read.
+    pub async fn metrics(&self) -> Result<String> {
+        let url = format!("http://127.0.0.1:{}/metrics", self.metrics_port);
+        Ok(reqwest::get(url).await?.error_for_status()?.text().await?)
     }
 
     fn pid(&self) -> Result<i32> {
@@ -130,14 +158,24 @@ impl Program {
         Ok(i32::try_from(id)?)
     }
 
-    /// Resident memory in MB (10⁶ bytes), from `/proc`.
+    /// Resident memory now, in MB (10⁶ bytes).
     pub fn resident_megabytes(&self) -> Result<f64> {
+        self.megabytes("VmRSS:")
+    }
+
+    /// The most resident memory that there was so far, in MB (10⁶ bytes).
+    pub fn highest_megabytes(&self) -> Result<f64> {
+        self.megabytes("VmHWM:")
+    }
+
+    /// A figure from `/proc`.
+    fn megabytes(&self, name: &str) -> Result<f64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid()?))?;
         let kibibytes: f64 = status
             .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .find_map(|line| line.strip_prefix(name))
             .and_then(|line| line.trim().strip_suffix(" kB"))
-            .context("no VmRSS")?
+            .with_context(|| format!("no {name}"))?
             .trim()
             .parse()?;
         Ok(kibibytes * 1024.0 / 1e6)

@@ -6,6 +6,9 @@
 -- Answers the epoch, the generations of catalogue and stock, and the time in microseconds.
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
+-- When its memory is full, Redis refuses what would need more, but not in a script that has written
+-- something already: a change is never refused.
+redis.call('HDEL', KEYS[1], '')
 local known = redis.call('HMGET', KEYS[1], 'epoch', 'lineage', 'stock_at')
 local other_lineage = ARGV[7] ~= '' and known[2] ~= ARGV[7]
 
@@ -23,8 +26,10 @@ end
 if ARGV[5] == '1' then
     redis.call('HINCRBY', KEYS[1], 'catalogue', 1)
 end
--- Whoever raised it after the change of stock raised it for that change too.
-if ARGV[6] ~= '' and tonumber(known[3] or '0') <= tonumber(ARGV[6]) then
+-- Whoever raised it after the change of stock raised it for that change too. A time to come is another
+-- server's, or from before the clock was put back.
+local stock_at = tonumber(known[3] or '0')
+if ARGV[6] ~= '' and (stock_at <= tonumber(ARGV[6]) or stock_at > now) then
     redis.call('HINCRBY', KEYS[1], 'stock', 1)
     redis.call('HSET', KEYS[1], 'stock_at', string.format('%.0f', now))
 end

@@ -1,0 +1,6 @@
+//! The cache against real servers.
+
+mod contract;
+mod footprint;
+mod outages;
+mod support;
