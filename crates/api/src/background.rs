@@ -5,7 +5,7 @@ use std::{error::Error, time::Duration};
 use bharatmart_commerce::Accounts;
 use bharatmart_config::DatabaseConfig;
 use bharatmart_database::{Database, SchemaError};
-use bharatmart_telemetry::{chain, metrics::show_pool};
+use bharatmart_telemetry::chain;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -60,9 +60,7 @@ pub(crate) async fn await_schema(
 pub(crate) async fn measure(pages: Pages, stop: CancellationToken) {
     let mut ticks = interval(GAUGE_INTERVAL);
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-        let status = pages.database.status();
-        show_pool(status.idle, status.in_use);
-        pages.cache.measure();
+        pages.measure();
     }
 }
 

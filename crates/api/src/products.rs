@@ -1,7 +1,7 @@
 //! Products and categories.
 
 use axum::{Json, Router, extract::State, response::Response, routing::get};
-use bharatmart_cache::{Change, Invalidations};
+use bharatmart_cache::{Change, Effect, Invalidations};
 use bharatmart_database::{
     self as database, Database,
     products::{self, NewProduct, Product, ProductChanges, ProductFilter, ProductSort, SKU_TAKEN},
@@ -126,11 +126,13 @@ async fn create_product(
         stock_quantity: body.stock_quantity.map_or(0, |stock| stock.0),
         sku: body.sku.map(Line::into_string),
     };
-    let product = products::insert(&mut *database.write().await?, &new)
-        .await
-        .map_err(sku_taken)?;
-    let added = Change::Product(product.id);
-    invalidations.expect([added]).committed().await;
+    let mut connection = database.write().await?;
+    let insert = async move {
+        products::insert(&mut connection, &new)
+            .await
+            .map_err(sku_taken)
+    };
+    let product = changing(&invalidations, Change::Catalogue, insert).await?;
     let location = format!("/api/products/{}", product.id);
     Ok((StatusCode::CREATED, [(LOCATION, location)], Json(product)))
 }
@@ -172,13 +174,14 @@ async fn update_product(
         stock_quantity: body.stock_quantity.map(|stock| stock.0),
         sku: body.sku.map(|sku| sku.0.map(Line::into_string)),
     };
-    changing(&invalidations, id, async {
-        let product = products::update(&mut *database.write().await?, id, &changes)
+    let mut connection = database.write().await?;
+    let update = async move {
+        let product = products::update(&mut connection, id, &changes)
             .await
             .map_err(sku_taken)?;
         product.map(Json).ok_or(ApiError::NotFound("Product"))
-    })
-    .await
+    };
+    changing(&invalidations, Change::Product(id), update).await
 }
 
 async fn delete_product(
@@ -187,32 +190,30 @@ async fn delete_product(
     State(invalidations): State<Invalidations>,
     Id(id): Id<ProductId>,
 ) -> Result<StatusCode, ApiError> {
-    changing(&invalidations, id, async {
-        if products::hide(&mut *database.write().await?, id).await? {
+    let mut connection = database.write().await?;
+    let hide = async move {
+        if products::hide(&mut connection, id).await? {
             Ok(StatusCode::NO_CONTENT)
         } else {
             Err(ApiError::NotFound("Product"))
         }
-    })
-    .await
+    };
+    changing(&invalidations, Change::Product(id), hide).await
 }
 
-/// Does what changes a product, and sees to it that nothing from before is served afterwards.
-async fn changing<T>(
+/// Does what makes `change`, and sees to it that nothing from before is served afterwards.
+async fn changing<T: Send + 'static>(
     invalidations: &Invalidations,
-    id: ProductId,
-    change: impl Future<Output = Result<T, ApiError>>,
+    change: Change,
+    write: impl Future<Output = Result<T, ApiError>> + Send + 'static,
 ) -> Result<T, ApiError> {
-    let expected = invalidations.expect([Change::Product(id)]);
-    let result = change.await;
-    match &result {
-        Ok(_) => expected.committed().await,
-        // A refusal has changed nothing, and nobody must be able to empty the cache with bad requests.
-        Err(error) if error.status().is_client_error() => expected.refused(),
-        // With any other error nobody knows.
-        Err(_) => drop(expected),
-    }
-    result
+    invalidations
+        .write(write, move |result| match result {
+            Ok(_) => Effect::Committed(vec![change]),
+            Err(error) if error.status().is_client_error() => Effect::Nothing,
+            Err(_) => Effect::Unclear(vec![change]),
+        })
+        .await
 }
 
 fn sku_taken(error: database::Error) -> ApiError {

@@ -104,10 +104,10 @@ impl AppState {
             ),
             info: SystemInfo::new(config, health.clone(), clock.now()),
             tokens: Tokens::new(&config.auth, clock),
-            pages: Pages {
-                cache: Cache::new(&config.cache, invalidations.clone()),
-                database: database.clone(),
-            },
+            pages: Pages::new(
+                Cache::new(&config.cache, invalidations.clone()),
+                database.clone(),
+            ),
             database,
             invalidations,
             queues,

@@ -117,6 +117,11 @@ impl Ages {
         self.ttl.mul_f64(rand::random_range(0.9..=1.0))
     }
 
+    /// What [`Ages::fresh`] is at most.
+    pub(crate) const fn longest_fresh(&self) -> Duration {
+        self.ttl
+    }
+
     /// How long it may be served beyond that.
     pub(crate) fn stale(&self) -> Duration {
         (self.ttl / 5).min(LONGEST_STALE)

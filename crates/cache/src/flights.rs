@@ -58,14 +58,15 @@ where
         if let Some(flight) = under_way.get(&key) {
             return (flight.clone(), true);
         }
-        let landing = Landing {
-            under_way: Arc::clone(&self.under_way),
-            key: key.clone(),
-        };
         let fetch = fetch();
+        let (list, name) = (Arc::clone(&self.under_way), key.clone());
         let flight = alone(async move {
-            // It lands before anybody hears of it, so that whoever asks after that starts anew.
-            let _landing = landing;
+            // It lands before anybody hears of it, so that whoever asks after that starts anew. Made
+            // here: a runtime that ends drops the task at once, under the lock that is held now.
+            let _landing = Landing {
+                under_way: list,
+                key: name,
+            };
             fetch.await
         });
         under_way.insert(key, flight.clone());

@@ -1,13 +1,14 @@
 //! Saying what has changed.
 
-use std::sync::Arc;
+use std::{panic::resume_unwind, sync::Arc, time::Duration};
 
 use bharatmart_config::{CacheBackend, CacheConfig};
 use bharatmart_domain::{Clock, ProductId};
 use bharatmart_telemetry::metrics::CACHE_INVALIDATIONS_TOTAL;
 use metrics::counter;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
+use tracing::Instrument;
 
 use crate::{
     Away,
@@ -16,10 +17,26 @@ use crate::{
     stamps::Stamps,
 };
 
+/// How long a statement may still be under way when its connection is lost.
+const UNCLEAR: Duration = Duration::from_secs(15);
+
+/// What a write has done to what pages show.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// It was refused; nobody must be able to empty the cache with bad requests.
+    Nothing,
+    /// These changes are committed.
+    Committed(Vec<Change>),
+    /// Nobody knows: it failed half-way, and these changes may be committed, now or soon.
+    Unclear(Vec<Change>),
+}
+
 /// What has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// A product was added, edited or taken off sale.
+    /// A product was added: none of the pages that there were, but lists and categories.
+    Catalogue,
+    /// A product was edited or taken off sale.
     Product(ProductId),
     /// A product's stock, and nothing else of it.
     Stock(ProductId),
@@ -28,6 +45,7 @@ pub enum Change {
 impl Change {
     const fn subject(self) -> &'static str {
         match self {
+            Self::Catalogue => "catalogue",
             Self::Product(_) => "product",
             Self::Stock(_) => "stock",
         }
@@ -87,12 +105,38 @@ impl Invalidations {
         let _ = timeout(shared.patience(), told).await;
     }
 
-    /// To be held while changes are made: if it is dropped before it is told how that ended, because the
-    /// client hung up or a handler failed half-way, they are announced, since they may have been committed.
-    pub fn expect(&self, changes: impl IntoIterator<Item = Change>) -> Expected {
-        Expected {
-            invalidations: self.clone(),
-            changes: changes.into_iter().collect(),
+    /// Runs `write` and announces its effect before it answers. Both in a task of its own, which ends
+    /// whether or not the caller still waits: a statement goes on when whoever sent it is given up, and
+    /// what it changes must be announced after it was committed, not before.
+    pub async fn write<T, E>(
+        &self,
+        write: impl Future<Output = Result<T, E>> + Send + 'static,
+        effect: impl FnOnce(&Result<T, E>) -> Effect + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: Send + 'static,
+    {
+        let invalidations = self.clone();
+        let task = async move {
+            let result = write.await;
+            match effect(&result) {
+                Effect::Nothing => {}
+                Effect::Committed(changes) => invalidations.announce(&changes).await,
+                Effect::Unclear(changes) => {
+                    invalidations.announce(&changes).await;
+                    // The statement may still be under way on the server.
+                    tokio::spawn(async move {
+                        sleep(UNCLEAR).await;
+                        invalidations.announce(&changes).await;
+                    });
+                }
+            }
+            result
+        };
+        match tokio::spawn(task.in_current_span()).await {
+            Ok(result) => result,
+            Err(error) => resume_unwind(error.into_panic()),
         }
     }
 
@@ -115,6 +159,7 @@ impl Invalidations {
         for change in changes {
             counter!(CACHE_INVALIDATIONS_TOTAL, "subject" => change.subject()).increment(1);
             match *change {
+                Change::Catalogue => self.stamps.outdate_catalogue(),
                 Change::Product(id) => {
                     self.stamps.outdate_product(id);
                     self.stamps.outdate_catalogue();
@@ -137,32 +182,5 @@ impl Invalidations {
 
     pub(crate) const fn shared(&self) -> Option<&Arc<Shared>> {
         self.shared.as_ref()
-    }
-}
-
-/// Changes that are being made; see [`Invalidations::expect`].
-#[must_use]
-pub struct Expected {
-    invalidations: Invalidations,
-    changes: Vec<Change>,
-}
-
-impl Expected {
-    /// They have been committed; as [`Invalidations::announce`].
-    pub async fn committed(mut self) {
-        // Taken only when nothing can interrupt any more: dropped while it waits, it has noted them.
-        let changes = std::mem::take(&mut self.changes);
-        self.invalidations.announce(&changes).await;
-    }
-
-    /// Nothing has been changed.
-    pub fn refused(mut self) {
-        self.changes.clear();
-    }
-}
-
-impl Drop for Expected {
-    fn drop(&mut self) {
-        self.invalidations.note(&self.changes);
     }
 }

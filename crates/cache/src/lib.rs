@@ -37,7 +37,7 @@ use metrics::{Counter, counter};
 use tracing::Instrument;
 
 pub use entry::{Body, Loaded};
-pub use invalidations::{Change, Expected, Invalidations};
+pub use invalidations::{Change, Effect, Invalidations};
 pub use key::{Key, Reach, Shows};
 
 use entry::{Ages, Entry, SharedEntry};
@@ -253,7 +253,8 @@ impl<E: Send + Sync + 'static> Inner<E> {
         match (answer, shared) {
             (Answer::Fresh(stored), Some(shared)) => {
                 let fresh = shared.fresh_for(&stored);
-                let entry = Entry::new(Some(stored.body), stamp, fresh, self.ages.stale());
+                // Redis is asked again when that is over, and knows whether somebody loads it anew.
+                let entry = Entry::new(Some(stored.body), stamp, fresh, Duration::ZERO);
                 Ok(self.keep(key.name, entry, Source::Hit))
             }
             (Answer::Stale(stored, lease), Some(shared)) => {
@@ -298,7 +299,7 @@ impl<E: Send + Sync + 'static> Inner<E> {
             Ok(loaded) => loaded,
             Err(panic) => {
                 if let Some((shared, lease)) = share {
-                    shared.release(&lease).await;
+                    shared.give_up(&lease).await;
                 }
                 resume_unwind(panic);
             }
@@ -315,7 +316,7 @@ impl<E: Send + Sync + 'static> Inner<E> {
             Ok(Loaded::Absent) => (None, false),
             Err(error) => {
                 if let Some((shared, lease)) = share {
-                    shared.release(&lease).await;
+                    shared.give_up(&lease).await;
                 }
                 return Err(Arc::new(error));
             }
@@ -323,7 +324,7 @@ impl<E: Send + Sync + 'static> Inner<E> {
         if let Some((shared, lease)) = share {
             match &body {
                 Some(body) if worth_sharing => shared.store(&lease, body).await,
-                _ => shared.release(&lease).await,
+                _ => shared.delete(&lease).await,
             }
         }
         let (fresh, stale) = if !told {

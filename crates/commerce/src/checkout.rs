@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bharatmart_cache::Change;
+use bharatmart_cache::{Change, Effect};
 use bharatmart_database::{
     self as database,
     orders::{self, NewOrder, Order, Placement, Shortage},
@@ -14,6 +14,9 @@ use bharatmart_telemetry::metrics::{
 use metrics::counter;
 
 use crate::shop::Shop;
+
+/// The constraint that refuses an order of nobody.
+const UNKNOWN_USER: &str = "orders_user_id_fkey";
 
 /// What somebody wants to buy.
 #[derive(Clone, Debug)]
@@ -76,23 +79,30 @@ async fn place(shop: &Shop, checkout: Checkout) -> Result<Order, CheckoutError> 
         payment_method: checkout.payment_method,
         lines: lines.into_iter().collect(),
     };
+    let changes = order
+        .lines
+        .iter()
+        .map(|(product, _)| Change::Stock(*product));
+    let changes = changes.collect();
     let mut connection = shop.database.write().await?;
-    let products = order.lines.iter().map(|(product, _)| *product);
-    let expected = shop.invalidations.expect(products.map(Change::Stock));
-    let placed = orders::place(&mut connection, order).await;
-    drop(connection);
-    let refusal = match placed {
-        Ok(Placement::Placed(order)) => {
-            expected.committed().await;
-            return Ok(order);
-        }
-        Ok(Placement::Unknown(products)) => CheckoutError::UnknownProducts(products),
-        Ok(Placement::OutOfStock(shortages)) => CheckoutError::OutOfStock(shortages),
-        Ok(Placement::TooLarge) => CheckoutError::TooLarge,
-        Err(error) if error.is_constraint("orders_user_id_fkey") => CheckoutError::UnknownUser,
-        // It may have been committed all the same, so it is announced.
-        Err(error) => return Err(error.into()),
-    };
-    expected.refused();
-    Err(refusal)
+    let placed = shop
+        .invalidations
+        .write(
+            async move { orders::place(&mut connection, order).await },
+            |placed| match placed {
+                Ok(Placement::Placed(_)) => Effect::Committed(changes),
+                Ok(_) => Effect::Nothing,
+                Err(error) if error.is_constraint(UNKNOWN_USER) => Effect::Nothing,
+                Err(_) => Effect::Unclear(changes),
+            },
+        )
+        .await;
+    match placed {
+        Ok(Placement::Placed(order)) => Ok(order),
+        Ok(Placement::Unknown(products)) => Err(CheckoutError::UnknownProducts(products)),
+        Ok(Placement::OutOfStock(shortages)) => Err(CheckoutError::OutOfStock(shortages)),
+        Ok(Placement::TooLarge) => Err(CheckoutError::TooLarge),
+        Err(error) if error.is_constraint(UNKNOWN_USER) => Err(CheckoutError::UnknownUser),
+        Err(error) => Err(error.into()),
+    }
 }

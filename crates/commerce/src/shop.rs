@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bharatmart_cache::{Change, Invalidations};
+use bharatmart_cache::{Change, Effect, Invalidations};
 use bharatmart_database::{Database, Error, Transaction, outbox};
 use bharatmart_domain::{Clock, ProductId};
 use bharatmart_queue::{Job, NewJob, RelayHandle};
@@ -69,15 +69,20 @@ impl Shop {
         if !jobs.is_empty() {
             outbox::insert(&mut transaction, &jobs).await?;
         }
-        let expected = self
-            .invalidations
-            .expect(stock.into_iter().map(Change::Stock));
-        // When it fails nobody knows, so it is announced as well.
-        transaction.commit().await?;
-        if !jobs.is_empty() {
-            self.relay.notify();
-        }
-        expected.committed().await;
-        Ok(())
+        let relay = self.relay.clone();
+        let commit = async move {
+            transaction.commit().await?;
+            if !jobs.is_empty() {
+                relay.notify();
+            }
+            Ok(())
+        };
+        let changes = stock.into_iter().map(Change::Stock).collect();
+        self.invalidations
+            .write(commit, |committed| match committed {
+                Ok(()) => Effect::Committed(changes),
+                Err(_) => Effect::Unclear(changes),
+            })
+            .await
     }
 }

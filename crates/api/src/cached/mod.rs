@@ -6,6 +6,7 @@ mod pages;
 use axum::response::{IntoResponse, Response};
 use bharatmart_cache::{Body, Cache, FetchError, Loaded, Source};
 use bharatmart_database::Database;
+use bharatmart_telemetry::metrics::show_pool;
 use http::{
     HeaderName, HeaderValue, StatusCode,
     header::{CACHE_CONTROL, CONTENT_TYPE, ETAG},
@@ -23,13 +24,23 @@ pub(crate) const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
 /// Answers with pages; cheap to clone.
 #[derive(Clone)]
 pub struct Pages {
-    /// Where they are kept.
-    pub cache: Cache<ApiError>,
-    /// What they are made of.
-    pub database: Database,
+    cache: Cache<ApiError>,
+    database: Database,
 }
 
 impl Pages {
+    /// Pages made of `database` and kept in `cache`.
+    pub(crate) const fn new(cache: Cache<ApiError>, database: Database) -> Self {
+        Self { cache, database }
+    }
+
+    /// Publishes how full pool and cache are.
+    pub(crate) fn measure(&self) {
+        let status = self.database.status();
+        show_pool(status.idle, status.in_use);
+        self.cache.measure();
+    }
+
     /// The answer with `page`, or 304 when the client has it already.
     pub(crate) async fn answer<P: Page>(
         &self,

@@ -50,7 +50,7 @@ impl Generations {
     }
 
     /// The newer of what two say.
-    fn newest(self, other: Self) -> Self {
+    pub(crate) fn newest(self, other: Self) -> Self {
         match self.epoch.cmp(&other.epoch) {
             Ordering::Less => other,
             Ordering::Greater => self,
@@ -90,6 +90,8 @@ impl Known {
 pub(crate) struct Announcement {
     /// Who told it.
     pub(crate) sender: Uuid,
+    /// How many there have been, with this one.
+    pub(crate) number: u64,
     /// The generations after it.
     pub(crate) generations: Generations,
     /// The products that changed.
@@ -104,12 +106,13 @@ pub(crate) struct NotAnAnnouncement;
 impl FromStr for Announcement {
     type Err = NotAnAnnouncement;
 
-    /// Reads what the scripts publish: `sender epoch catalogue stock product,product…`.
+    /// Reads what the scripts publish: `sender number epoch catalogue stock product,product…`.
     fn from_str(text: &str) -> Result<Self, NotAnAnnouncement> {
         let mut words = text.split(' ');
         let mut next = || words.next().ok_or(NotAnAnnouncement);
         let sender = next()?.parse().map_err(|_| NotAnAnnouncement)?;
         let mut number = || next()?.parse().map_err(|_| NotAnAnnouncement);
+        let count = number()?;
         let generations = Generations {
             epoch: number()?,
             catalogue: number()?,
@@ -121,6 +124,7 @@ impl FromStr for Announcement {
             .collect::<Result<_, _>>()?;
         Ok(Self {
             sender,
+            number: count,
             generations,
             products,
         })
@@ -164,9 +168,9 @@ mod tests {
         let sender = Uuid::new_v4();
         let products = [ProductId(Uuid::new_v4()), ProductId(Uuid::new_v4())];
         for products in [&products[..], &products[..1], &[]] {
-            let text = format!("{sender} 5 4 3 {}", Products(products));
+            let text = format!("{sender} 9 5 4 3 {}", Products(products));
             let announcement: Announcement = text.parse().unwrap();
-            assert_eq!(announcement.sender, sender);
+            assert_eq!((announcement.sender, announcement.number), (sender, 9));
             assert_eq!(announcement.generations, generations(5, 4, 3));
             assert_eq!(announcement.products, products);
         }
@@ -178,10 +182,10 @@ mod tests {
         for text in [
             String::new(),
             "hello".to_owned(),
-            format!("{sender} 5 4"),
-            format!("{sender} 5 4 3"),
-            format!("{sender} 5 4 -3 "),
-            format!("{sender} 5 4 3 x,"),
+            format!("{sender} 9 5 4"),
+            format!("{sender} 9 5 4 3"),
+            format!("{sender} 9 5 4 -3 "),
+            format!("{sender} 9 5 4 3 x,"),
         ] {
             assert!(text.parse::<Announcement>().is_err(), "{text:?}");
         }

@@ -2,13 +2,17 @@
 
 use std::{
     error::Error,
-    sync::{Arc, atomic::Ordering},
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use bharatmart_breaker::Backoff;
 use bharatmart_telemetry::metrics::{RETRY_ATTEMPTS_TOTAL, dependency};
-use futures_util::{StreamExt, future::join_all};
+use futures_util::{FutureExt, StreamExt, future::join_all};
 use metrics::counter;
 use redis::aio::{ConnectionLike, PubSub, PubSubSink};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -71,6 +75,15 @@ enum Departure {
     Failover,
 }
 
+/// What a look at the generations shows.
+#[derive(PartialEq, Eq)]
+enum Look {
+    /// They are what is known, or newer.
+    Ahead,
+    /// They are older, or gone: the node has lost writes.
+    Back,
+}
+
 /// Since when a change of stock is owed to the lists.
 struct Owed {
     due: Instant,
@@ -85,6 +98,8 @@ struct Arrival<'a> {
     /// The last epoch that this process knew: what is from before the outage is not trusted after it,
     /// because other processes may still have to announce what they changed meanwhile.
     ends: Option<u64>,
+    /// Whether to begin a new epoch, whichever there is.
+    anew: bool,
 }
 
 /// The hash of the generations.
@@ -94,9 +109,26 @@ const SINCE_EVER: u64 = 1 << 53;
 
 /// Keeps `shared` live for ever.
 pub(crate) async fn keep(shared: Arc<Shared>) {
+    while AssertUnwindSafe(keep_live(&shared))
+        .catch_unwind()
+        .await
+        .is_err()
+    {
+        // Nobody listens now, so nothing may be trusted.
+        shared.leave();
+        tracing::error!(
+            dependency = dependency::CACHE,
+            "the keeper of the shared cache panicked; starting it again"
+        );
+        sleep(LONGEST_PAUSE).await;
+    }
+}
+
+async fn keep_live(shared: &Shared) {
     let mut dialer = Dialer::new(shared.config.clone());
     let mut pause = Backoff::jittered(FIRST_PAUSE, LONGEST_PAUSE);
     let mut reported = false;
+    let mut failed = false;
     loop {
         if let Some(at) = shared.breaker.retry_at() {
             sleep_until(at.into()).await;
@@ -104,9 +136,9 @@ pub(crate) async fn keep(shared: Arc<Shared>) {
         if shared.breaker.acquire().is_err() {
             continue;
         }
-        match shared.arrive(&mut dialer).await {
+        match shared.arrive(&mut dialer, failed).await {
             Ok((live, messages, lineage)) => {
-                reported = false;
+                (reported, failed) = (false, false);
                 tracing::info!(dependency = dependency::CACHE, "the shared cache is in use");
                 let arrived = Instant::now();
                 let departure = shared.stay(&live, messages, lineage).await;
@@ -123,6 +155,7 @@ pub(crate) async fn keep(shared: Arc<Shared>) {
                 }
             }
             Err(error) => {
+                failed = true;
                 counter!(RETRY_ATTEMPTS_TOTAL, "dependency" => dependency::CACHE).increment(1);
                 if !reported {
                     reported = true;
@@ -143,10 +176,11 @@ pub(crate) async fn keep(shared: Arc<Shared>) {
 
 impl Shared {
     /// Connects, listens, learns the generations and announces what is pending. Only then the tier is
-    /// live and the breaker closed.
+    /// live and the breaker closed. `failed`: there was an attempt before that failed.
     async fn arrive(
         &self,
         dialer: &mut Dialer,
+        failed: bool,
     ) -> Result<(Arc<Live>, PubSub, String), ArrivalError> {
         let Link {
             connection,
@@ -162,14 +196,20 @@ impl Shared {
         let live = Arc::new(Live {
             connection,
             known: Known::new(Generations::default()),
+            heard: AtomicU64::new(0),
+            announced: AtomicU64::new(0),
         });
         let lineage = self.lineage(&live).await?;
         let owed = self.pending.owes_listed_stock().then_some(SINCE_EVER);
         let taken = self.pending.take(owed.is_some());
         let last = self.last_epoch.load(Ordering::Acquire);
+        let moved = self.arrive_at(&lineage);
         let arrival = Arrival {
             lineage: &lineage,
             ends: (last != 0).then_some(last),
+            // Others may have been told by a server that nobody listens to any more; and a process
+            // that begins in the middle of an outage does not know which epoch was before it.
+            anew: moved || (last == 0 && failed),
         };
         self.announce(&live, &taken, owed, &arrival).await?;
         taken.done();
@@ -178,6 +218,16 @@ impl Shared {
         self.live.send_replace(Some(Arc::clone(&live)));
         self.breaker.succeed();
         Ok((live, messages, lineage))
+    }
+
+    /// Notes which server is announced to; whether it was another one before.
+    fn arrive_at(&self, lineage: &str) -> bool {
+        let mut last = self
+            .last_lineage
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let before = last.replace(lineage.to_owned());
+        before.is_some_and(|before| before != lineage)
     }
 
     async fn stay(&self, live: &Arc<Live>, messages: PubSub, lineage: String) -> Departure {
@@ -245,9 +295,10 @@ impl Shared {
                 if self.lineage(live).await? != lineage {
                     return Ok(Some(Departure::Failover));
                 }
-                // Without the node of the generations nobody can tell what changes; and a message
-                // that was lost between two nodes is made up for.
-                self.look_at_generations(live).await?;
+                // Without the node of the generations nobody can tell what changes.
+                if self.look_at_generations(live).await? == Look::Back {
+                    return Ok(Some(Departure::Failover));
+                }
             }
         }
         Ok(match timeout(CHANNEL_TIMEOUT, channel.ping::<()>()).await {
@@ -258,7 +309,18 @@ impl Shared {
     }
 
     fn hear(&self, live: &Live, announcement: &Announcement) {
+        let epoch = live.known.get().epoch;
         self.learn(live, announcement.generations);
+        let last = live.heard.load(Ordering::Acquire);
+        if announcement.generations.epoch > epoch {
+            // Everything is outdated, and the count may have begun anew.
+            live.heard.store(announcement.number, Ordering::Release);
+        } else if announcement.number > last {
+            live.heard.store(announcement.number, Ordering::Release);
+            if announcement.number > last + 1 {
+                self.stamps.outdate_everything();
+            }
+        }
         // Our own pages were outdated when the change was made, and once more when Redis had done it.
         if announcement.sender != self.sender {
             for id in &announcement.products {
@@ -361,14 +423,14 @@ impl Shared {
         };
         let since = listed_stock_since.map_or_else(String::new, |since| since.to_string());
         let flag = |on: bool| if on { "1" } else { "" };
-        let (epoch, catalogue, stock, time) = self
+        let (epoch, catalogue, stock, number, time): (_, _, _, u64, _) = self
             .command(live, "announce", async |connection| {
                 let mut script = Script::Announce.get().key(self.key(GENERATIONS));
                 script
                     .arg(self.channel(&live.connection))
                     .arg(self.sender.to_string())
                     .arg(Products(&products).to_string())
-                    .arg(flag(everything))
+                    .arg(flag(everything || arrival.anew))
                     .arg(flag(changes.catalogue))
                     .arg(since)
                     .arg(arrival.lineage)
@@ -380,6 +442,7 @@ impl Shared {
                 script.invoke_async(connection).await
             })
             .await?;
+        let before = live.known.get().epoch;
         self.learn(
             live,
             Generations {
@@ -388,6 +451,10 @@ impl Shared {
                 stock,
             },
         );
+        if live.known.get().epoch != before {
+            // Everything is outdated, and the count may have begun anew.
+            live.heard.store(number, Ordering::Release);
+        }
         // Pages that were fetched from Redis before they were deleted there.
         for id in &products {
             self.stamps.outdate_product(*id);
@@ -395,28 +462,35 @@ impl Shared {
         Ok(time)
     }
 
-    async fn look_at_generations(&self, live: &Arc<Live>) -> Result<(), CommandError> {
-        let fields: [Option<u64>; 3] = self
+    /// Makes up for announcements that were lost between two nodes.
+    async fn look_at_generations(&self, live: &Arc<Live>) -> Result<Look, CommandError> {
+        let known = live.known.get();
+        let fields: [Option<u64>; 4] = self
             .command(live, "generations", async |connection| {
                 redis::cmd("HMGET")
                     .arg(self.key(GENERATIONS))
-                    .arg(&["epoch", "catalogue", "stock"])
+                    .arg(&["epoch", "catalogue", "stock", "announcements"])
                     .query_async(connection)
                     .await
             })
             .await?;
-        // Without an epoch they have been evicted; the next change makes another.
-        if let [Some(epoch), catalogue, stock] = fields {
-            self.learn(
-                live,
-                Generations {
-                    epoch,
-                    catalogue: catalogue.unwrap_or(0),
-                    stock: stock.unwrap_or(0),
-                },
-            );
+        let [epoch, catalogue, stock, announcements] = fields.map(Option::unwrap_or_default);
+        let found = Generations {
+            epoch,
+            catalogue,
+            stock,
+        };
+        if found.newest(known) != found {
+            return Ok(Look::Back);
         }
-        Ok(())
+        self.learn(live, found);
+        // What had been announced at the last look must have been heard by now.
+        let due = live.announced.swap(announcements, Ordering::AcqRel);
+        if live.heard.load(Ordering::Acquire) < due {
+            live.heard.store(due, Ordering::Release);
+            self.stamps.outdate_everything();
+        }
+        Ok(Look::Ahead)
     }
 
     async fn ping(&self, live: &Arc<Live>) -> Result<(), CommandError> {

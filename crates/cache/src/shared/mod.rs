@@ -13,7 +13,7 @@ mod scripts;
 mod wire;
 
 use std::{
-    sync::{Arc, atomic::AtomicU64},
+    sync::{Arc, Mutex, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -67,6 +67,8 @@ pub(crate) struct Shared {
     pending: Pending,
     /// The last epoch that was learnt; 0 when none was.
     last_epoch: AtomicU64,
+    /// The lineage of the server that was last announced to.
+    last_lineage: Mutex<Option<String>>,
     /// Names this process in announcements.
     sender: Uuid,
 }
@@ -75,6 +77,10 @@ pub(crate) struct Shared {
 pub(crate) struct Live {
     connection: Connection,
     known: Known,
+    /// The number of the last announcement that was heard.
+    heard: AtomicU64,
+    /// The number of the last announcement when it was last asked for.
+    announced: AtomicU64,
 }
 
 /// Why a command has no answer.
@@ -116,6 +122,8 @@ pub(crate) struct Lease {
     name: String,
     shows: Shows,
     token: Token,
+    /// Whether there is a stale body under the key.
+    refreshes: bool,
     /// As of before the load.
     edition: generations::Edition,
 }
@@ -143,6 +151,7 @@ impl Shared {
             live: watch::Sender::new(None),
             pending: Pending::new(),
             last_epoch: AtomicU64::new(0),
+            last_lineage: Mutex::default(),
             sender: Uuid::new_v4(),
         }
     }
@@ -158,7 +167,9 @@ impl Shared {
 
     /// How long a body is fresh from now on.
     pub(crate) fn fresh_for(&self, stored: &Stored) -> Duration {
-        stored.fresh_for(self.clock.now())
+        // No longer than it could be by our own clock: that of whoever stored it may be ahead.
+        let longest = self.ages.longest_fresh();
+        stored.fresh_for(self.clock.now()).min(longest)
     }
 
     pub(crate) fn is_live(&self) -> bool {
@@ -214,11 +225,12 @@ impl Shared {
                     get.query_async(connection).await
                 })
                 .await?;
-            let lease = |token| Lease {
+            let lease = |token, refreshes| Lease {
                 live: Arc::clone(live),
                 name: name.clone(),
                 shows: key.shows,
                 token,
+                refreshes,
                 edition,
             };
             let seen = match found.map(Value::decode) {
@@ -234,7 +246,10 @@ impl Shared {
                         return Ok(Answer::Fresh(stored));
                     }
                     let claimed = self.claim(live, &name, token).await?;
-                    return Ok(Answer::Stale(stored, claimed.map(lease)));
+                    return Ok(Answer::Stale(
+                        stored,
+                        claimed.map(|token| lease(token, true)),
+                    ));
                 }
                 Some(Value::Body { token, .. }) => token.as_bytes().to_vec(),
             };
@@ -243,7 +258,7 @@ impl Shared {
                 .replace(live, &name, &seen, &token.lease(), LEASE)
                 .await?
             {
-                return Ok(Answer::Load(lease(token)));
+                return Ok(Answer::Load(lease(token, false)));
             }
             if Instant::now() >= give_up {
                 return Ok(Answer::Alone);
@@ -263,7 +278,7 @@ impl Shared {
         // A body whose generation has passed meanwhile is dead already.
         let current = lease.live.known.get().edition(lease.shows);
         if current != lease.edition {
-            return self.release(lease).await;
+            return self.delete(lease).await;
         }
         let value = stored.encode(Token::new());
         // A failure has been counted; the body is loaded again by whoever misses it.
@@ -278,8 +293,15 @@ impl Shared {
             .await;
     }
 
-    /// Lets somebody else load.
-    pub(crate) async fn release(&self, lease: &Lease) {
+    /// Lets somebody else load. A stale body stays where it is, and counts as fresh until its claim is over.
+    pub(crate) async fn give_up(&self, lease: &Lease) {
+        if !lease.refreshes {
+            self.delete(lease).await;
+        }
+    }
+
+    /// Leaves nothing under the key.
+    pub(crate) async fn delete(&self, lease: &Lease) {
         // A failure has been counted; the lease ends by itself.
         let _ = self
             .replace(
@@ -356,24 +378,38 @@ impl Shared {
         };
         histogram!(CACHE_COMMAND_DURATION_SECONDS, "command" => name, "outcome" => outcome)
             .record(started.elapsed());
+        if let Err(error) = &answer {
+            tracing::debug!(
+                error = error as &dyn std::error::Error,
+                command = name,
+                "a command to the cache failed"
+            );
+        }
         // An answer over a connection that is given up says nothing of the one that replaces it.
-        let current = self.live().is_some_and(|now| Arc::ptr_eq(&now, live));
-        match &answer {
-            Ok(_) if current => self.breaker.succeed(),
-            Ok(_) => {}
-            Err(error) => {
-                tracing::debug!(
-                    error = error as &dyn std::error::Error,
-                    command = name,
-                    "a command to the cache failed"
-                );
-                if current && self.breaker.fail(error.reason()) {
-                    // From now on no request waits for Redis.
+        if self.live().is_some_and(|now| Arc::ptr_eq(&now, live)) {
+            self.judge(&answer);
+        }
+        answer
+    }
+
+    /// Tells the breaker how a command went, and leaves a tier that is of no use. Then no request waits
+    /// for Redis any more.
+    fn judge<T>(&self, answer: &Result<T, CommandError>) {
+        let code = match answer {
+            Err(CommandError::Redis(error)) => error.code(),
+            Ok(_) | Err(CommandError::Timeout) => None,
+        };
+        match (answer, code) {
+            // It answers, but there is no room for this value, or something else under this key.
+            (Ok(_), _) | (_, Some("OOM" | "WRONGTYPE")) => self.breaker.succeed(),
+            // It is no master any more, and will go on answering every other command.
+            (_, Some("READONLY")) => self.leave(),
+            (Err(error), _) => {
+                if self.breaker.fail(error.reason()) {
                     self.leave();
                 }
             }
         }
-        answer
     }
 
     /// Makes the tier away.

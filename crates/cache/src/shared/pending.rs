@@ -49,6 +49,10 @@ pub(crate) struct Changes {
 impl Changes {
     fn add(&mut self, change: Change) {
         let id = match change {
+            Change::Catalogue => {
+                self.catalogue = true;
+                return;
+            }
             Change::Product(id) => {
                 self.catalogue = true;
                 id

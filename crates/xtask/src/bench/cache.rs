@@ -1,6 +1,6 @@
 //! Cached answers beside a bare axum handler that answers with the same bytes from memory.
 
-use std::{fmt::Write, fs, path::PathBuf, process::ExitCode, time::Duration};
+use std::{fmt::Write, fs, process::ExitCode, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use bharatmart_test_support::servers::RedisServer;
@@ -176,7 +176,6 @@ struct Contest {
     sides: Vec<Side>,
     one: Load,
     many: Load,
-    body: PathBuf,
 }
 
 impl Contest {
@@ -215,6 +214,8 @@ impl Contest {
         let mut bare_walked = Command::new(example("bare_handler")?);
         bare_walked.kill_on_drop(true);
         let bare_walked = Program::start_bare(bare_walked, PATH, &body).await?;
+        // Both have read it.
+        fs::remove_file(&body)?;
         let sides = vec![
             Side::new("bare handler", Expected::Bare, false, bare),
             Side::new("tier 1, LOG_LEVEL=warn", Expected::Local, false, warn).floor(0.80),
@@ -255,7 +256,6 @@ impl Contest {
             sides,
             one: Load::new("one", &[PATH.to_owned()])?,
             many: Load::new("many", &paths)?,
-            body,
         };
         contest.warm_up(&paths).await?;
         Ok(contest)
@@ -304,7 +304,6 @@ impl Contest {
     }
 
     async fn finish(self) -> Result<ExitCode> {
-        fs::remove_file(&self.body)?;
         line("medians, and the share of the bare handler above:");
         let mut met = true;
         for side in self.sides {

@@ -3,7 +3,8 @@
 -- ARGV[4] '1' for a new epoch, ARGV[5] '1' if the catalogue changed, ARGV[6] the time in microseconds
 -- since when listed stock has changed ('' if it has not), ARGV[7] the lineage of the server ('' to leave
 -- it), ARGV[8] the epoch to end ('' for none).
--- Answers the epoch, the generations of catalogue and stock, and the time in microseconds.
+-- Answers the epoch, the generations of catalogue and stock, the number of this announcement, and the
+-- time in microseconds.
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 -- When its memory is full, Redis refuses what would need more, but not in a script that has written
@@ -36,5 +37,6 @@ end
 
 local current = redis.call('HMGET', KEYS[1], 'epoch', 'catalogue', 'stock')
 local epoch, catalogue, stock = current[1], current[2] or '0', current[3] or '0'
-redis.call('PUBLISH', ARGV[1], table.concat({ARGV[2], epoch, catalogue, stock, ARGV[3]}, ' '))
-return {epoch, catalogue, stock, string.format('%.0f', now)}
+local number = redis.call('HINCRBY', KEYS[1], 'announcements', 1)
+redis.call('PUBLISH', ARGV[1], table.concat({ARGV[2], number, epoch, catalogue, stock, ARGV[3]}, ' '))
+return {epoch, catalogue, stock, number, string.format('%.0f', now)}

@@ -1,8 +1,9 @@
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
-use bharatmart_cache::{Change, Key, LISTED_STOCK_LAG, Source};
+use anyhow::{Result, anyhow, ensure};
+use bharatmart_cache::{Change, Effect, Key, LISTED_STOCK_LAG, Source};
 use bharatmart_test_support::wait_until;
+use tokio::sync::oneshot;
 
 use super::World;
 use crate::support::{Process, SOON, Shop, TOLD, list, product, same};
@@ -199,36 +200,49 @@ pub async fn what_was_loaded_before_a_change_is_shown_to_nobody_after_it(
     Ok(())
 }
 
-pub async fn what_is_expected_counts_as_done_unless_it_is_refused(world: &World<'_>) -> Result<()> {
+pub async fn a_write_is_announced_once_it_is_committed_whoever_still_waits(
+    world: &World<'_>,
+) -> Result<()> {
     let (here, there) = (world.process().await?, world.process().await?);
     let (id, shop) = (product(), Shop::new());
     let page = Key::product(id);
+    let changes = || vec![Change::Stock(id)];
     warm([&here, &there], &[&page], &shop).await?;
 
     shop.change();
-    here.invalidations.expect([Change::Stock(id)]).refused();
+    let refused = async { Err::<(), _>("out of stock") };
+    let answer = here.invalidations.write(refused, |_| Effect::Nothing).await;
+    assert_eq!(answer, Err("out of stock"));
     if world.keeps() {
         same(here.see(&page, &shop).await?, (1, Source::Hit), "refused")?;
     }
-    let dropped = here.invalidations.expect([Change::Stock(id)]);
-    drop(dropped);
-    here.wait_to_see(2, &page, &shop).await?;
+
+    let lost = async { Err::<(), _>("connection lost") };
+    let unclear = changes();
+    let answer = here.invalidations.write(lost, |_| Effect::Unclear(unclear));
+    assert_eq!(answer.await, Err("connection lost"));
+    same(here.see(&page, &shop).await?.0, 2, "unclear")?;
     if world.shares() {
         there.wait_to_see(2, &page, &shop).await?;
     }
 
-    let new = shop.change();
-    here.invalidations
-        .expect([Change::Stock(id)])
-        .committed()
-        .await;
-    same(here.see(&page, &shop).await?.0, new, "committed")?;
-
-    let newer = shop.change();
-    let mut committed = Box::pin(here.invalidations.expect([Change::Stock(id)]).committed());
-    // The client hangs up while it is announced, or before.
-    let first_step = futures_util::poll!(&mut committed);
-    drop((first_step, committed));
-    here.wait_to_see(newer, &page, &shop).await?;
+    // The client hangs up while the statement waits for a lock.
+    let (unlock, locked) = oneshot::channel();
+    let (slow, committed) = (shop.clone(), changes());
+    let statement = async move { locked.await.map(|()| slow.change()) };
+    let mut write = Box::pin(
+        here.invalidations
+            .write(statement, |_| Effect::Committed(committed)),
+    );
+    let first_step = futures_util::poll!(&mut write);
+    drop((first_step, write));
+    same(here.see(&page, &shop).await?.0, 2, "not committed yet")?;
+    unlock
+        .send(())
+        .map_err(|()| anyhow!("the statement was given up with its client"))?;
+    here.wait_to_see(3, &page, &shop).await?;
+    if world.shares() {
+        there.wait_to_see(3, &page, &shop).await?;
+    }
     Ok(())
 }

@@ -72,7 +72,7 @@ const FACTS: &[Fact] = facts![
     changes::changed_stock_is_new_on_the_page_and_soon_in_lists,
     changes::frequent_changes_of_stock_outdate_lists_once_a_second,
     changes::what_was_loaded_before_a_change_is_shown_to_nobody_after_it,
-    changes::what_is_expected_counts_as_done_unless_it_is_refused,
+    changes::a_write_is_announced_once_it_is_committed_whoever_still_waits,
     times::a_body_past_its_time_is_shown_while_one_process_loads_it_anew,
     times::a_body_is_not_shown_long_after_its_time,
 ];

@@ -56,7 +56,7 @@ async fn what_strangers_say_on_the_channel_is_ignored() -> Result<()> {
     here.see(&page, &shop).await?;
     there.see(&page, &shop).await?;
     let uuid = uuid::Uuid::new_v4();
-    let half = format!("{uuid} 9");
+    let half = format!("{uuid} 9 5");
     for text in [b"", b"hello".as_slice(), &[0xff, 0xfe], half.as_bytes()] {
         let heard: u32 = raw(&client, &[b"PUBLISH", b"outages:changes:0", text]).await?;
         same(heard, 2, "listeners")?;
