@@ -4,7 +4,7 @@ use std::{net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
 
 use bharatmart_cache::Invalidations;
 use bharatmart_commerce::{Gateway, Shop};
-use bharatmart_config::{CacheBackend, ConfigError, WorkerProcessConfig};
+use bharatmart_config::{CacheBackend, CacheConfig, ConfigError, WorkerProcessConfig, WorkerType};
 use bharatmart_database::{Database, SchemaError};
 use bharatmart_domain::{Clock, SystemClock};
 use bharatmart_lifecycle::{Health, Importance, Lifecycle, serve_admin};
@@ -77,7 +77,8 @@ async fn start(
     let (relay, relay_handle) = Relay::new(database.clone(), queues.clone(), clock.clone());
     lifecycle.spawn("relay", relay.run(lifecycle.stopping()));
 
-    let invalidations = Invalidations::connect(&config.cache, clock.clone());
+    let cache = cache_to_tell(config);
+    let invalidations = Invalidations::connect(&cache, clock.clone());
     let shop = Shop {
         database: database.clone(),
         relay: relay_handle,
@@ -120,7 +121,7 @@ async fn start(
     }
 
     watch_dependencies(&health, &database, &queues, served);
-    if let CacheBackend::Redis(_) = config.cache.backend {
+    if let CacheBackend::Redis(_) = cache.backend {
         watch_cache(&health, invalidations);
     }
     spawn_gauges(lifecycle, database, queues, queue_names);
@@ -206,6 +207,15 @@ fn watch_dependencies(
         PROBE_TIMEOUT,
         move || std::future::ready(all_served(&served)),
     );
+}
+
+/// The cache that is told of changes. Mails change nothing that it shows.
+fn cache_to_tell(config: &WorkerProcessConfig) -> CacheConfig {
+    let mut cache = config.cache.clone();
+    if config.worker.worker_type == WorkerType::Email {
+        cache.backend = CacheBackend::None;
+    }
+    cache
 }
 
 /// Without it jobs are done as ever, and the pages that they change stay as they are until it is back.

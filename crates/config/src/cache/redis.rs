@@ -56,7 +56,7 @@ pub(super) const CACHE_REDIS_SENTINELS: Variable = Variable::new(
     "The sentinels that know the master; user and password in their URLs are the sentinels' own, and rediss:// \
      means TLS to them and to the master",
     "host:port (26379 when left out) or URLs without a database number, separated by commas; all redis:// or all \
-     rediss://",
+     rediss://, with the same user and password",
 )
 .unset("none; required with CACHE_TYPE=redis-sentinel")
 .secret();
@@ -111,7 +111,7 @@ pub(super) const CACHE_BREAKER_THRESHOLD: Variable = Variable::new(
 .default("3");
 pub(super) const CACHE_BREAKER_RESET: Variable = Variable::new(
     "CACHE_BREAKER_RESET",
-    "How long it is left alone before the first try; longer after each one that fails",
+    "How long it is left alone before the first try, at most; up to four times as long after tries that fail",
     "milliseconds above 0, or a duration such as 500ms",
 )
 .default("500");
@@ -350,21 +350,22 @@ fn shared_url(value: &str) -> Option<Url> {
 
 /// The nodes of a cluster share user and password, because those that are found later have no URL to take them from.
 fn nodes(value: &str) -> Option<Vec<Url>> {
-    let credentials = |url: &Url| (url.username().to_owned(), url.password().map(str::to_owned));
-    addresses(value, REDIS_PORT).filter(|urls| are_alike(urls, credentials))
+    addresses(value, REDIS_PORT)
 }
 
 fn sentinels(value: &str) -> Option<Vec<Url>> {
     addresses(value, SENTINEL_PORT)
 }
 
-/// Addresses separated by commas, at least one, all of the same scheme and none with a database.
+/// Addresses separated by commas, at least one, all of the same scheme, user and password, and none with a database.
 fn addresses(value: &str, port: u16) -> Option<Vec<Url>> {
     value
         .split(',')
         .map(|part| parse::redis_address(part.trim(), port).filter(is_database_0))
         .collect::<Option<Vec<_>>>()
         .filter(|urls| are_alike(urls, |url| url.scheme().to_owned()))
+        .filter(|urls| are_alike(urls, |url| url.username().to_owned()))
+        .filter(|urls| are_alike(urls, |url| url.password().map(str::to_owned)))
 }
 
 fn are_alike<T: PartialEq>(urls: &[Url], property: impl Fn(&Url) -> T) -> bool {
