@@ -5,8 +5,7 @@ use std::time::Duration;
 use bharatmart_test_support::{
     TestDatabase,
     servers::{
-        Monitor, RedisCluster, RedisExtras, RedisOptions, RedisServer, SentinelSet,
-        WHOLE_DATABASE_COMMANDS,
+        Monitor, RedisCluster, RedisOptions, RedisServer, SentinelSet, WHOLE_DATABASE_COMMANDS,
     },
 };
 use redis::{
@@ -56,14 +55,12 @@ fn trusting(url: &str, ca_file: &std::path::Path) -> Client {
 }
 
 async fn guarded(tls: bool) -> RedisServer {
-    let extras = RedisExtras {
+    let options = RedisOptions {
         password: Some("opensesame".to_owned()),
         tls,
-        ..RedisExtras::default()
+        ..RedisOptions::default()
     };
-    RedisServer::start_with(RedisOptions::default(), extras)
-        .await
-        .expect("Redis starts")
+    RedisServer::start(options).await.expect("Redis starts")
 }
 
 #[tokio::test]
@@ -120,14 +117,12 @@ async fn a_redis_keeps_everything_unless_told_and_takes_further_arguments() {
     assert_eq!(answer.1, "noeviction");
 
     let arguments = ["--maxmemory", "100mb"].map(str::to_owned);
-    let extras = RedisExtras {
+    let options = RedisOptions {
         maxmemory_policy: Some("allkeys-lru".to_owned()),
         arguments: arguments.into(),
-        ..RedisExtras::default()
+        ..RedisOptions::default()
     };
-    let redis = RedisServer::start_with(RedisOptions::default(), extras)
-        .await
-        .unwrap();
+    let redis = RedisServer::start(options).await.unwrap();
     let client = redis.client().unwrap();
     let answer: (String, String) = ask(&client, &policy).await.unwrap();
     assert_eq!(answer.1, "allkeys-lru");

@@ -6,7 +6,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 
 use super::{
-    PROMPT_REPLICAS, RedisExtras, RedisOptions, RedisServer,
+    PROMPT_REPLICAS, RedisOptions, RedisServer,
     question::{ask_port, field, followers},
     required,
 };
@@ -51,13 +51,10 @@ impl RedisCluster {
         for _ in 0..NODES {
             let options = RedisOptions {
                 port: Some(free_port_with(BUS_PORT)),
+                arguments: arguments.iter().map(|word| (*word).to_owned()).collect(),
                 ..RedisOptions::default()
             };
-            let extras = RedisExtras {
-                arguments: arguments.iter().map(|word| (*word).to_owned()).collect(),
-                ..RedisExtras::default()
-            };
-            nodes.push(RedisServer::start_with(options, extras).await?);
+            nodes.push(RedisServer::start(options).await?);
         }
         let cluster = Self { nodes };
         cluster.join()?;

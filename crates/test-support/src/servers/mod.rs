@@ -18,7 +18,7 @@ pub use cluster::RedisCluster;
 pub use haproxy::HaProxy;
 pub use monitor::Monitor;
 pub use postgres::{Postgres, PostgresOptions};
-pub use redis::{RedisExtras, RedisOptions, RedisServer, WHOLE_DATABASE_COMMANDS};
+pub use redis::{RedisOptions, RedisServer, WHOLE_DATABASE_COMMANDS};
 pub use sentinel::SentinelSet;
 pub use smtp::SmtpServer;
 

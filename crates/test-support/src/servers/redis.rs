@@ -28,11 +28,6 @@ pub struct RedisOptions {
     pub port: Option<u16>,
     /// Whether its data survives a stop.
     pub append_only: bool,
-}
-
-/// What a private Redis has besides, for [`RedisServer::start_with`].
-#[derive(Clone, Debug, Default)]
-pub struct RedisExtras {
     /// The password of its default user, of letters and digits; `None` lets everyone in.
     pub password: Option<String>,
     /// Whether it speaks TLS, and nothing else; see [`RedisServer::ca_file`].
@@ -51,8 +46,7 @@ pub struct RedisServer {
     server: Option<Child>,
     data: DataDir,
     port: u16,
-    append_only: bool,
-    extras: RedisExtras,
+    options: RedisOptions,
     certificate: Option<Certificate>,
 }
 
@@ -62,16 +56,8 @@ impl RedisServer {
     /// # Errors
     /// When Redis is not installed, the folder cannot be used or the server does not start.
     pub async fn start(options: RedisOptions) -> Result<Self> {
-        Self::start_with(options, RedisExtras::default()).await
-    }
-
-    /// Starts the server with a password, TLS and the like.
-    ///
-    /// # Errors
-    /// As [`RedisServer::start`].
-    pub async fn start_with(options: RedisOptions, extras: RedisExtras) -> Result<Self> {
-        let data = DataDir::new(options.data_dir)?;
-        let certificate = if extras.tls {
+        let data = DataDir::new(options.data_dir.clone())?;
+        let certificate = if options.tls {
             Some(Certificate::create(data.path())?)
         } else {
             None
@@ -80,8 +66,7 @@ impl RedisServer {
             server: None,
             data,
             port: options.port.unwrap_or_else(free_port),
-            append_only: options.append_only,
-            extras,
+            options,
             certificate,
         };
         let pid_file = redis.data.path().join("redis.pid");
@@ -107,11 +92,11 @@ impl RedisServer {
     /// Its URL, with the password. With TLS it names `localhost`, as the certificate does.
     #[must_use]
     pub fn url(&self) -> String {
-        let password = match &self.extras.password {
+        let password = match &self.options.password {
             Some(password) => format!(":{password}@"),
             None => String::new(),
         };
-        let (scheme, host) = if self.extras.tls {
+        let (scheme, host) = if self.options.tls {
             ("rediss", "localhost")
         } else {
             ("redis", "127.0.0.1")
@@ -163,9 +148,13 @@ impl RedisServer {
     pub async fn start_again(&mut self) -> Result<()> {
         let program = required(find_program("redis-server"), Requirement::Redis)?;
         let folder = self.data.path();
-        let extras = &self.extras;
-        let append_only = if self.append_only { "yes" } else { "no" };
-        let policy = extras.maxmemory_policy.as_deref().unwrap_or("noeviction");
+        let options = &self.options;
+        let append_only = if self.options.append_only {
+            "yes"
+        } else {
+            "no"
+        };
+        let policy = options.maxmemory_policy.as_deref().unwrap_or("noeviction");
         let port = self.port.to_string();
         let mut launch = Launch::new("Redis", program, Output::File(folder.join("redis.log")))
             .args(["--bind", "127.0.0.1"])
@@ -198,10 +187,10 @@ impl RedisServer {
         } else {
             launch = launch.args(["--port", &port]);
         }
-        if let Some(password) = &extras.password {
+        if let Some(password) = &options.password {
             launch = launch.args(["--requirepass", password]);
         }
-        let mut server = launch.args(&extras.arguments).spawn()?;
+        let mut server = launch.args(&options.arguments).spawn()?;
         let client = self.client()?;
         wait_until_answers(&mut server, async || {
             question::ask::<()>(&client, &["PING"]).await.is_ok()
@@ -265,7 +254,7 @@ impl RedisServer {
 impl Drop for RedisServer {
     fn drop(&mut self) {
         if let Some(server) = &mut self.server {
-            if self.append_only {
+            if self.options.append_only {
                 server.stop_blocking(Signal::SIGTERM, STOP_LIMIT);
             } else {
                 server.kill();

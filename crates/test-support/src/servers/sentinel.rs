@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use nix::sys::signal::Signal;
 
 use super::{
-    PROMPT_REPLICAS, RedisExtras, RedisOptions, RedisServer,
+    PROMPT_REPLICAS, RedisOptions, RedisServer,
     question::{ask_port, field, followers},
     required, wait_until_answers,
 };
@@ -155,11 +155,11 @@ impl SentinelSet {
 }
 
 async fn start_redis(arguments: &[&str]) -> Result<RedisServer> {
-    let extras = RedisExtras {
+    let options = RedisOptions {
         arguments: arguments.iter().map(|word| (*word).to_owned()).collect(),
-        ..RedisExtras::default()
+        ..RedisOptions::default()
     };
-    RedisServer::start_with(RedisOptions::default(), extras).await
+    RedisServer::start(options).await
 }
 
 impl Sentinel {

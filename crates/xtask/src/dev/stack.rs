@@ -97,7 +97,7 @@ impl Stack {
         let redis = RedisServer::start(RedisOptions {
             append_only: server_data.is_some(),
             data_dir: server_data.map(|data| data.join("redis")),
-            port: None,
+            ..RedisOptions::default()
         })
         .await?;
         step.done(&format!("ready on 127.0.0.1:{}", redis.port()));

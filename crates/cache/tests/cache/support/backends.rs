@@ -1,7 +1,7 @@
 use anyhow::{Context, Result};
 use bharatmart_config::{CacheBackend, CacheConfig, RedisTopology};
 use bharatmart_test_support::servers::{
-    Monitor, RedisCluster, RedisExtras, RedisOptions, RedisServer, SentinelSet,
+    Monitor, RedisCluster, RedisOptions, RedisServer, SentinelSet,
 };
 use secrecy::SecretString;
 
@@ -51,12 +51,12 @@ impl Servers {
             Backend::Memory => Self::Memory,
             Backend::Redis => Self::Redis(RedisServer::temporary().await?),
             Backend::GuardedRedis => {
-                let extras = RedisExtras {
+                let options = RedisOptions {
                     password: Some(PASSWORD.to_owned()),
                     tls: true,
-                    ..RedisExtras::default()
+                    ..RedisOptions::default()
                 };
-                Self::Guarded(RedisServer::start_with(RedisOptions::default(), extras).await?)
+                Self::Guarded(RedisServer::start(options).await?)
             }
             Backend::Cluster => Self::Cluster(RedisCluster::start().await?),
             Backend::Sentinel => Self::Sentinel(SentinelSet::start().await?),
