@@ -1,6 +1,6 @@
 //! Saying what has changed.
 
-use std::{panic::resume_unwind, sync::Arc, time::Duration};
+use std::{future::pending, panic::resume_unwind, sync::Arc, time::Duration};
 
 use bharatmart_config::{CacheBackend, CacheConfig};
 use bharatmart_domain::{Clock, ProductId};
@@ -136,7 +136,11 @@ impl Invalidations {
         };
         match tokio::spawn(task.in_current_span()).await {
             Ok(result) => result,
-            Err(error) => resume_unwind(error.into_panic()),
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => resume_unwind(panic),
+                // The runtime ends, and whoever waits here with it.
+                Err(_) => pending().await,
+            },
         }
     }
 

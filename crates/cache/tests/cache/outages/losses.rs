@@ -246,3 +246,48 @@ async fn a_clock_that_was_put_back_does_not_keep_lists_old() -> Result<()> {
     }
     Ok(())
 }
+
+/// As when the connection between two nodes of a cluster is lost for a moment.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_announcement_that_is_lost_is_made_up_for_by_the_next() -> Result<()> {
+    let redis = RedisServer::temporary().await?;
+    let client = redis.client()?;
+    let (here, there) = two(&redis).await?;
+    let (id, shop) = (product(), Shop::new());
+    let page = Key::product(id);
+    warm([&here, &there], &keys(id), &shop).await?;
+    // All that somebody does who changes it, but for the message.
+    let new = shop.change();
+    let name = page_name(PREFIX, id);
+    raw::<()>(&client, &[b"DEL", name.as_bytes()]).await?;
+    raw::<()>(&client, &[b"HINCRBY", GENERATIONS, b"announcements", b"1"]).await?;
+    same(there.see(&page, &shop).await?, (1, Source::Hit), "not told")?;
+    here.announce(Change::Stock(product())).await;
+    let announced = Instant::now();
+    there.wait_to_see(new, &page, &shop).await?;
+    let took = announced.elapsed();
+    ensure!(took <= TOLD, "it noticed after {took:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_no_master_any_more_is_left() -> Result<()> {
+    let (redis, master) = (
+        RedisServer::temporary().await?,
+        RedisServer::temporary().await?,
+    );
+    let client = redis.client()?;
+    let process = Process::start(&config(&redis)).await?;
+    let (id, shop) = (product(), Shop::new());
+    let port = master.port().to_string();
+    raw::<()>(&client, &[b"REPLICAOF", b"127.0.0.1", port.as_bytes()]).await?;
+    // It goes on answering all that only reads.
+    let page = Key::product(id);
+    process.see(&page, &shop).await?;
+    process.wait_until_away().await?;
+    raw::<()>(&client, &[b"REPLICAOF", b"NO", b"ONE"]).await?;
+    process.wait_until_live().await?;
+    let new = shop.change();
+    process.announce(Change::Product(id)).await;
+    same(process.see(&page, &shop).await?.0, new, "after it")
+}
