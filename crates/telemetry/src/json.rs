@@ -5,6 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::io::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bharatmart_config::TelemetryConfig;
@@ -13,12 +14,12 @@ use serde::{Serialize, Serializer};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Subscriber};
+use tracing_appender::non_blocking::NonBlocking;
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::errors::chain;
-use crate::writer::LineWriter;
 
 /// The names that every line has; a field that is called the same gets an underscore behind it.
 const OWN_NAMES: [&str; 6] = [
@@ -32,13 +33,13 @@ const OWN_NAMES: [&str; 6] = [
 
 /// Writes every event as one line of JSON.
 pub(crate) struct JsonLayer {
-    writers: Vec<LineWriter>,
+    writers: Vec<NonBlocking>,
     /// The end of what every line has, in JSON.
     process: String,
 }
 
 impl JsonLayer {
-    pub(crate) fn new(config: &TelemetryConfig, writers: Vec<LineWriter>) -> Self {
+    pub(crate) fn new(config: &TelemetryConfig, writers: Vec<NonBlocking>) -> Self {
         let mut process = Vec::new();
         process.extend_from_slice(b",\"service\":");
         push(&mut process, config.service_name.as_str());
@@ -96,7 +97,10 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for JsonLayer {
         }
         line.extend_from_slice(b"}\n");
         for writer in &self.writers {
-            writer.write(line);
+            // A handle of this line's own, because writing changes one.
+            if let Err(error) = writer.clone().write_all(line) {
+                eprintln!("the log cannot be written: {error}");
+            }
         }
         fields.clear();
         written.clear();

@@ -10,7 +10,6 @@ mod json;
 mod logs;
 pub mod metrics;
 mod recorder;
-mod writer;
 
 use bharatmart_config::{ConfigError, TelemetryConfig};
 
@@ -36,9 +35,6 @@ pub enum TelemetryError {
         /// Why.
         source: std::io::Error,
     },
-    /// The system refused a thread.
-    #[error("the log's thread cannot be started: {0}")]
-    LogThread(#[source] std::io::Error),
     /// The log or the metrics of this process were already started.
     #[error("telemetry is already started: {0}")]
     AlreadyStarted(String),
@@ -50,7 +46,7 @@ impl TelemetryError {
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::Filter { .. } | Self::LogFile { .. } => ConfigError::EXIT_CODE,
-            Self::LogThread(_) | Self::AlreadyStarted(_) => 1,
+            Self::AlreadyStarted(_) => 1,
         }
     }
 }
@@ -83,7 +79,7 @@ impl Telemetry {
 /// See [`TelemetryError`].
 pub fn start(config: &TelemetryConfig) -> Result<Telemetry, TelemetryError> {
     let logs = logs::start(config)?;
-    let metrics = recorder::start(config.enable_metrics, logs.writers())?;
+    let metrics = recorder::start(config.enable_metrics, logs.dropped_lines())?;
     Ok(Telemetry {
         _upkeep: recorder::Upkeep::start(&metrics),
         metrics,

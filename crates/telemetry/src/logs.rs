@@ -1,11 +1,12 @@
 //! Where the log goes, and in which form.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, IsTerminal};
+use std::io::{self, BufWriter, IsTerminal};
 use std::iter;
 use std::path::Path;
 
 use bharatmart_config::{LogFormat, TelemetryConfig};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::fmt::time::ChronoUtc;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -13,31 +14,35 @@ use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::TelemetryError;
 use crate::json::JsonLayer;
-use crate::writer::{LineThread, LineWriter};
+
+/// Lines that may wait for their writer. The buffer is allocated whole, so it is kept to a few hundred kilobytes.
+const BUFFERED_LINES: usize = 8_192;
+/// Bytes that are written at once while more lines wait.
+const BATCH: usize = 64 * 1024;
 
 /// Keep the writers alive; dropping them writes out what is buffered.
 #[derive(Default)]
 pub(crate) struct Guards {
-    threads: Vec<LineThread>,
-    writers: Vec<LineWriter>,
+    workers: Vec<WorkerGuard>,
+    dropped: Vec<ErrorCounter>,
 }
 
 impl Guards {
-    /// The writers, which know what they could not keep up with.
-    pub(crate) fn writers(&self) -> Vec<LineWriter> {
-        self.writers.clone()
+    /// Counters of the lines that the writers could not keep up with.
+    pub(crate) fn dropped_lines(&self) -> Vec<ErrorCounter> {
+        self.dropped.clone()
     }
 
-    fn writer(
-        &mut self,
-        name: &str,
-        target: impl io::Write + Send + 'static,
-    ) -> Result<LineWriter, TelemetryError> {
-        let (writer, thread) =
-            LineWriter::start(name, target).map_err(TelemetryError::LogThread)?;
-        self.writers.push(writer.clone());
-        self.threads.push(thread);
-        Ok(writer)
+    fn writer(&mut self, name: &str, target: impl io::Write + Send + 'static) -> NonBlocking {
+        // Flushed whenever no line waits any more.
+        let target = BufWriter::with_capacity(BATCH, target);
+        let (writer, worker) = NonBlockingBuilder::default()
+            .buffered_lines_limit(BUFFERED_LINES)
+            .thread_name(name)
+            .finish(target);
+        self.dropped.push(writer.error_counter());
+        self.workers.push(worker);
+        writer
     }
 }
 
@@ -55,10 +60,8 @@ pub(crate) fn start(config: &TelemetryConfig) -> Result<Guards, TelemetryError> 
         None => None,
     };
     let mut guards = Guards::default();
-    let stdout = guards.writer("log-stdout", io::stdout())?;
-    let file = file
-        .map(|file| guards.writer("log-file", file))
-        .transpose()?;
+    let stdout = guards.writer("log-stdout", io::stdout());
+    let file = file.map(|file| guards.writer("log-file", file));
     let (for_machines, for_people) = match config.log_format {
         LogFormat::Json => (iter::once(stdout).chain(file).collect(), None),
         LogFormat::Pretty => (Vec::from_iter(file), Some(stdout)),

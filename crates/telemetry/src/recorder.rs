@@ -7,10 +7,10 @@ use std::time::Duration;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use metrics_process::Collector;
 use tokio::task::JoinHandle;
+use tracing_appender::non_blocking::ErrorCounter;
 
 use crate::TelemetryError;
 use crate::metrics::{ALL, Kind, LOG_LINES_DROPPED_TOTAL, SERVICE_RESTARTS_TOTAL, dependency};
-use crate::writer::LineWriter;
 
 /// Observations of histograms are kept one by one until they are sorted into their buckets this often.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -24,13 +24,13 @@ pub struct MetricsHandle {
 struct Inner {
     prometheus: PrometheusHandle,
     process: Collector,
-    log_writers: Vec<LineWriter>,
+    dropped_lines: Vec<ErrorCounter>,
 }
 
 /// Installs the recorder, describes every metric and shows zeros. Does nothing when metrics are not wanted.
 pub(crate) fn start(
     enabled: bool,
-    log_writers: Vec<LineWriter>,
+    dropped_lines: Vec<ErrorCounter>,
 ) -> Result<MetricsHandle, TelemetryError> {
     if !enabled {
         return Ok(MetricsHandle { inner: None });
@@ -65,7 +65,7 @@ pub(crate) fn start(
         inner: Some(Arc::new(Inner {
             prometheus,
             process,
-            log_writers,
+            dropped_lines,
         })),
     })
 }
@@ -107,8 +107,13 @@ impl MetricsHandle {
             return String::new();
         };
         inner.process.collect();
-        let dropped = inner.log_writers.iter().map(LineWriter::dropped).sum();
-        ::metrics::counter!(LOG_LINES_DROPPED_TOTAL).absolute(dropped);
+        let dropped: usize = inner
+            .dropped_lines
+            .iter()
+            .map(ErrorCounter::dropped_lines)
+            .sum();
+        ::metrics::counter!(LOG_LINES_DROPPED_TOTAL)
+            .absolute(u64::try_from(dropped).unwrap_or(u64::MAX));
         complete(&inner.prometheus.render())
     }
 

@@ -12,11 +12,11 @@ mod wrk;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
-use bharatmart_test_support::install;
+use bharatmart_test_support::install::{self, Requirement};
 use clap::Subcommand;
 use tokio::process::Command;
 
-use crate::cargo;
+use crate::{cargo, console::Steps};
 
 /// What to measure.
 #[derive(Subcommand)]
@@ -29,8 +29,19 @@ pub enum Bench {
     Orders(orders::Arguments),
 }
 
-/// Builds the release binaries and measures.
+/// Installs what is missing, builds the release binaries and measures.
 pub async fn run(bench: Bench) -> Result<ExitCode> {
+    let mut steps = Steps::new(2);
+    let mut step = steps.begin("Requirements");
+    let needed: &[Requirement] = match &bench {
+        Bench::Cache(_) => &[Requirement::Postgres, Requirement::Redis, Requirement::Wrk],
+        Bench::Footprint | Bench::Orders(_) => &[Requirement::Postgres, Requirement::Redis],
+    };
+    install::ensure(needed, |text| step.note(text))?;
+    step.done("all installed");
+
+    let mut step = steps.begin("Programs");
+    step.note("cargo build --release");
     cargo::run(&[
         "build",
         "--release",
@@ -41,6 +52,7 @@ pub async fn run(bench: Bench) -> Result<ExitCode> {
         "bharatmart-worker",
     ])
     .await?;
+    step.done("built");
     match bench {
         Bench::Cache(arguments) => cache::run(arguments).await,
         Bench::Footprint => footprint::run().await,

@@ -3,7 +3,7 @@
 use std::{fs, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use bharatmart_test_support::install;
+use bharatmart_test_support::install::{self, Requirement};
 use tokio::process::Command;
 
 const SCRIPT: &str = include_str!("wrk.lua");
@@ -41,7 +41,8 @@ impl Load {
 
     /// Loads the server on `port` for `length`. Any answer but 2xx is an error.
     pub async fn run(&self, port: u16, length: Duration) -> Result<Report> {
-        let wrk = install::find_program("wrk").context("wrk is not installed")?;
+        let wrk = install::find_program("wrk")
+            .with_context(|| format!("{} is not installed", Requirement::Wrk.name()))?;
         let output = Command::new(wrk)
             .arg("--script")
             .arg(&self.script)
