@@ -132,7 +132,12 @@ async fn create_product(
             .await
             .map_err(sku_taken)
     };
-    let product = changing(&invalidations, Change::Catalogue, insert).await?;
+    let product = changing(&invalidations, insert, |product| match product {
+        Some(product) => Change::Product(product.id),
+        // Its id is the database's choice.
+        None => Change::Catalogue,
+    })
+    .await?;
     let location = format!("/api/products/{}", product.id);
     Ok((StatusCode::CREATED, [(LOCATION, location)], Json(product)))
 }
@@ -181,7 +186,7 @@ async fn update_product(
             .map_err(sku_taken)?;
         product.map(Json).ok_or(ApiError::NotFound("Product"))
     };
-    changing(&invalidations, Change::Product(id), update).await
+    changing(&invalidations, update, move |_| Change::Product(id)).await
 }
 
 async fn delete_product(
@@ -198,20 +203,21 @@ async fn delete_product(
             Err(ApiError::NotFound("Product"))
         }
     };
-    changing(&invalidations, Change::Product(id), hide).await
+    changing(&invalidations, hide, move |_| Change::Product(id)).await
 }
 
-/// Does what makes `change`, and sees to it that nothing from before is served afterwards.
+/// Does what changes a product, and sees to it that nothing from before is served afterwards. `change`
+/// is told what came of it, if that is known.
 async fn changing<T: Send + 'static>(
     invalidations: &Invalidations,
-    change: Change,
     write: impl Future<Output = Result<T, ApiError>> + Send + 'static,
+    change: impl FnOnce(Option<&T>) -> Change + Send + 'static,
 ) -> Result<T, ApiError> {
     invalidations
         .write(write, move |result| match result {
-            Ok(_) => Effect::Committed(vec![change]),
+            Ok(result) => Effect::Committed(vec![change(Some(result))]),
             Err(error) if error.status().is_client_error() => Effect::Nothing,
-            Err(_) => Effect::Unclear(vec![change]),
+            Err(_) => Effect::Unclear(vec![change(None)]),
         })
         .await
 }

@@ -34,9 +34,9 @@ pub enum Effect {
 /// What has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// A product was added: none of the pages that there were, but lists and categories.
+    /// A product was added, nobody knows which: lists and categories show another catalogue.
     Catalogue,
-    /// A product was edited or taken off sale.
+    /// A product was added, edited or taken off sale.
     Product(ProductId),
     /// A product's stock, and nothing else of it.
     Stock(ProductId),

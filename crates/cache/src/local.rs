@@ -20,6 +20,13 @@ const HOLES: usize = 8;
 /// Entries by name, bounded in bytes.
 pub(crate) struct Local {
     entries: Cache<String, SharedEntry>,
+    max_bytes: u64,
+}
+
+/// What an entry counts for, in bytes.
+fn weight(name: &String, entry: &SharedEntry) -> u32 {
+    let bytes = name.capacity() + entry.len();
+    u32::try_from(bytes + bytes / HOLES + ENTRY_OVERHEAD).unwrap_or(u32::MAX)
 }
 
 /// Entries go when they may no longer be served.
@@ -50,10 +57,7 @@ impl Local {
     pub(crate) fn new(max_bytes: u64) -> Self {
         let entries = Cache::builder()
             .max_capacity(max_bytes)
-            .weigher(|name: &String, entry: &SharedEntry| {
-                let bytes = name.capacity() + entry.len();
-                u32::try_from(bytes + bytes / HOLES + ENTRY_OVERHEAD).unwrap_or(u32::MAX)
-            })
+            .weigher(weight)
             // What is asked for once does not drive out what is asked for often.
             .eviction_policy(EvictionPolicy::tiny_lfu())
             .expire_after(UntilUseless)
@@ -66,7 +70,7 @@ impl Local {
                 counter!(CACHE_EVICTIONS_TOTAL, "cause" => cause).increment(1);
             })
             .build();
-        Self { entries }
+        Self { entries, max_bytes }
     }
 
     /// The entry under `name`, unless something has outdated it.
@@ -77,7 +81,10 @@ impl Local {
     }
 
     pub(crate) fn insert(&self, name: String, entry: SharedEntry) {
-        self.entries.insert(name, entry);
+        // What does not fit would only be driven out again.
+        if u64::from(weight(&name, &entry)) <= self.max_bytes {
+            self.entries.insert(name, entry);
+        }
     }
 
     /// Publishes how many bytes it holds.

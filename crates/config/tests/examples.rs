@@ -102,7 +102,7 @@ fn every_file_says_where_it_caches_and_sets_nothing_else_for_it() {
         ("backend.env.example", "redis"),
         ("workers.env.example", "redis"),
         ("samples/kubernetes.env", "redis"),
-        ("samples/single-vm.env", "memory"),
+        ("samples/single-vm.env", "redis"),
         ("samples/development.env", "redis"),
     ] {
         let source = Source::from_map(pairs(name));

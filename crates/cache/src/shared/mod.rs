@@ -23,7 +23,7 @@ use bharatmart_domain::Clock;
 use bharatmart_telemetry::metrics::{
     CACHE_COMMAND_DURATION_SECONDS, CACHE_REQUESTS_TOTAL, dependency,
 };
-use metrics::{counter, histogram};
+use metrics::{Counter, Histogram, counter, histogram};
 use redis::{FromRedisValue, RedisError};
 use tokio::{
     sync::watch,
@@ -45,6 +45,8 @@ use pending::Pending;
 use scripts::Script;
 use wire::{FRESH_UNTIL, Token, Value, millis};
 
+/// The command of every look-up.
+const GET: &str = "get";
 /// How long one process may take to load a body while the others wait for it.
 const LEASE: Duration = Duration::from_secs(3);
 /// How long a request waits for another process before it loads by itself.
@@ -71,6 +73,31 @@ pub(crate) struct Shared {
     last_lineage: Mutex<Option<String>>,
     /// Names this process in announcements.
     sender: Uuid,
+    meters: Meters,
+}
+
+/// Metrics of the busiest path, looked up once.
+struct Meters {
+    hits: Counter,
+    stale: Counter,
+    misses: Counter,
+    gets: Histogram,
+}
+
+impl Meters {
+    fn new() -> Self {
+        let shared = |outcome: &'static str| counter!(CACHE_REQUESTS_TOTAL, "tier" => "shared", "outcome" => outcome);
+        Self {
+            hits: shared("hit"),
+            stale: shared("stale"),
+            misses: shared("miss"),
+            gets: command_durations(GET, "ok"),
+        }
+    }
+}
+
+fn command_durations(command: &'static str, outcome: &'static str) -> Histogram {
+    histogram!(CACHE_COMMAND_DURATION_SECONDS, "command" => command, "outcome" => outcome)
 }
 
 /// A connection over which commands may be sent, and what is known of the generations.
@@ -153,6 +180,7 @@ impl Shared {
             last_epoch: AtomicU64::new(0),
             last_lineage: Mutex::default(),
             sender: Uuid::new_v4(),
+            meters: Meters::new(),
         }
     }
 
@@ -198,12 +226,12 @@ impl Shared {
             return Answer::Alone;
         };
         let answer = self.find(&live, key).await.unwrap_or(Answer::Alone);
-        let outcome = match &answer {
-            Answer::Fresh(_) => "hit",
-            Answer::Stale(..) => "stale",
-            Answer::Load(_) | Answer::Alone => "miss",
+        let counted = match &answer {
+            Answer::Fresh(_) => &self.meters.hits,
+            Answer::Stale(..) => &self.meters.stale,
+            Answer::Load(_) | Answer::Alone => &self.meters.misses,
         };
-        counter!(CACHE_REQUESTS_TOTAL, "tier" => "shared", "outcome" => outcome).increment(1);
+        counted.increment(1);
         answer
     }
 
@@ -221,7 +249,7 @@ impl Shared {
             let mut get = redis::cmd("GET");
             get.arg(&name);
             let found: Option<Vec<u8>> = self
-                .command(live, "get", async |connection| {
+                .command(live, GET, async |connection| {
                     get.query_async(connection).await
                 })
                 .await?;
@@ -376,8 +404,10 @@ impl Shared {
             Ok(_) => "ok",
             Err(error) => error.reason(),
         };
-        histogram!(CACHE_COMMAND_DURATION_SECONDS, "command" => name, "outcome" => outcome)
-            .record(started.elapsed());
+        match (name, outcome) {
+            (GET, "ok") => self.meters.gets.record(started.elapsed()),
+            _ => command_durations(name, outcome).record(started.elapsed()),
+        }
         if let Err(error) = &answer {
             tracing::debug!(
                 error = error as &dyn std::error::Error,
