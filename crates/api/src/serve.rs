@@ -48,7 +48,13 @@ enum StartError {
 /// Serves until the lifecycle ends; the code is for the process.
 pub async fn run(config: ApiConfig, metrics: MetricsHandle, lifecycle: Lifecycle) -> ExitCode {
     match start(&config, metrics, &lifecycle).await {
-        Ok(()) => lifecycle.run().await,
+        Ok(invalidations) => {
+            let code = lifecycle.run().await;
+            if let Some(invalidations) = invalidations {
+                invalidations.finish().await;
+            }
+            code
+        }
         Err(error) => {
             tracing::error!("{}", chain(&error));
             match error {
@@ -63,7 +69,7 @@ async fn start(
     config: &ApiConfig,
     metrics: MetricsHandle,
     lifecycle: &Lifecycle,
-) -> Result<(), StartError> {
+) -> Result<Option<Invalidations>, StartError> {
     // Ports first: a second instance on the same ports fails before it has done anything.
     let admin = listen(config.process.host, config.process.metrics_port).await?;
     let http = listen(config.http.host, config.http.port).await?;
@@ -74,7 +80,7 @@ async fn start(
     let look = timeout(FIRST_LOOK, schema_is_current(&database));
     let Some(current) = lifecycle.during_start(look).await else {
         // The shutdown has begun already, and `Lifecycle::run` sees to it.
-        return Ok(());
+        return Ok(None);
     };
     // No answer in time is the same as a database that is away.
     if !current.unwrap_or(Ok(false))? {
@@ -88,6 +94,7 @@ async fn start(
     if let CacheBackend::Redis(_) = config.cache.backend {
         watch_cache(&health, &state.invalidations);
     }
+    let invalidations = state.invalidations.clone();
     let router = build_router(state, &health, &RouterOptions::from(config));
     let options = HttpOptions {
         max_connections: config.http.max_connections,
@@ -101,7 +108,7 @@ async fn start(
     health.mark_started();
     let host = config.http.host;
     tracing::info!(%host, port, version = VERSION, "bharatmart-api serves");
-    Ok(())
+    Ok(Some(invalidations))
 }
 
 async fn listen(host: std::net::IpAddr, port: u16) -> Result<TcpListener, StartError> {

@@ -92,17 +92,16 @@ impl Invalidations {
     /// Announces changes that have been committed. When this returns, this process serves nothing from
     /// before, and the others have been told, unless Redis is away: then they are told when it is back.
     pub async fn announce(&self, changes: &[Change]) {
-        let Some((shared, number)) = self.note(changes) else {
-            return;
-        };
-        let told = async {
-            tokio::select! {
-                () = shared.pending().announced(number) => {}
-                () = shared.away() => {}
-            }
-        };
-        // A Redis that does not answer must not hold up what has been done already.
-        let _ = timeout(shared.patience(), told).await;
+        if let Some((shared, number)) = self.note(changes) {
+            told(shared, number).await;
+        }
+    }
+
+    /// Announces what is left, at the end of the process: changes of stock that the lists still lag.
+    pub async fn finish(&self) {
+        if let Some(shared) = &self.shared {
+            told(shared, shared.pending().hurry()).await;
+        }
     }
 
     /// Runs `write` and announces its effect before it answers. Both in a task of its own, which ends
@@ -187,4 +186,16 @@ impl Invalidations {
     pub(crate) const fn shared(&self) -> Option<&Arc<Shared>> {
         self.shared.as_ref()
     }
+}
+
+/// Waits until the change of this number has been announced, as long as there is somebody to tell.
+async fn told(shared: &Shared, number: u64) {
+    let told = async {
+        tokio::select! {
+            () = shared.pending().announced(number) => {}
+            () = shared.away() => {}
+        }
+    };
+    // A Redis that does not answer must not hold up what has been done already.
+    let _ = timeout(shared.patience(), told).await;
 }

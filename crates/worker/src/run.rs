@@ -39,7 +39,13 @@ pub async fn run(
     lifecycle: Lifecycle,
 ) -> ExitCode {
     match start(&config, metrics, &lifecycle).await {
-        Ok(()) => lifecycle.run().await,
+        Ok(invalidations) => {
+            let code = lifecycle.run().await;
+            if let Some(invalidations) = invalidations {
+                invalidations.finish().await;
+            }
+            code
+        }
         Err(error) if error.is_a_setting() => {
             eprintln!("{}", chain(&error));
             ExitCode::from(ConfigError::EXIT_CODE)
@@ -55,7 +61,7 @@ async fn start(
     config: &WorkerProcessConfig,
     metrics: MetricsHandle,
     lifecycle: &Lifecycle,
-) -> Result<(), StartError> {
+) -> Result<Option<Invalidations>, StartError> {
     let database = Database::connect(&config.database, "bharatmart-worker")
         .map_err(StartError::DatabaseUrl)?;
     let mail = config.mail.as_ref().map(Mailer::new);
@@ -70,7 +76,7 @@ async fn start(
 
     let Some(schema_is_current) = look_at_schema(&database, lifecycle).await? else {
         // The shutdown has begun already, and `Lifecycle::run` sees to it.
-        return Ok(());
+        return Ok(None);
     };
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let queues = JobQueues::connect(&config.queue, clock.clone());
@@ -122,7 +128,7 @@ async fn start(
 
     watch_dependencies(&health, &database, &queues, served);
     if let CacheBackend::Redis(_) = cache.backend {
-        watch_cache(&health, invalidations);
+        watch_cache(&health, invalidations.clone());
     }
     spawn_gauges(lifecycle, database, queues, queue_names);
     health.mark_started();
@@ -132,7 +138,7 @@ async fn start(
         %address,
         "worker started"
     );
-    Ok(())
+    Ok(Some(invalidations))
 }
 
 /// Refuses to start with a schema that is not this build's. A database that is away is asked on, in the

@@ -288,18 +288,15 @@ impl Shared {
         channel: &mut PubSubSink,
         lineage: &str,
     ) -> Result<Option<Departure>, CommandError> {
-        match &live.connection {
-            // Another server would be another connection.
-            Connection::Single(_) => self.ping(live).await?,
-            Connection::Cluster(_) => {
-                if self.lineage(live).await? != lineage {
-                    return Ok(Some(Departure::Failover));
-                }
-                // Without the node of the generations nobody can tell what changes.
-                if self.look_at_generations(live).await? == Look::Back {
-                    return Ok(Some(Departure::Failover));
-                }
-            }
+        // For a single server another one would be another connection.
+        if let Connection::Cluster(_) = &live.connection
+            && self.lineage(live).await? != lineage
+        {
+            return Ok(Some(Departure::Failover));
+        }
+        // Where they cannot be read and written nobody can tell what changes.
+        if self.look_at_generations(live).await? == Look::Back {
+            return Ok(Some(Departure::Failover));
         }
         Ok(match timeout(CHANNEL_TIMEOUT, channel.ping::<()>()).await {
             Ok(Ok(())) => None,
@@ -357,12 +354,12 @@ impl Shared {
                 () = self.pending.more() => {}
                 () = until(due) => {}
             }
-            let is_due = due.is_some_and(|due| Instant::now() >= due);
+            let is_due = self.pending.is_hurried() || due.is_some_and(|due| Instant::now() >= due);
             let taken = self.pending.take(is_due);
             let since = match &owed {
                 Some(owed) if is_due && taken.changes.leave_pages() => Some(owed.since),
                 // Changes have come that Redis has not seen the time of.
-                Some(_) if is_due => Some(SINCE_EVER),
+                _ if is_due && taken.changes.listed_stock => Some(SINCE_EVER),
                 _ => None,
             };
             let Ok(time) = self
@@ -422,6 +419,7 @@ impl Shared {
             (Connection::Single(_), Err(error)) => return Err(error),
         };
         let since = listed_stock_since.map_or_else(String::new, |since| since.to_string());
+        let known = live.known.get();
         let flag = |on: bool| if on { "1" } else { "" };
         let (epoch, catalogue, stock, number, time): (_, _, _, u64, _) = self
             .command(live, "announce", async |connection| {
@@ -442,16 +440,18 @@ impl Shared {
                 script.invoke_async(connection).await
             })
             .await?;
-        let before = live.known.get().epoch;
-        self.learn(
-            live,
-            Generations {
-                epoch,
-                catalogue,
-                stock,
-            },
-        );
-        if live.known.get().epoch != before {
+        let now = Generations {
+            epoch,
+            catalogue,
+            stock,
+        };
+        self.learn(live, now);
+        // They have been raised since, and must be seen to be.
+        let raised = !changes.catalogue || epoch != known.epoch || catalogue > known.catalogue;
+        if now.newest(known) != now || !raised {
+            self.leave();
+        }
+        if live.known.get().epoch != known.epoch {
             // Everything is outdated, and the count may have begun anew.
             live.heard.store(number, Ordering::Release);
         }
@@ -465,10 +465,18 @@ impl Shared {
     /// Makes up for announcements that were lost between two nodes.
     async fn look_at_generations(&self, live: &Arc<Live>) -> Result<Look, CommandError> {
         let known = live.known.get();
-        let fields: [Option<u64>; 4] = self
-            .command(live, "generations", async |connection| {
-                redis::cmd("HMGET")
-                    .arg(self.key(GENERATIONS))
+        let (fields,): ([Option<u64>; 4],) = self
+            .command(live, "heartbeat", async |connection| {
+                let key = self.key(GENERATIONS);
+                redis::pipe()
+                    // A write that changes nothing and needs no memory: a server may answer and refuse
+                    // to be written to.
+                    .cmd("HDEL")
+                    .arg(&key)
+                    .arg("")
+                    .ignore()
+                    .cmd("HMGET")
+                    .arg(&key)
                     .arg(&["epoch", "catalogue", "stock", "announcements"])
                     .query_async(connection)
                     .await
@@ -491,13 +499,6 @@ impl Shared {
             self.stamps.outdate_everything();
         }
         Ok(Look::Ahead)
-    }
-
-    async fn ping(&self, live: &Arc<Live>) -> Result<(), CommandError> {
-        self.command(live, "ping", async |connection| {
-            redis::cmd("PING").query_async(connection).await
-        })
-        .await
     }
 
     /// What changes when Redis may have lost writes: the run of one server, or the epoch of a

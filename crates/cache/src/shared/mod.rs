@@ -51,6 +51,8 @@ const GET: &str = "get";
 const LEASE: Duration = Duration::from_secs(3);
 /// How long a request waits for another process before it loads by itself.
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
+/// How long a write may wait at most until it is announced, whatever one command may take.
+const LONGEST_PATIENCE: Duration = Duration::from_secs(1);
 /// How often it looks whether that process is done.
 const POLL: Duration = Duration::from_millis(10);
 /// How long a stale body counts as fresh at most, while one process loads it anew.
@@ -190,7 +192,8 @@ impl Shared {
 
     /// How long somebody may be held up until a change of theirs has been announced.
     pub(crate) fn patience(&self) -> Duration {
-        self.config.command_timeout.saturating_mul(2)
+        let twice = self.config.command_timeout.saturating_mul(2);
+        twice.min(LONGEST_PATIENCE)
     }
 
     /// How long a body is fresh from now on.

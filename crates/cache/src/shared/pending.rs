@@ -3,7 +3,10 @@
 use std::{
     collections::HashSet,
     mem,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use bharatmart_domain::ProductId;
@@ -21,6 +24,8 @@ const MOST_PRODUCTS: usize = 1000;
 pub(crate) struct Pending {
     changes: Mutex<Unannounced>,
     more: Notify,
+    /// Whether nothing may wait any more.
+    hurried: AtomicBool,
     /// The number of the last change that has been announced.
     announced: watch::Sender<u64>,
 }
@@ -146,6 +151,7 @@ impl Pending {
         Self {
             changes: Mutex::default(),
             more: Notify::new(),
+            hurried: AtomicBool::new(false),
             announced: watch::Sender::new(0),
         }
     }
@@ -172,6 +178,22 @@ impl Pending {
     /// Makes [`Pending::more`] end.
     pub(crate) fn wake(&self) {
         self.more.notify_one();
+    }
+
+    /// Has everything announced at once from now on, also what is owed to the lists; the number is for
+    /// [`Pending::announced`].
+    pub(crate) fn hurry(&self) -> u64 {
+        self.hurried.store(true, Ordering::Release);
+        let mut unannounced = self.lock();
+        unannounced.number += 1;
+        let number = unannounced.number;
+        drop(unannounced);
+        self.wake();
+        number
+    }
+
+    pub(crate) fn is_hurried(&self) -> bool {
+        self.hurried.load(Ordering::Acquire)
     }
 
     /// Takes all changes there are, once those taken before are done or dropped; `listed_stock` stays

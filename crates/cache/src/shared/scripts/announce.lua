@@ -9,8 +9,21 @@ local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 -- When its memory is full, Redis refuses what would need more, but not in a script that has written
 -- something already: a change is never refused.
+local kind = redis.call('TYPE', KEYS[1]).ok
+if kind ~= 'hash' and kind ~= 'none' then
+    redis.call('DEL', KEYS[1])
+end
 redis.call('HDEL', KEYS[1], '')
-local known = redis.call('HMGET', KEYS[1], 'epoch', 'lineage', 'stock_at')
+local known = redis.call('HMGET', KEYS[1], 'epoch', 'lineage', 'stock_at', 'catalogue', 'stock', 'announcements')
+for _, field in ipairs({1, 3, 4, 5, 6}) do
+    local value = known[field]
+    -- Nothing of ours: numbers of this size are exact.
+    if value and not (string.match(value, '^%d+$') and tonumber(value) < 9007199254740992) then
+        redis.call('DEL', KEYS[1])
+        known = {false, false, false}
+        break
+    end
+end
 local other_lineage = ARGV[7] ~= '' and known[2] ~= ARGV[7]
 
 -- No epoch: the hash is new, or was evicted. Another lineage: this server took over, or was started

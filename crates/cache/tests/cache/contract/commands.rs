@@ -13,7 +13,7 @@ pub fn are_fit_for_a_shared_server(backend: Backend, lines: &[String]) -> Result
         ensure!(!WHOLE_DATABASE_COMMANDS.contains(&name.as_str()), "{line}");
         let key = match name.as_str() {
             "GET" | "SET" | "DEL" | "GETRANGE" | "SETRANGE" | "HGET" | "HMGET" | "HSET"
-            | "HINCRBY" | "HDEL" | "PUBLISH" | "SUBSCRIBE" => words.get(1),
+            | "HINCRBY" | "HDEL" | "PUBLISH" | "SUBSCRIBE" | "TYPE" => words.get(1),
             // EVALSHA sha 1 key
             "EVALSHA" | "EVAL" => words.get(3),
             "ASKING" | "AUTH" | "CLIENT" | "CLUSTER" | "COMMAND" | "HELLO" | "INFO" | "MULTI"

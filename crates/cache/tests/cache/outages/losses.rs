@@ -291,3 +291,68 @@ async fn a_server_that_is_no_master_any_more_is_left() -> Result<()> {
     process.announce(Change::Product(id)).await;
     same(process.see(&page, &shop).await?.0, new, "after it")
 }
+
+/// As one whose replicas are gone, or whose disk is full: it answers, and refuses to be written to.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_refuses_writes_is_left_by_those_who_only_read_too() -> Result<()> {
+    let redis = RedisServer::temporary().await?;
+    let client = redis.client()?;
+    let (here, there) = two(&redis).await?;
+    let (id, shop) = (product(), Shop::new());
+    let page = Key::product(id);
+    warm([&here, &there], &keys(id), &shop).await?;
+    let replicas = b"min-replicas-to-write";
+    raw::<()>(&client, &[b"CONFIG", b"SET", replicas, b"1"]).await?;
+    let new = shop.change();
+    here.announce(Change::Product(id)).await;
+    there.wait_until_away().await?;
+    same(there.see(&page, &shop).await?.0, new, "without Redis")?;
+    raw::<()>(&client, &[b"CONFIG", b"SET", replicas, b"0"]).await?;
+    here.wait_until_live().await?;
+    there.wait_until_live().await?;
+    same(there.see(&page, &shop).await?.0, new, "with it again")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn generations_that_are_spoilt_by_hand_are_made_anew() -> Result<()> {
+    let redis = RedisServer::temporary().await?;
+    let client = redis.client()?;
+    let (here, there) = two(&redis).await?;
+    let (id, shop) = (product(), Shop::new());
+    let spoils: [&[&[u8]]; 5] = [
+        &[b"SET", GENERATIONS, b"x"],
+        &[b"HSET", GENERATIONS, b"epoch", b"abc"],
+        &[b"HSET", GENERATIONS, b"epoch", b"18446744073709551615"],
+        &[b"HSET", GENERATIONS, b"catalogue", b"abc"],
+        &[b"HSET", GENERATIONS, b"catalogue", b"0"],
+    ];
+    for spoil in spoils {
+        here.wait_until_live().await?;
+        there.wait_until_live().await?;
+        warm([&here, &there], &keys(id), &shop).await?;
+        raw::<()>(&client, spoil).await?;
+        let new = shop.change();
+        here.announce(Change::Product(id)).await;
+        for key in &keys(id) {
+            there.wait_to_see(new, key, &shop).await?;
+            here.wait_to_see(new, key, &shop).await?;
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_ends_tells_the_lists_what_they_still_lag() -> Result<()> {
+    let redis = RedisServer::temporary().await?;
+    let (here, there) = two(&redis).await?;
+    let (id, shop) = (product(), Shop::new());
+    warm([&here, &there], &keys(id), &shop).await?;
+    let new = shop.change();
+    here.announce(Change::Stock(id)).await;
+    let changed = Instant::now();
+    here.invalidations.finish().await;
+    there.wait_to_see(new, &list("a"), &shop).await?;
+    let took = changed.elapsed();
+    ensure!(took < LISTED_STOCK_LAG / 2, "the list lagged {took:?}");
+    Ok(())
+}
