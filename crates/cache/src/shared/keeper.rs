@@ -65,13 +65,13 @@ impl ArrivalError {
 /// Why the tier is no longer live.
 #[derive(Debug, thiserror::Error)]
 enum Departure {
-    #[error("commands kept failing")]
+    #[error("commands kept failing, or it cannot be written to")]
     Breaker,
     #[error("the connection of the messages ended")]
     MessagesEnded,
     #[error("the connection of the messages does not answer")]
     MessagesSilent,
-    #[error("another server took over")]
+    #[error("another server took over, or this one has lost what it knew")]
     Failover,
 }
 
