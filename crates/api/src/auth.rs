@@ -7,7 +7,7 @@ use axum::{
 };
 use bharatmart_commerce::{Accounts, SignedIn};
 use bharatmart_database::{
-    self as database, Database,
+    Database, Freshness,
     users::{self, User, UserChanges},
 };
 use http::{HeaderName, HeaderValue, StatusCode, header::CACHE_CONTROL};
@@ -15,6 +15,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    consistency::Own,
     error::ApiError,
     extract::{AuthUser, Body, ValidatedJson},
     fields::{Email, Line, Nullable, Password, Text, sent},
@@ -76,7 +77,7 @@ impl Body for SignUp {
 }
 
 async fn sign_up(
-    State(accounts): State<Accounts>,
+    Own(accounts): Own<Accounts>,
     State(tokens): State<Tokens>,
     ValidatedJson(body): ValidatedJson<SignUp>,
 ) -> Result<SessionResponse, ApiError> {
@@ -99,7 +100,7 @@ impl Body for SignIn {
 }
 
 async fn sign_in(
-    State(accounts): State<Accounts>,
+    Own(accounts): Own<Accounts>,
     State(tokens): State<Tokens>,
     ValidatedJson(body): ValidatedJson<SignIn>,
 ) -> Result<SessionResponse, ApiError> {
@@ -120,7 +121,7 @@ impl Body for Refresh {
 }
 
 async fn refresh(
-    State(accounts): State<Accounts>,
+    Own(accounts): Own<Accounts>,
     State(tokens): State<Tokens>,
     ValidatedJson(body): ValidatedJson<Refresh>,
 ) -> Result<SessionResponse, ApiError> {
@@ -133,10 +134,7 @@ struct Message {
     message: &'static str,
 }
 
-async fn sign_out(
-    user: AuthUser,
-    State(accounts): State<Accounts>,
-) -> Result<Json<Message>, ApiError> {
+async fn sign_out(user: AuthUser, Own(accounts): Own<Accounts>) -> Result<Json<Message>, ApiError> {
     accounts.sign_out(user.family).await?;
     Ok(Json(Message {
         message: "Logged out successfully",
@@ -155,8 +153,9 @@ fn me(user: Option<User>) -> Result<Json<Me>, ApiError> {
         .ok_or(ApiError::Unauthenticated("Invalid or expired token"))
 }
 
-async fn read_me(user: AuthUser, State(database): State<Database>) -> Result<Json<Me>, ApiError> {
-    me(users::find(&mut *database.read().await?, user.id).await?)
+async fn read_me(user: AuthUser, Own(database): Own<Database>) -> Result<Json<Me>, ApiError> {
+    let mut connection = database.read(Freshness::OwnWrites).await?;
+    me(users::find(&mut connection, user.id).await?)
 }
 
 /// Fields that are not sent stay as they are; `null` clears those that may be empty. Role and
@@ -175,7 +174,7 @@ impl Body for UpdateMe {}
 
 async fn update_me(
     user: AuthUser,
-    State(database): State<Database>,
+    Own(database): Own<Database>,
     ValidatedJson(body): ValidatedJson<UpdateMe>,
 ) -> Result<Json<Me>, ApiError> {
     let changes = UserChanges {
@@ -187,6 +186,6 @@ async fn update_me(
     let mut transaction = database.begin().await?;
     // Refused, it is rolled back: nobody changes what they can no longer see.
     let me = me(users::update(&mut transaction, user.id, &changes).await?)?;
-    transaction.commit().await.map_err(database::Error::from)?;
+    transaction.commit().await?;
     Ok(me)
 }

@@ -4,7 +4,7 @@ use std::{error::Error, time::Duration};
 
 use bharatmart_commerce::Accounts;
 use bharatmart_config::DatabaseConfig;
-use bharatmart_database::{Database, SchemaError};
+use bharatmart_database::{self as database, Database, MigrateError};
 use bharatmart_telemetry::chain;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
@@ -31,29 +31,42 @@ pub(crate) fn connect(config: &DatabaseConfig, name: &str) -> Result<Database, U
     })
 }
 
-/// Looks at the schema once: `true` when it is the one of this build, `false` when the database is
-/// away.
-pub(crate) async fn schema_is_current(database: &Database) -> Result<bool, SchemaError> {
-    match database.check_schema().await {
-        Ok(()) => Ok(true),
-        Err(error) if error.is_transient() => Ok(false),
-        Err(error) => Err(error),
-    }
+/// The schema of this build, in the database that is served.
+pub(crate) struct Schema {
+    pub(crate) database: Database,
+    /// Where to run the migrations that are missing; `None` leaves that to others.
+    pub(crate) migrate: Option<DatabaseConfig>,
 }
 
-/// Waits for a database that is away, and fails when it comes with another schema.
-pub(crate) async fn await_schema(
-    database: Database,
-    stop: CancellationToken,
-) -> Result<(), SchemaError> {
-    let arrival = async {
-        while !schema_is_current(&database).await? {
-            sleep(SCHEMA_INTERVAL).await;
+impl Schema {
+    /// Looks whether it is there, after running what is missing if this process is to.
+    pub(crate) async fn look(&self) -> Result<(), MigrateError> {
+        if let Some(config) = &self.migrate {
+            database::migrate(config, |progress| tracing::info!("{progress}")).await?;
         }
-        tracing::info!("the database is there and its schema is current");
-        Ok(())
-    };
-    stop.run_until_cancelled(arrival).await.unwrap_or(Ok(()))
+        Ok(self.database.check_schema().await?)
+    }
+
+    /// Waits for a database that is away, and fails when it comes with another schema.
+    pub(crate) async fn wait(self, stop: CancellationToken) -> Result<(), MigrateError> {
+        let arrival = async {
+            let mut told = None;
+            while let Err(error) = self.look().await {
+                if !error.is_transient() {
+                    return Err(error);
+                }
+                let reason = chain(&error);
+                if told.as_ref() != Some(&reason) {
+                    tracing::warn!("waiting for the database: {reason}");
+                    told = Some(reason);
+                }
+                sleep(SCHEMA_INTERVAL).await;
+            }
+            tracing::info!("the database is there and its schema is current");
+            Ok(())
+        };
+        stop.run_until_cancelled(arrival).await.unwrap_or(Ok(()))
+    }
 }
 
 /// Shows how full pool and cache are.

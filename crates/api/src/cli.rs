@@ -3,7 +3,7 @@
 use bharatmart_config::{
     AdminConfig, ApiConfig, ConfigError, DatabaseConfig, Parsed, Process, ProcessConfig, Source,
 };
-use clap::{Arg, ArgMatches};
+use clap::{Arg, ArgAction, ArgMatches};
 
 use crate::{
     fields::{Email, Password},
@@ -14,7 +14,12 @@ use crate::{
 #[derive(Debug)]
 pub enum Command {
     /// Serve until told to stop.
-    Serve(Box<ApiConfig>),
+    Serve {
+        /// How.
+        config: Box<ApiConfig>,
+        /// Whether to run the migrations that are missing first.
+        migrate: bool,
+    },
     /// Do one thing and end.
     Task(Task),
 }
@@ -28,11 +33,36 @@ pub fn definition() -> clap::Command {
             .value_name(name.to_ascii_uppercase())
             .help(help)
     };
+    let switch = |name: &'static str, help: &'static str| {
+        Arg::new(name)
+            .long(name)
+            .action(ArgAction::SetTrue)
+            .help(help)
+    };
     clap::Command::new("bharatmart-api")
         .version(crate::serve::VERSION)
         .about("The HTTP API of the BharatMart shop")
-        .subcommand(clap::Command::new("serve").about("Serve until told to stop (the default)"))
-        .subcommand(clap::Command::new("migrate").about("Run the migrations that are missing"))
+        .subcommand(
+            clap::Command::new("serve")
+                .about("Serve until told to stop (the default)")
+                .arg(switch(
+                    "migrate",
+                    "Run the migrations that are missing first; of several processes that start at \
+                     once, one runs them and the others wait",
+                )),
+        )
+        .subcommand(
+            clap::Command::new("migrate")
+                .about(
+                    "Run the migrations that are missing; with --status only show them: exit 0 \
+                     when the schema is current, 3 when it is not",
+                )
+                .arg(switch(
+                    "status",
+                    "Show each migration and when it was applied, and run none: exit 0 when the \
+                     schema is current, 3 when a migration is pending or has failed",
+                )),
+        )
         .subcommand(clap::Command::new("seed").about(
             "Fill the shop: products, the administrator of ADMIN_EMAIL and ADMIN_PASSWORD, and in \
              development two customers; leaves alone what is there already",
@@ -59,8 +89,13 @@ impl Command {
     pub fn read(parsed: &Parsed) -> Result<Self, ConfigError> {
         let source = &parsed.source;
         Ok(match parsed.matches.subcommand() {
-            Some(("migrate", _)) => {
-                Self::Task(Task::Migrate(DatabaseConfig::read(source, Process::Api)?))
+            Some(("migrate", arguments)) => {
+                let database = DatabaseConfig::read(source, Process::Api)?;
+                Self::Task(if arguments.get_flag("status") {
+                    Task::MigrationStatus(database)
+                } else {
+                    Task::Migrate(database)
+                })
             }
             Some(("seed", _)) => Self::Task(Task::Seed {
                 database: DatabaseConfig::read(source, Process::Api)?,
@@ -74,7 +109,10 @@ impl Command {
             Some(("healthcheck", _)) => {
                 Self::Task(Task::Healthcheck(ProcessConfig::read_metrics_port(source)?))
             }
-            _ => Self::Serve(Box::new(ApiConfig::read(source)?)),
+            other => Self::Serve {
+                config: Box::new(ApiConfig::read(source)?),
+                migrate: other.is_some_and(|(_, arguments)| arguments.get_flag("migrate")),
+            },
         })
     }
 }

@@ -7,6 +7,7 @@ mod auth;
 mod background;
 mod cached;
 pub mod cli;
+mod consistency;
 mod error;
 mod extract;
 mod fields;

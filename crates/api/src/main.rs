@@ -18,7 +18,7 @@ async fn main() -> ExitCode {
         }
     };
     match command {
-        Command::Serve(config) => serve(*config, &source).await,
+        Command::Serve { config, migrate } => serve(*config, migrate, &source).await,
         Command::Task(task) => task.run().await,
     }
 }
@@ -28,7 +28,7 @@ fn read() -> Result<(Command, Source), ConfigError> {
     Ok((Command::read(&parsed)?, parsed.source))
 }
 
-async fn serve(config: ApiConfig, source: &Source) -> ExitCode {
+async fn serve(config: ApiConfig, migrate: bool, source: &Source) -> ExitCode {
     let telemetry = match bharatmart_telemetry::start(&config.telemetry) {
         Ok(telemetry) => telemetry,
         Err(error) => {
@@ -44,7 +44,7 @@ async fn serve(config: ApiConfig, source: &Source) -> ExitCode {
         config.process.shutdown_drain_delay,
     );
     let code = match Lifecycle::new(times.0, times.1) {
-        Ok(lifecycle) => bharatmart_api::run(config, telemetry.metrics(), lifecycle).await,
+        Ok(lifecycle) => bharatmart_api::run(config, migrate, telemetry.metrics(), lifecycle).await,
         Err(error) => {
             tracing::error!(%error, "signals cannot be received");
             ExitCode::FAILURE

@@ -2,12 +2,11 @@
 
 use axum::{
     Json, Router,
-    extract::State,
     routing::{get, patch},
 };
 use bharatmart_commerce::{self as commerce, Checkout, OrderDetails, Shop};
 use bharatmart_database::{
-    Database,
+    Database, Freshness,
     orders::{self, HistoryEntry, Item, Order, OrderFilter},
     payments::Payment,
 };
@@ -17,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::{
+    consistency::Own,
     error::ApiError,
     extract::{
         AuthUser, Body, ChangeStatus, FromParams, Id, Params, ValidatedJson, ValidatedQuery,
@@ -52,12 +52,13 @@ impl FromParams for ListOrders {
 
 async fn list_orders(
     user: AuthUser,
-    State(database): State<Database>,
+    Own(database): Own<Database>,
     ValidatedQuery(ListOrders { mut filter, page }): ValidatedQuery<ListOrders>,
 ) -> Result<Json<List<Order>>, ApiError> {
     filter.user_id = user.scope(filter.user_id)?;
     let request = page.of_list(|| filter.fingerprint(), SortedBy::Time)?;
-    let found = orders::list(&mut *database.read().await?, &filter, &request).await?;
+    let mut connection = database.read(Freshness::OwnWrites).await?;
+    let found = orders::list(&mut connection, &filter, &request).await?;
     List::respond(found, &request)
 }
 
@@ -89,7 +90,7 @@ impl From<OrderDetails> for OrderResponse {
 
 async fn read_order(
     user: AuthUser,
-    State(shop): State<Shop>,
+    Own(shop): Own<Shop>,
     Id(id): Id<OrderId>,
 ) -> Result<Json<OrderResponse>, ApiError> {
     let details = commerce::order_details(&shop, (&user).into(), id).await?;
@@ -128,7 +129,7 @@ fn customer(user: &AuthUser, named: Option<&RawValue>) -> Result<UserId, ApiErro
 
 async fn create_order(
     user: AuthUser,
-    State(shop): State<Shop>,
+    Own(shop): Own<Shop>,
     ValidatedJson(body): ValidatedJson<CreateOrder>,
 ) -> Result<(StatusCode, [(http::HeaderName, String); 1], Json<Order>), ApiError> {
     let checkout = Checkout {
@@ -149,7 +150,7 @@ async fn create_order(
 
 async fn change_order_status(
     user: AuthUser,
-    State(shop): State<Shop>,
+    Own(shop): Own<Shop>,
     Id(id): Id<OrderId>,
     ValidatedJson(body): ValidatedJson<ChangeStatus<OrderStatus>>,
 ) -> Result<Json<Order>, ApiError> {

@@ -10,7 +10,7 @@ use axum::{
 };
 use bharatmart_commerce::{self as commerce, Shop, StartPayment};
 use bharatmart_database::{
-    Database,
+    Database, Freshness,
     orders::{self, Order},
     payments::{self, Payment, PaymentFilter},
 };
@@ -19,6 +19,7 @@ use http::{HeaderName, HeaderValue, StatusCode, header::LOCATION};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    consistency::Own,
     error::ApiError,
     extract::{
         AdminUser, AuthUser, Body, ChangeStatus, FromParams, Id, Params, ValidatedJson,
@@ -63,7 +64,7 @@ impl FromParams for ListPayments {
 
 async fn list_payments(
     user: AuthUser,
-    State(database): State<Database>,
+    Own(database): Own<Database>,
     ValidatedQuery(query): ValidatedQuery<ListPayments>,
 ) -> Result<Json<List<Payment>>, ApiError> {
     let ListPayments {
@@ -73,7 +74,8 @@ async fn list_payments(
     } = query;
     filter.user_id = user.scope(user_id)?;
     let request = page.of_list(|| filter.fingerprint(), SortedBy::Time)?;
-    let found = payments::list(&mut *database.read().await?, &filter, &request).await?;
+    let mut connection = database.read(Freshness::OwnWrites).await?;
+    let found = payments::list(&mut connection, &filter, &request).await?;
     List::respond(found, &request)
 }
 
@@ -86,10 +88,10 @@ struct PaymentResponse {
 
 async fn read_payment(
     user: AuthUser,
-    State(database): State<Database>,
+    Own(database): Own<Database>,
     Id(id): Id<PaymentId>,
 ) -> Result<Json<PaymentResponse>, ApiError> {
-    let mut connection = database.read().await?;
+    let mut connection = database.read(Freshness::OwnWrites).await?;
     let found = payments::find(&mut connection, id)
         .await?
         .filter(|found| user.is_admin() || found.user_id == user.id)
@@ -115,7 +117,7 @@ impl Body for CreatePayment {
 
 async fn create_payment(
     user: AuthUser,
-    State(shop): State<Shop>,
+    Own(shop): Own<Shop>,
     State(RequestTimeout(request_timeout)): State<RequestTimeout>,
     Wait(wait): Wait,
     ValidatedJson(body): ValidatedJson<CreatePayment>,
@@ -145,7 +147,7 @@ async fn create_payment(
 
 async fn change_payment_status(
     _: AdminUser,
-    State(shop): State<Shop>,
+    Own(shop): Own<Shop>,
     Id(id): Id<PaymentId>,
     ValidatedJson(body): ValidatedJson<ChangeStatus<PaymentStatus>>,
 ) -> Result<Json<Payment>, ApiError> {

@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use crate::{
     cached::{CategoriesPage, IfNoneMatch, Pages, ProductPage, ProductsPage},
+    consistency::Own,
     error::ApiError,
     extract::{AdminUser, Body, FromParams, Id, Params, ValidatedJson, ValidatedQuery},
     fields::{Flag, ImageUrl, Line, Nullable, Text, Whole, sent},
@@ -71,7 +72,7 @@ const fn sorted_by(sort: ProductSort) -> SortedBy {
 }
 
 async fn list_products(
-    State(pages): State<Pages>,
+    Own(pages): Own<Pages>,
     condition: IfNoneMatch,
     ValidatedQuery(ListProducts { filter, page }): ValidatedQuery<ListProducts>,
 ) -> Result<Response, ApiError> {
@@ -82,7 +83,7 @@ async fn list_products(
 }
 
 async fn read_product(
-    State(pages): State<Pages>,
+    Own(pages): Own<Pages>,
     condition: IfNoneMatch,
     Id(id): Id<ProductId>,
 ) -> Result<Response, ApiError> {
@@ -90,7 +91,7 @@ async fn read_product(
 }
 
 async fn list_categories(
-    State(pages): State<Pages>,
+    Own(pages): Own<Pages>,
     condition: IfNoneMatch,
 ) -> Result<Response, ApiError> {
     pages.answer(CategoriesPage, &condition).await
@@ -113,7 +114,7 @@ impl Body for CreateProduct {
 
 async fn create_product(
     _: AdminUser,
-    State(database): State<Database>,
+    Own(database): Own<Database>,
     State(invalidations): State<Invalidations>,
     ValidatedJson(body): ValidatedJson<CreateProduct>,
 ) -> Result<(StatusCode, [(http::HeaderName, String); 1], Json<Product>), ApiError> {
@@ -165,7 +166,7 @@ impl Body for UpdateProduct {}
 
 async fn update_product(
     _: AdminUser,
-    State(database): State<Database>,
+    Own(database): Own<Database>,
     State(invalidations): State<Invalidations>,
     Id(id): Id<ProductId>,
     ValidatedJson(body): ValidatedJson<UpdateProduct>,
@@ -191,7 +192,7 @@ async fn update_product(
 
 async fn delete_product(
     _: AdminUser,
-    State(database): State<Database>,
+    Own(database): Own<Database>,
     State(invalidations): State<Invalidations>,
     Id(id): Id<ProductId>,
 ) -> Result<StatusCode, ApiError> {

@@ -38,6 +38,7 @@ use tower_http::cors::{Cors, CorsLayer};
 use crate::{
     auth,
     cached::X_CACHE,
+    consistency::{self, Consistency},
     error::ApiError,
     observe::{Observe, REQUEST_ID},
     orders, payments, products, queues,
@@ -59,6 +60,8 @@ pub struct RouterOptions {
     pub cors_origins: Vec<String>,
     /// How long a request may take.
     pub request_timeout: Duration,
+    /// How much a replica may lag that is read from.
+    pub max_replica_lag: Duration,
     /// The delay that is added on purpose, if it is enabled.
     pub chaos: ChaosConfig,
 }
@@ -68,6 +71,7 @@ impl From<&ApiConfig> for RouterOptions {
         Self {
             cors_origins: config.http.cors_origins.clone(),
             request_timeout: config.http.request_timeout,
+            max_replica_lag: config.database.max_replica_lag,
             chaos: config.chaos.clone(),
         }
     }
@@ -75,6 +79,7 @@ impl From<&ApiConfig> for RouterOptions {
 
 /// Every route of the API, with its layers.
 pub fn build_router(state: AppState, health: &Health, options: &RouterOptions) -> Router {
+    let consistency = Consistency::new(&state.database, options);
     let routes = Router::new()
         .merge(auth::router())
         .merge(orders::router())
@@ -83,9 +88,8 @@ pub fn build_router(state: AppState, health: &Health, options: &RouterOptions) -
         .merge(queues::router())
         .merge(system::router())
         .merge(users::router())
-        .with_state(state)
-        .merge(health.router());
-    with_layers(routes, options)
+        .with_state(state);
+    with_layers(consistency.around(routes).merge(health.router()), options)
 }
 
 fn with_layers(routes: Router, options: &RouterOptions) -> Router {
@@ -132,6 +136,7 @@ fn cors(origins: &[String]) -> CorsLayer {
             IF_NONE_MATCH,
             PREFER,
             REQUEST_ID,
+            consistency::TOKEN,
         ])
         .expose_headers([
             ETAG,
@@ -140,6 +145,7 @@ fn cors(origins: &[String]) -> CorsLayer {
             X_CACHE,
             payments::PREFERENCE_APPLIED,
             REQUEST_ID,
+            consistency::TOKEN,
         ])
         .max_age(Duration::from_mins(10))
 }
@@ -335,6 +341,7 @@ mod tests {
         RouterOptions {
             cors_origins: vec![SHOP.to_owned()],
             request_timeout: Duration::from_secs(5),
+            max_replica_lag: Duration::from_secs(10),
             chaos: ChaosConfig {
                 enabled: false,
                 latency: Duration::ZERO,

@@ -4,7 +4,7 @@ use std::{io, net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
 
 use bharatmart_cache::Invalidations;
 use bharatmart_config::{ApiConfig, CacheBackend, ConfigError};
-use bharatmart_database::{Database, SchemaError};
+use bharatmart_database::{Database, MigrateError};
 use bharatmart_domain::{Clock, SystemClock};
 use bharatmart_lifecycle::{Health, HttpOptions, Importance, Lifecycle, serve_admin, serve_http};
 use bharatmart_queue::{JobQueues, Relay};
@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use crate::{
-    background::{self, UnusableUrl, schema_is_current},
+    background::{self, Schema, UnusableUrl},
     router::{RouterOptions, build_router},
     state::AppState,
 };
@@ -42,12 +42,19 @@ enum StartError {
     #[error(transparent)]
     Settings(#[from] UnusableUrl),
     #[error(transparent)]
-    Schema(#[from] SchemaError),
+    Schema(#[from] MigrateError),
 }
 
 /// Serves until the lifecycle ends; the code is for the process.
-pub async fn run(config: ApiConfig, metrics: MetricsHandle, lifecycle: Lifecycle) -> ExitCode {
-    match start(&config, metrics, &lifecycle).await {
+///
+/// With `migrate` the migrations that are missing are run first.
+pub async fn run(
+    config: ApiConfig,
+    migrate: bool,
+    metrics: MetricsHandle,
+    lifecycle: Lifecycle,
+) -> ExitCode {
+    match start(&config, migrate, metrics, &lifecycle).await {
         Ok(invalidations) => {
             let code = lifecycle.run().await;
             if let Some(invalidations) = invalidations {
@@ -59,6 +66,9 @@ pub async fn run(config: ApiConfig, metrics: MetricsHandle, lifecycle: Lifecycle
             tracing::error!("{}", chain(&error));
             match error {
                 StartError::Settings(_) => ExitCode::from(ConfigError::EXIT_CODE),
+                StartError::Schema(error) if error.is_a_setting() => {
+                    ExitCode::from(ConfigError::EXIT_CODE)
+                }
                 StartError::Listen { .. } | StartError::Schema(_) => ExitCode::FAILURE,
             }
         }
@@ -67,6 +77,7 @@ pub async fn run(config: ApiConfig, metrics: MetricsHandle, lifecycle: Lifecycle
 
 async fn start(
     config: &ApiConfig,
+    migrate: bool,
     metrics: MetricsHandle,
     lifecycle: &Lifecycle,
 ) -> Result<Option<Invalidations>, StartError> {
@@ -77,16 +88,17 @@ async fn start(
     serve_admin(admin, &health, move || metrics.render(), lifecycle);
 
     let database = background::connect(&config.database, "bharatmart-api")?;
-    let look = timeout(FIRST_LOOK, schema_is_current(&database));
-    let Some(current) = lifecycle.during_start(look).await else {
+    let schema = Schema {
+        database: database.clone(),
+        migrate: migrate.then(|| config.database.clone()),
+    };
+    let Some(is_current) = lifecycle.during_start(first_look(&schema)).await else {
         // The shutdown has begun already, and `Lifecycle::run` sees to it.
         return Ok(None);
     };
-    // No answer in time is the same as a database that is away.
-    if !current.unwrap_or(Ok(false))? {
+    if !is_current? {
         tracing::warn!("the database is not available; starting without, and trying on");
-        let stop = lifecycle.stopping();
-        lifecycle.spawn("schema", background::await_schema(database.clone(), stop));
+        lifecycle.spawn("schema", schema.wait(lifecycle.stopping()));
     }
 
     let state = assemble(config, &database, &health, lifecycle);
@@ -109,6 +121,21 @@ async fn start(
     let host = config.http.host;
     tracing::info!(%host, port, version = VERSION, "bharatmart-api serves");
     Ok(Some(invalidations))
+}
+
+/// Whether the schema is there: `false` when the database is away, which no answer in time is as well.
+/// Migrations take as long as they take.
+async fn first_look(schema: &Schema) -> Result<bool, MigrateError> {
+    let patience = if schema.migrate.is_some() {
+        Duration::MAX
+    } else {
+        FIRST_LOOK
+    };
+    match timeout(patience, schema.look()).await {
+        Ok(Ok(())) => Ok(true),
+        Ok(Err(error)) if !error.is_transient() => Err(error),
+        Ok(Err(_)) | Err(_) => Ok(false),
+    }
 }
 
 async fn listen(host: std::net::IpAddr, port: u16) -> Result<TcpListener, StartError> {

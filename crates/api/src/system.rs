@@ -11,7 +11,9 @@ use bharatmart_queue::JobQueues;
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
-use crate::{error::ApiError, extract::AuthUser, serve::VERSION, state::AppState};
+use crate::{
+    consistency::Own, error::ApiError, extract::AuthUser, serve::VERSION, state::AppState,
+};
 
 const NAME: &str = "BharatMart API";
 
@@ -128,8 +130,8 @@ async fn root() -> Json<Value> {
 async fn system_info(
     user: Option<AuthUser>,
     State(info): State<SystemInfo>,
-    State(shop): State<Shop>,
-    State(database): State<Database>,
+    Own(shop): Own<Shop>,
+    Own(database): Own<Database>,
     State(queues): State<JobQueues>,
 ) -> Result<Json<Value>, ApiError> {
     let uptime = info.uptime_seconds();

@@ -4,21 +4,29 @@ use std::{error::Error, process::ExitCode, sync::Arc, time::Duration};
 
 use bharatmart_commerce::Accounts;
 use bharatmart_config::{AdminConfig, ConfigError, DatabaseConfig, Environment};
-use bharatmart_database::{self as database, Database, users};
+use bharatmart_database::{
+    self as database, Database, Freshness, MigrateError, MigrationState, MigrationStatus, users,
+};
 use bharatmart_domain::{Role, SystemClock};
 use bharatmart_lifecycle::healthcheck;
 use bharatmart_telemetry::chain;
+use chrono::{DateTime, SecondsFormat, Utc};
 
 use crate::{
     background::{self, UnusableUrl},
     seed,
 };
 
+/// The exit code of `migrate --status` when migrations are to be run; 1 says that nobody knows.
+const NOT_CURRENT: u8 = 3;
+
 /// One of those subcommands, with what it needs.
 #[derive(Debug)]
 pub enum Task {
     /// Run the migrations that are missing.
     Migrate(DatabaseConfig),
+    /// Show what became of each migration.
+    MigrationStatus(DatabaseConfig),
     /// Fill the shop.
     Seed {
         /// Where.
@@ -44,6 +52,11 @@ impl Task {
     pub async fn run(self) -> ExitCode {
         let result = match self {
             Self::Migrate(database) => migrate(&database).await,
+            Self::MigrationStatus(database) => match show_migrations(&database).await {
+                Ok(true) => Ok(()),
+                Ok(false) => return ExitCode::from(NOT_CURRENT),
+                Err(error) => Err(error),
+            },
             Self::Seed {
                 database,
                 admin,
@@ -56,7 +69,11 @@ impl Task {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 eprintln!("{}", chain(error.as_ref()));
-                if error.is::<UnusableUrl>() {
+                let is_a_setting = error.is::<UnusableUrl>()
+                    || error
+                        .downcast_ref::<MigrateError>()
+                        .is_some_and(MigrateError::is_a_setting);
+                if is_a_setting {
                     ExitCode::from(ConfigError::EXIT_CODE)
                 } else {
                     ExitCode::FAILURE
@@ -69,12 +86,41 @@ impl Task {
 pub(crate) type TaskResult = Result<(), Box<dyn Error>>;
 
 async fn migrate(config: &DatabaseConfig) -> TaskResult {
-    match database::migrate(config).await? {
-        0 => println!("The schema is current; nothing to migrate."),
-        1 => println!("Ran 1 migration."),
-        run => println!("Ran {run} migrations."),
+    let run = database::migrate(config, |progress| println!("{progress}")).await?;
+    if run == 0 {
+        println!("the schema is current; nothing to migrate");
     }
     Ok(())
+}
+
+/// Prints a table of the migrations; whether the schema is current.
+async fn show_migrations(config: &DatabaseConfig) -> Result<bool, Box<dyn Error>> {
+    let all = database::migration_status(config).await?;
+    let width = all
+        .iter()
+        .map(|status| status.migration.name.chars().count())
+        .max()
+        .unwrap_or_default();
+    let mut current = true;
+    for MigrationStatus { migration, state } in all {
+        let at = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::Secs, true);
+        let state = match state {
+            MigrationState::Applied(time) => format!("applied {}", at(time)),
+            MigrationState::Unknown(time) => {
+                format!("applied {}, unknown to this build", at(time))
+            }
+            MigrationState::Pending => {
+                current = false;
+                "pending".to_owned()
+            }
+            MigrationState::Failed(time) => {
+                current = false;
+                format!("failed {}", at(time))
+            }
+        };
+        println!("{}  {:width$}  {state}", migration.version, migration.name);
+    }
+    Ok(current)
 }
 
 /// Connects for one task and makes sure of the schema.
@@ -92,9 +138,10 @@ pub(crate) fn accounts(database: &Database) -> Accounts {
 async fn create_admin(config: &DatabaseConfig, admin: &AdminConfig) -> TaskResult {
     let database = connect(config).await?;
     let email = admin.email.to_lowercase();
-    let known = users::credentials(&mut *database.read().await?, &email).await?;
+    let mut connection = database.read(Freshness::Latest).await?;
+    let known = users::credentials(&mut connection, &email).await?;
     if let Some(known) = known {
-        let user = users::find(&mut *database.read().await?, known.id).await?;
+        let user = users::find(&mut connection, known.id).await?;
         return match user {
             Some(user) if user.role == Role::Admin && user.is_active => {
                 println!("{email} is an administrator already; nothing was changed.");

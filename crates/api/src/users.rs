@@ -2,18 +2,18 @@
 
 use axum::{
     Json, Router,
-    extract::State,
     routing::{get, patch},
 };
 use bharatmart_commerce::Accounts;
 use bharatmart_database::{
-    Database,
+    Database, Freshness,
     users::{self, User, UserChanges},
 };
 use bharatmart_domain::{Role, UserId};
 use serde::Deserialize;
 
 use crate::{
+    consistency::Own,
     error::ApiError,
     extract::{AdminUser, Body, FromParams, Id, Params, ValidatedJson, ValidatedQuery},
     fields::{Line, Nullable, Text, sent},
@@ -44,11 +44,12 @@ impl FromParams for ListUsers {
 
 async fn list_users(
     _: AdminUser,
-    State(database): State<Database>,
+    Own(database): Own<Database>,
     ValidatedQuery(ListUsers(page)): ValidatedQuery<ListUsers>,
 ) -> Result<Json<List<User>>, ApiError> {
     let request = page.of_list(users::fingerprint, SortedBy::Time)?;
-    let found = users::list(&mut *database.read().await?, &request).await?;
+    let mut connection = database.read(Freshness::OwnWrites).await?;
+    let found = users::list(&mut connection, &request).await?;
     List::respond(found, &request)
 }
 
@@ -71,7 +72,7 @@ impl Body for UpdateUser {}
 
 async fn update_user(
     _: AdminUser,
-    State(accounts): State<Accounts>,
+    Own(accounts): Own<Accounts>,
     Id(id): Id<UserId>,
     ValidatedJson(body): ValidatedJson<UpdateUser>,
 ) -> Result<Json<User>, ApiError> {

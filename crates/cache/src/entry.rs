@@ -48,12 +48,24 @@ pub enum Loaded {
     Absent,
 }
 
+/// What a load found, and how fresh that is.
+#[derive(Debug)]
+pub struct Load {
+    /// What it found.
+    pub found: Loaded,
+    /// It shows every change up to this number; changes are numbered by whoever makes them. `None` when
+    /// nobody can tell: then it is for those who wait for it and is not kept.
+    pub as_of: Option<u64>,
+}
+
 /// An entry of the tier in the process.
 #[derive(Debug)]
 pub(crate) struct Entry {
     /// `None`: there is nothing under this key.
     pub(crate) body: Option<Body>,
     pub(crate) stamp: Stamp,
+    /// It shows every change up to this number.
+    pub(crate) as_of: u64,
     /// From then on it is served only while it is loaded anew.
     pub(crate) fresh_until: Instant,
     /// From `fresh_until` on.
@@ -65,12 +77,14 @@ impl Entry {
     pub(crate) fn new(
         body: Option<Body>,
         stamp: Stamp,
+        as_of: u64,
         fresh_for: Duration,
         stale_for: Duration,
     ) -> Self {
         Self {
             body,
             stamp,
+            as_of,
             fresh_until: Instant::now() + fresh_for,
             stale_for,
         }
@@ -179,7 +193,7 @@ mod tests {
     async fn an_entry_is_fresh_then_stale_then_useless() {
         let stamp = crate::stamps::Stamps::new().of(crate::key::Shows::Catalogue);
         let (fresh, stale) = (Duration::from_secs(10), Duration::from_secs(2));
-        let entry = Entry::new(None, stamp, fresh, stale);
+        let entry = Entry::new(None, stamp, 0, fresh, stale);
         assert!(entry.is_fresh());
         tokio::time::advance(fresh).await;
         assert!(!entry.is_fresh());

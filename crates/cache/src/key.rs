@@ -34,9 +34,9 @@ pub struct Key {
 
 // The version in a name is raised when the body under it changes its shape: old and new processes run
 // side by side during a deployment, and must not read each other's bodies.
-const PRODUCT: &str = "product:v1:";
-const PRODUCTS: &str = "products:v1:";
-const CATEGORIES: &str = "categories:v1";
+const PRODUCT: &str = "product:v2:";
+const PRODUCTS: &str = "products:v2:";
+const CATEGORIES: &str = "categories:v2";
 
 impl Key {
     /// A product's page.
@@ -89,13 +89,13 @@ mod tests {
     fn names_are_versioned_and_those_of_different_bodies_differ() {
         let id = ProductId(uuid::Uuid::from_u128(0xab));
         let page = Key::product(id);
-        assert_eq!(page.name, "product:v1:00000000-0000-0000-0000-0000000000ab");
+        assert_eq!(page.name, "product:v2:00000000-0000-0000-0000-0000000000ab");
         assert_eq!(page.shows, Shows::Product(id));
         let list = Key::products("category=Tea", Reach::Local);
-        assert_eq!(list.name, "products:v1:category=Tea");
+        assert_eq!(list.name, "products:v2:category=Tea");
         assert_eq!((list.shows, list.reach), (Shows::Products, Reach::Local));
         let categories = Key::categories();
-        assert_eq!(categories.name, "categories:v1");
+        assert_eq!(categories.name, "categories:v2");
         assert_eq!(categories.shows, Shows::Catalogue);
         // Whatever the query is, a list's name is none of the others.
         for query in ["", ":", "v1", &page.name] {

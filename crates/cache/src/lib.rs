@@ -36,7 +36,7 @@ use futures_util::FutureExt;
 use metrics::{Counter, counter};
 use tracing::Instrument;
 
-pub use entry::{Body, Loaded};
+pub use entry::{Body, Load, Loaded};
 pub use invalidations::{Change, Effect, Invalidations};
 pub use key::{Key, Reach, Shows};
 
@@ -160,12 +160,19 @@ impl<E: Send + Sync + 'static> Cache<E> {
         }
     }
 
-    /// What there is under `key`, by `load` if the cache does not know. `load` runs in a task of its own
-    /// and ends there even if nobody waits any more; what fails is not kept.
-    pub async fn get<L, F>(&self, key: Key, load: L) -> Result<Found, FetchError<E>>
+    /// Whether anything is kept.
+    #[must_use]
+    pub fn keeps(&self) -> bool {
+        self.inner.local.is_some()
+    }
+
+    /// What there is under `key`, by `load` if the cache does not know, or not up to the change `at_least`
+    /// (0: whatever is not outdated). `load` runs in a task of its own and ends there even if nobody waits
+    /// any more; it sees every change that was made before it began. What fails is not kept.
+    pub async fn get<L, F>(&self, key: Key, at_least: u64, load: L) -> Result<Found, FetchError<E>>
     where
         L: FnOnce() -> F + Send + 'static,
-        F: Future<Output = Result<Loaded, E>> + Send + 'static,
+        F: Future<Output = Result<Load, E>> + Send + 'static,
     {
         let inner = &self.inner;
         let counters = &inner.counters;
@@ -175,13 +182,14 @@ impl<E: Send + Sync + 'static> Cache<E> {
             .local
             .as_ref()
             .and_then(|local| local.get(&key.name, stamp))
+            .filter(|entry| entry.as_of >= at_least)
         {
             if entry.is_fresh() {
                 counters.hits.increment(1);
             } else {
                 counters.stale.increment(1);
                 // Nobody waits for it; its failure is reported by the load.
-                drop(inner.fetch(key, stamp, load));
+                drop(inner.fetch(key, stamp, 0, load));
             }
             return Ok(Found {
                 body: entry.body.clone(),
@@ -189,7 +197,7 @@ impl<E: Send + Sync + 'static> Cache<E> {
             });
         }
         counters.misses.increment(1);
-        let (flight, joined) = inner.fetch(key, stamp, load);
+        let (flight, joined) = inner.fetch(key, stamp, at_least, load);
         if joined {
             counters.coalesced.increment(1);
         }
@@ -217,20 +225,21 @@ impl<E: Send + Sync + 'static> Inner<E> {
         self: &Arc<Self>,
         key: Key,
         stamp: Stamp,
+        at_least: u64,
         load: L,
     ) -> (Flight<Result<Fetched, Arc<E>>>, bool)
     where
         L: FnOnce() -> F + Send + 'static,
-        F: Future<Output = Result<Loaded, E>> + Send + 'static,
+        F: Future<Output = Result<Load, E>> + Send + 'static,
     {
         let name = key.name.clone();
         let inner = Arc::clone(self);
-        let fetch = move || async move { inner.bring(key, stamp, load).await };
+        let fetch = move || async move { inner.bring(key, stamp, at_least, load).await };
         if self.local.is_none() {
             // Without a cache nobody would hear of a change that another process makes meanwhile.
             return (flights::alone(fetch()), false);
         }
-        self.flights.join((name, stamp), fetch)
+        self.flights.join((name, stamp), at_least, fetch)
     }
 
     /// Brings what is under `key` from the shared tier or by `load`.
@@ -238,11 +247,12 @@ impl<E: Send + Sync + 'static> Inner<E> {
         self: Arc<Self>,
         key: Key,
         stamp: Stamp,
+        at_least: u64,
         load: L,
     ) -> Result<Fetched, Arc<E>>
     where
         L: FnOnce() -> F + Send + 'static,
-        F: Future<Output = Result<Loaded, E>> + Send + 'static,
+        F: Future<Output = Result<Load, E>> + Send + 'static,
     {
         let shared = self.invalidations.shared().cloned();
         let told = shared.as_ref().is_none_or(|shared| shared.is_live());
@@ -251,15 +261,25 @@ impl<E: Send + Sync + 'static> Inner<E> {
             _ => Answer::Alone,
         };
         match (answer, shared) {
+            // Redis has one that is good for others: this process loads one for itself.
+            (Answer::Fresh(stored), Some(_)) if stored.as_of < at_least => {
+                self.load(key.name, stamp, load, told, None).await
+            }
             (Answer::Fresh(stored), Some(shared)) => {
                 let fresh = shared.fresh_for(&stored);
                 // Redis is asked again when that is over, and knows whether somebody loads it anew.
-                let entry = Entry::new(Some(stored.body), stamp, fresh, Duration::ZERO);
+                let Stored { body, as_of, .. } = stored;
+                let entry = Entry::new(Some(body), stamp, as_of, fresh, Duration::ZERO);
                 Ok(self.keep(key.name, entry, Source::Hit))
             }
+            (Answer::Stale(stored, lease), Some(shared)) if stored.as_of < at_least => {
+                let share = lease.map(|lease| (shared, lease));
+                self.load(key.name, stamp, load, told, share).await
+            }
             (Answer::Stale(stored, lease), Some(shared)) => {
-                let Stored { body, .. } = stored;
-                let entry = Entry::new(Some(body), stamp, self.ages.untold(), Duration::ZERO);
+                let Stored { body, as_of, .. } = stored;
+                let untold = self.ages.untold();
+                let entry = Entry::new(Some(body), stamp, as_of, untold, Duration::ZERO);
                 let stale = self.keep(key.name.clone(), entry, Source::Hit);
                 if let Some(lease) = lease {
                     let refresh = async move {
@@ -290,7 +310,7 @@ impl<E: Send + Sync + 'static> Inner<E> {
     ) -> Result<Fetched, Arc<E>>
     where
         L: FnOnce() -> F,
-        F: Future<Output = Result<Loaded, E>>,
+        F: Future<Output = Result<Load, E>>,
     {
         let loaded = match AssertUnwindSafe(async { load().await })
             .catch_unwind()
@@ -304,16 +324,14 @@ impl<E: Send + Sync + 'static> Inner<E> {
                 resume_unwind(panic);
             }
         };
-        let outcome = match &loaded {
+        let outcome = match loaded.as_ref().map(|load| &load.found) {
             Ok(Loaded::Found(_) | Loaded::Empty(_)) => "found",
             Ok(Loaded::Absent) => "absent",
             Err(_) => "failed",
         };
         counter!(CACHE_LOADS_TOTAL, "outcome" => outcome).increment(1);
-        let (body, worth_sharing) = match loaded {
-            Ok(Loaded::Found(bytes)) => (Some(Body::new(&bytes)), true),
-            Ok(Loaded::Empty(bytes)) => (Some(Body::new(&bytes)), false),
-            Ok(Loaded::Absent) => (None, false),
+        let Load { found, as_of } = match loaded {
+            Ok(load) => load,
             Err(error) => {
                 if let Some((shared, lease)) = share {
                     shared.give_up(&lease).await;
@@ -321,9 +339,24 @@ impl<E: Send + Sync + 'static> Inner<E> {
                 return Err(Arc::new(error));
             }
         };
+        let (body, worth_sharing) = match found {
+            Loaded::Found(bytes) => (Some(Body::new(&bytes)), true),
+            Loaded::Empty(bytes) => (Some(Body::new(&bytes)), false),
+            Loaded::Absent => (None, false),
+        };
+        let Some(as_of) = as_of else {
+            if let Some((shared, lease)) = share {
+                shared.give_up(&lease).await;
+            }
+            let entry = Entry::new(body, stamp, 0, Duration::ZERO, Duration::ZERO);
+            return Ok(Fetched {
+                entry: Arc::new(entry),
+                source: Source::Miss,
+            });
+        };
         if let Some((shared, lease)) = share {
             match &body {
-                Some(body) if worth_sharing => shared.store(&lease, body).await,
+                Some(body) if worth_sharing => shared.store(&lease, body, as_of).await,
                 _ => shared.delete(&lease).await,
             }
         }
@@ -334,7 +367,7 @@ impl<E: Send + Sync + 'static> Inner<E> {
         } else {
             (self.ages.negative(), Duration::ZERO)
         };
-        let entry = Entry::new(body, stamp, fresh, stale);
+        let entry = Entry::new(body, stamp, as_of, fresh, stale);
         Ok(self.keep(name, entry, Source::Miss))
     }
 

@@ -109,7 +109,7 @@ mod tests {
     const MINUTE: Duration = Duration::from_mins(1);
 
     fn entry(body: &[u8], stamp: Stamp, fresh: Duration, stale: Duration) -> SharedEntry {
-        Arc::new(Entry::new(Some(Body::new(body)), stamp, fresh, stale))
+        Arc::new(Entry::new(Some(Body::new(body)), stamp, 0, fresh, stale))
     }
 
     #[test]

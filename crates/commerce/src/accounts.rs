@@ -9,7 +9,7 @@ use argon2::{
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bharatmart_database::{
-    self as database, Database, Transaction, accounts as families,
+    self as database, Database, Freshness, Transaction, accounts as families,
     users::{self, EMAIL_TAKEN, NewUser, User, UserChanges},
 };
 use bharatmart_domain::{Clock, Role, UserId};
@@ -81,6 +81,12 @@ impl Accounts {
         }
     }
 
+    /// The same accounts in `database`.
+    #[must_use]
+    pub fn with(self, database: Database) -> Self {
+        Self { database, ..self }
+    }
+
     /// Adds a customer and signs them in.
     pub async fn sign_up(
         &self,
@@ -106,7 +112,7 @@ impl Accounts {
         email: &str,
         password: &SecretString,
     ) -> Result<SignedIn, AccountError> {
-        let mut connection = self.database.write().await?;
+        let mut connection = self.database.read(Freshness::Latest).await?;
         let credentials = users::credentials(&mut connection, email).await?;
         // Not to be held while the password is checked.
         drop(connection);
@@ -135,7 +141,7 @@ impl Accounts {
             .ok_or(AccountError::BadToken)?;
         if found.spent {
             families::revoke_family(&mut transaction, found.family_id).await?;
-            transaction.commit().await.map_err(database::Error::from)?;
+            transaction.commit().await?;
             tracing::warn!(user.id = %found.user_id, "a refresh token was used twice; its family is revoked");
             return Err(AccountError::BadToken);
         }
@@ -199,7 +205,7 @@ impl Accounts {
         if may_do_less {
             families::revoke_user(&mut transaction, id).await?;
         }
-        transaction.commit().await.map_err(database::Error::from)?;
+        transaction.commit().await?;
         Ok(user)
     }
 
@@ -295,7 +301,7 @@ impl Accounts {
             expires_at,
         )
         .await?;
-        transaction.commit().await.map_err(database::Error::from)?;
+        transaction.commit().await?;
         Ok(SignedIn {
             user,
             family,
@@ -305,7 +311,7 @@ impl Accounts {
 }
 
 async fn insert(
-    connection: &mut database::PgConnection,
+    connection: &mut database::Connection,
     new: &NewUser<'_>,
 ) -> Result<User, AccountError> {
     users::insert(connection, new).await.map_err(|error| {

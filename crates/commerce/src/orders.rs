@@ -1,7 +1,7 @@
 //! What happens to an order after it was placed.
 
 use bharatmart_database::{
-    self as database, Transaction,
+    self as database, Freshness, Transaction,
     orders::{self, HistoryEntry, Item, LockedOrder, Order},
     payments::{self, NewPayment, Payment},
 };
@@ -37,7 +37,7 @@ pub async fn order_details(
     actor: Actor,
     id: OrderId,
 ) -> Result<Option<OrderDetails>, database::Error> {
-    let mut connection = shop.database.read().await?;
+    let mut connection = shop.database.read(Freshness::OwnWrites).await?;
     let Some(order) = orders::find(&mut connection, id).await? else {
         return Ok(None);
     };

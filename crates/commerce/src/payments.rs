@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bharatmart_database::{
-    self as database,
+    self as database, Freshness,
     orders::{self, LockedOrder},
     payments::{self, NewPayment, ONE_OPEN_PAYMENT, OwnedPayment, Payment},
 };
@@ -165,7 +165,7 @@ pub async fn wait_for_outcome(
     let deadline = Instant::now() + at_most;
     let mut pause = FIRST_LOOK;
     loop {
-        let mut connection = shop.database.write().await?;
+        let mut connection = shop.database.read(Freshness::Latest).await?;
         let found = payments::find(&mut connection, id).await?;
         drop(connection);
         let settled = found

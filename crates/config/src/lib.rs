@@ -11,6 +11,7 @@
 
 mod auth;
 mod cache;
+mod certificates;
 mod chaos;
 mod cli;
 mod database;
@@ -31,7 +32,7 @@ pub use auth::{AdminConfig, AuthConfig};
 pub use cache::{CacheBackend, CacheConfig, RedisCacheConfig, RedisTopology};
 pub use chaos::ChaosConfig;
 pub use cli::{Inputs, Parsed, parse, parse_inputs, with_flags};
-pub use database::DatabaseConfig;
+pub use database::{DatabaseConfig, DatabaseUrl, PoolerMode};
 pub use error::{ConfigError, Problem};
 pub use http::HttpConfig;
 pub use mail::{MailConfig, MailTransport, SmtpSecurity};

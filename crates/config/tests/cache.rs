@@ -10,18 +10,7 @@ use bharatmart_config::{
 use secrecy::{ExposeSecret, SecretString};
 
 /// A certificate of an authority, made for this test; its key is gone.
-const AUTHORITY: &str = "-----BEGIN CERTIFICATE-----
-MIIBiTCCAS+gAwIBAgIUO+7ral32yDSeL+oFNgxxYztUtiQwCgYIKoZIzj0EAwIw
-GTEXMBUGA1UEAwwOVGVzdCBhdXRob3JpdHkwIBcNMjYxMTIzMTE1NjQ4WhgPMjEy
-NjEwMzAxMTU2NDhaMBkxFzAVBgNVBAMMDlRlc3QgYXV0aG9yaXR5MFkwEwYHKoZI
-zj0CAQYIKoZIzj0DAQcDQgAEHn+JXpFyhqlyrFlhmceYLA0oz3hUkttj6Pnm5GL/
-gj82KC7kb82txtQ7gaa3jWnzLdT3fi740ymA9LJlvCrVQqNTMFEwHQYDVR0OBBYE
-FDKR/nfnwd3hhZKwWHqbnq1eJ1zyMB8GA1UdIwQYMBaAFDKR/nfnwd3hhZKwWHqb
-nq1eJ1zyMA8GA1UdEwEB/wQFMAMBAf8wCgYIKoZIzj0EAwIDSAAwRQIhAP4DdHWY
-icYVDP3e4un/g88nbr3pE50wnW9CeMAXv1cYAiAGuFPDPhaPFPy3zRuTgP0cQ93a
-nGi9I8FJRCJxd6/Mfw==
------END CERTIFICATE-----
-";
+const AUTHORITY: &str = include_str!("authority.pem");
 
 fn source(pairs: &[(&str, &str)]) -> Source {
     Source::from_map(pairs.iter().copied())

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use bharatmart_config::{ApiConfig, CacheConfig, Process, Source, Variable, WorkerProcessConfig};
+use bharatmart_config::{
+    ApiConfig, CacheConfig, DatabaseConfig, Process, Source, Variable, WorkerProcessConfig,
+};
 
 fn file(name: &str) -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../config")).join(name)
@@ -76,7 +78,12 @@ fn a_commented_out_default_is_the_default() {
 
 #[test]
 fn the_samples_work() {
-    for name in ["samples/single-vm.env", "samples/development.env"] {
+    for name in [
+        "samples/single-vm.env",
+        "samples/development.env",
+        "samples/replicas.env",
+        "samples/supabase.env",
+    ] {
         ApiConfig::read(&Source::from_map(pairs(name))).unwrap();
         WorkerProcessConfig::read(&Source::from_map(pairs(name))).unwrap();
     }
@@ -104,10 +111,31 @@ fn every_file_says_where_it_caches_and_sets_nothing_else_for_it() {
         ("samples/kubernetes.env", "redis"),
         ("samples/single-vm.env", "redis"),
         ("samples/development.env", "redis"),
+        ("samples/replicas.env", "redis"),
+        ("samples/supabase.env", "redis"),
     ] {
         let source = Source::from_map(pairs(name));
         let config = CacheConfig::read(&source).unwrap();
         assert_eq!(config.backend.as_str(), cache, "{name}");
+        let warnings = source.take_warnings();
+        assert!(warnings.is_empty(), "{name}: {warnings:?}");
+    }
+}
+
+#[test]
+fn every_database_of_the_files_is_taken_as_it_is_written() {
+    for (name, primaries, replicas) in [
+        ("backend.env.example", 1, 0),
+        ("workers.env.example", 1, 0),
+        ("samples/single-vm.env", 1, 0),
+        ("samples/development.env", 1, 0),
+        ("samples/replicas.env", 2, 2),
+        ("samples/supabase.env", 1, 0),
+    ] {
+        let source = Source::from_map(pairs(name));
+        let config = DatabaseConfig::read(&source, Process::Api).unwrap();
+        assert_eq!(config.primary.len(), primaries, "{name}");
+        assert_eq!(config.replicas.len(), replicas, "{name}");
         let warnings = source.take_warnings();
         assert!(warnings.is_empty(), "{name}: {warnings:?}");
     }

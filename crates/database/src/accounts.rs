@@ -2,14 +2,13 @@
 
 use bharatmart_domain::UserId;
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::error::Result;
+use crate::{connection::Connection, error::Result};
 
 /// Starts a family for `user`; its id.
 #[tracing::instrument(name = "db.accounts.start_family", skip_all, fields(user.id = %user))]
-pub async fn start_family(connection: &mut PgConnection, user: UserId) -> Result<Uuid> {
+pub async fn start_family(connection: &mut Connection, user: UserId) -> Result<Uuid> {
     let id = sqlx::query_scalar!(
         "INSERT INTO refresh_families (user_id) VALUES ($1) RETURNING id",
         user.0
@@ -22,7 +21,7 @@ pub async fn start_family(connection: &mut PgConnection, user: UserId) -> Result
 /// Adds a token to a family.
 #[tracing::instrument(name = "db.accounts.add_token", skip_all)]
 pub async fn add_token(
-    connection: &mut PgConnection,
+    connection: &mut Connection,
     family: Uuid,
     digest: &[u8],
     expires_at: DateTime<Utc>,
@@ -58,7 +57,7 @@ pub struct RefreshToken {
 /// Reads a token and locks it until the transaction ends.
 #[tracing::instrument(name = "db.accounts.lock_token", skip_all)]
 pub async fn lock_token(
-    connection: &mut PgConnection,
+    connection: &mut Connection,
     digest: &[u8],
 ) -> Result<Option<RefreshToken>> {
     let token = sqlx::query_as!(
@@ -86,7 +85,7 @@ pub async fn lock_token(
 
 /// Marks a token as used.
 #[tracing::instrument(name = "db.accounts.spend_token", skip_all)]
-pub async fn spend_token(connection: &mut PgConnection, digest: &[u8]) -> Result<()> {
+pub async fn spend_token(connection: &mut Connection, digest: &[u8]) -> Result<()> {
     sqlx::query!(
         "UPDATE refresh_tokens SET spent_at = now() WHERE token_hash = $1",
         digest
@@ -98,7 +97,7 @@ pub async fn spend_token(connection: &mut PgConnection, digest: &[u8]) -> Result
 
 /// Revokes a family.
 #[tracing::instrument(name = "db.accounts.revoke_family", skip_all)]
-pub async fn revoke_family(connection: &mut PgConnection, family: Uuid) -> Result<()> {
+pub async fn revoke_family(connection: &mut Connection, family: Uuid) -> Result<()> {
     sqlx::query!(
         "UPDATE refresh_families SET revoked_at = coalesce(revoked_at, now()) WHERE id = $1",
         family,
@@ -110,7 +109,7 @@ pub async fn revoke_family(connection: &mut PgConnection, family: Uuid) -> Resul
 
 /// Revokes every family of `user`.
 #[tracing::instrument(name = "db.accounts.revoke_user", skip_all, fields(user.id = %user))]
-pub async fn revoke_user(connection: &mut PgConnection, user: UserId) -> Result<()> {
+pub async fn revoke_user(connection: &mut Connection, user: UserId) -> Result<()> {
     sqlx::query!(
         "UPDATE refresh_families SET revoked_at = now() WHERE user_id = $1 AND revoked_at IS NULL",
         user.0,
@@ -124,7 +123,7 @@ pub async fn revoke_user(connection: &mut PgConnection, user: UserId) -> Result<
 /// left; how many rows. A family that is being refreshed is passed over.
 #[tracing::instrument(name = "db.accounts.delete_expired", skip_all)]
 pub async fn delete_expired(
-    connection: &mut PgConnection,
+    connection: &mut Connection,
     now: DateTime<Utc>,
     limit: i64,
 ) -> Result<u64> {

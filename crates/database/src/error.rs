@@ -11,6 +11,12 @@ pub enum Error {
     /// No connection could be had, or it broke: worth trying again.
     #[error("the database is not available")]
     Unavailable(#[source] sqlx::Error),
+    /// No server that `DATABASE_URL` names takes writes: worth trying again.
+    #[error("the database takes no writes")]
+    ReadOnly,
+    /// The settings do not make a pool.
+    #[error("the settings of the database are wrong: {0}")]
+    Settings(String),
     /// A constraint refused the row.
     #[error("the constraint {constraint} refuses the row")]
     Constraint {
@@ -38,8 +44,35 @@ impl Error {
     /// Whether the same call may succeed later without any change.
     #[must_use]
     pub const fn is_transient(&self) -> bool {
-        matches!(self, Self::Unavailable(_))
+        matches!(self, Self::Unavailable(_) | Self::ReadOnly)
     }
+
+    /// Whether the connection was lost, or could not be made.
+    pub(crate) fn is_loss(&self) -> bool {
+        matches!(self, Self::Unavailable(error) if is_loss(error))
+    }
+}
+
+/// Whether the connection was lost, or could not be made.
+pub(crate) fn is_loss(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) => true,
+        sqlx::Error::Database(error) => error
+            .code()
+            .is_some_and(|code| ["08", "57P"].iter().any(|class| code.starts_with(class))),
+        _ => false,
+    }
+}
+
+/// Whether the same read may succeed at once on another server: this one is away or full, or has
+/// cancelled the read to go on replaying the log.
+pub(crate) fn is_of_the_server(error: &sqlx::Error) -> bool {
+    is_loss(error)
+        || error.as_database_error().is_some_and(|error| {
+            error
+                .code()
+                .is_some_and(|code| [RECOVERY_CONFLICT, TOO_MANY_CONNECTIONS].contains(&&*code))
+        })
 }
 
 impl From<sqlx::Error> for Error {
@@ -47,6 +80,7 @@ impl From<sqlx::Error> for Error {
         match &error {
             sqlx::Error::Io(_)
             | sqlx::Error::Tls(_)
+            | sqlx::Error::Protocol(_)
             | sqlx::Error::PoolTimedOut
             | sqlx::Error::PoolClosed
             | sqlx::Error::WorkerCrashed => Self::Unavailable(error),
@@ -67,6 +101,10 @@ impl From<sqlx::Error> for Error {
         }
     }
 }
+
+/// A read on a standby was in the way of the log (serialisation failure).
+const RECOVERY_CONFLICT: &str = "40001";
+const TOO_MANY_CONNECTIONS: &str = "53300";
 
 /// Connection exceptions (08), deadlock and serialisation failures (40), insufficient resources (53),
 /// shutdown (57P), a cancelled statement (57014), a read-only server (25006): SQLSTATE, `PostgreSQL`

@@ -2,10 +2,10 @@
 
 use bharatmart_domain::{Cursor, Page, PageRequest, Position};
 use sha2::{Digest, Sha256};
-use sqlx::{FromRow, PgConnection, Postgres, QueryBuilder, postgres::PgRow};
+use sqlx::{FromRow, Postgres, QueryBuilder, postgres::PgRow};
 use uuid::Uuid;
 
-use crate::error::Result;
+use crate::{connection::Connection, error::Result};
 
 /// The column that a list is sorted by; ties are broken by `id` in the same direction.
 #[derive(Clone, Copy, Debug)]
@@ -40,11 +40,14 @@ pub(crate) struct Query {
     pub(crate) columns: &'static str,
     pub(crate) sort: SortKey,
     pub(crate) fingerprint: u64,
+    /// Whether the best plan depends on the values that are asked for. A statement that is kept is planned
+    /// for all values alike after a few uses.
+    pub(crate) plan_each: bool,
 }
 
 /// Fetches a page. `filter` pushes ` AND …` conditions; `key` gives a row's sort value and id.
 pub(crate) async fn fetch<T>(
-    connection: &mut PgConnection,
+    connection: &mut Connection,
     list: &Query,
     filter: impl Fn(&mut QueryBuilder<Postgres>),
     page: &PageRequest,
@@ -58,8 +61,21 @@ where
     filter(&mut count);
     let total: i64 = count
         .build_query_scalar()
+        .persistent(!list.plan_each)
         .fetch_one(&mut *connection)
         .await?;
+    // Finding nothing may take as long as counting did.
+    let skipped = match page.position {
+        Position::Offset(offset) => offset,
+        Position::After(_) => 0,
+    };
+    if total <= skipped {
+        return Ok(Page {
+            rows: Vec::new(),
+            total,
+            next: None,
+        });
+    }
 
     let mut query = QueryBuilder::new("SELECT ");
     query
@@ -92,7 +108,11 @@ where
     if let Position::Offset(offset) = page.position {
         query.push(" OFFSET ").push_bind(offset);
     }
-    let rows: Vec<T> = query.build_query_as().fetch_all(connection).await?;
+    let rows: Vec<T> = query
+        .build_query_as()
+        .persistent(!list.plan_each)
+        .fetch_all(connection)
+        .await?;
     Ok(Page::from_rows(rows, page.limit, total, |row| {
         let (key, id) = key(row);
         Cursor {

@@ -1,9 +1,8 @@
 //! What became of each mail.
 
 use bharatmart_domain::{MailKind, OrderId};
-use sqlx::PgConnection;
 
-use crate::error::Result;
+use crate::{connection::Connection, error::Result};
 
 /// Where a mail stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::Type)]
@@ -23,7 +22,7 @@ pub enum DeliveryStatus {
 /// Makes the record of a mail unless there is one; where the mail stands.
 #[tracing::instrument(name = "db.mail_deliveries.open", skip_all, fields(order.id = %order))]
 pub async fn open(
-    connection: &mut PgConnection,
+    connection: &mut Connection,
     order: OrderId,
     kind: MailKind,
     message_id: &str,
@@ -48,7 +47,7 @@ pub async fn open(
 /// Moves a mail from one status to another; whether it stood at `from`.
 #[tracing::instrument(name = "db.mail_deliveries.advance", skip_all, fields(order.id = %order))]
 pub async fn advance(
-    connection: &mut PgConnection,
+    connection: &mut Connection,
     order: OrderId,
     kind: MailKind,
     from: DeliveryStatus,

@@ -1,9 +1,8 @@
 //! Jobs on their way to the queue.
 
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
 
-use crate::error::Result;
+use crate::{connection::Connection, error::Result};
 
 /// A job to be written in the transaction that makes it necessary.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,7 +49,7 @@ pub struct Backlog {
 
 /// Writes `jobs`.
 #[tracing::instrument(name = "db.outbox.insert", skip_all)]
-pub async fn insert(connection: &mut PgConnection, jobs: &[NewJob]) -> Result<()> {
+pub async fn insert(connection: &mut Connection, jobs: &[NewJob]) -> Result<()> {
     let queues: Vec<_> = jobs.iter().map(|job| job.queue.to_owned()).collect();
     let names: Vec<_> = jobs.iter().map(|job| job.job_name.to_owned()).collect();
     let ids: Vec<_> = jobs.iter().map(|job| job.job_id.clone()).collect();
@@ -78,7 +77,7 @@ pub async fn insert(connection: &mut PgConnection, jobs: &[NewJob]) -> Result<()
 ///
 /// Call it in a transaction: the locks are what keeps two relays from carrying one row.
 #[tracing::instrument(name = "db.outbox.claim", skip_all)]
-pub async fn claim(connection: &mut PgConnection, limit: i64) -> Result<Vec<PendingJob>> {
+pub async fn claim(connection: &mut Connection, limit: i64) -> Result<Vec<PendingJob>> {
     let rows = sqlx::query_as!(
         PendingJob,
         r#"
@@ -107,7 +106,7 @@ pub async fn claim(connection: &mut PgConnection, limit: i64) -> Result<Vec<Pend
 ///
 /// The commit need not reach the disk: a lost mark only has a row carried again, under the same id.
 #[tracing::instrument(name = "db.outbox.mark_dispatched", skip_all)]
-pub async fn mark_dispatched(connection: &mut PgConnection, ids: &[i64]) -> Result<()> {
+pub async fn mark_dispatched(connection: &mut Connection, ids: &[i64]) -> Result<()> {
     sqlx::query!(
         r#"
         WITH durability AS MATERIALIZED (
@@ -128,7 +127,7 @@ pub async fn mark_dispatched(connection: &mut PgConnection, ids: &[i64]) -> Resu
 /// Deletes up to `limit` rows that were carried before `before`; the number deleted.
 #[tracing::instrument(name = "db.outbox.delete_dispatched_before", skip_all)]
 pub async fn delete_dispatched_before(
-    connection: &mut PgConnection,
+    connection: &mut Connection,
     before: DateTime<Utc>,
     limit: i64,
 ) -> Result<u64> {
@@ -149,7 +148,7 @@ pub async fn delete_dispatched_before(
 
 /// Counts what is not dispatched.
 #[tracing::instrument(name = "db.outbox.backlog", skip_all)]
-pub async fn backlog(connection: &mut PgConnection) -> Result<Backlog> {
+pub async fn backlog(connection: &mut Connection) -> Result<Backlog> {
     let backlog = sqlx::query_as!(
         Backlog,
         r#"

@@ -7,9 +7,10 @@ use bharatmart_domain::{
 };
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use sqlx::{PgConnection, Postgres, QueryBuilder};
+use sqlx::{Postgres, QueryBuilder};
 
 use crate::{
+    connection::Connection,
     error::Result,
     list::{self, SortKey},
 };
@@ -61,7 +62,7 @@ pub const ONE_OPEN_PAYMENT: &str = "payments_order_id_open_key";
 
 /// Writes a pending payment; [`ONE_OPEN_PAYMENT`] refuses it while another one is open or completed.
 #[tracing::instrument(name = "db.payments.insert", skip_all, fields(payment.id = %new.id))]
-pub async fn insert(connection: &mut PgConnection, new: &NewPayment<'_>) -> Result<Payment> {
+pub async fn insert(connection: &mut Connection, new: &NewPayment<'_>) -> Result<Payment> {
     let payment = sqlx::query_as!(
         Payment,
         r#"
@@ -104,7 +105,7 @@ pub struct OwnedPayment {
 
 /// Reads a payment.
 #[tracing::instrument(name = "db.payments.find", skip_all, fields(payment.id = %id))]
-pub async fn find(connection: &mut PgConnection, id: PaymentId) -> Result<Option<OwnedPayment>> {
+pub async fn find(connection: &mut Connection, id: PaymentId) -> Result<Option<OwnedPayment>> {
     let row = sqlx::query!(
         r#"
         SELECT
@@ -150,7 +151,7 @@ pub async fn find(connection: &mut PgConnection, id: PaymentId) -> Result<Option
 
 /// Reads an order's latest payment.
 #[tracing::instrument(name = "db.payments.latest", skip_all, fields(order.id = %order))]
-pub async fn latest(connection: &mut PgConnection, order: OrderId) -> Result<Option<Payment>> {
+pub async fn latest(connection: &mut Connection, order: OrderId) -> Result<Option<Payment>> {
     let payment = sqlx::query_as!(
         Payment,
         r#"
@@ -181,7 +182,7 @@ pub async fn latest(connection: &mut PgConnection, order: OrderId) -> Result<Opt
 /// Records that a payment was charged.
 #[tracing::instrument(name = "db.payments.complete", skip_all, fields(payment.id = %id))]
 pub async fn complete(
-    connection: &mut PgConnection,
+    connection: &mut Connection,
     id: PaymentId,
     transaction_id: &str,
 ) -> Result<()> {
@@ -201,7 +202,7 @@ pub async fn complete(
 
 /// Records that a payment failed.
 #[tracing::instrument(name = "db.payments.fail", skip_all, fields(payment.id = %id))]
-pub async fn fail(connection: &mut PgConnection, id: PaymentId, reason: &str) -> Result<()> {
+pub async fn fail(connection: &mut Connection, id: PaymentId, reason: &str) -> Result<()> {
     sqlx::query!(
         r#"
         UPDATE payments
@@ -218,7 +219,7 @@ pub async fn fail(connection: &mut PgConnection, id: PaymentId, reason: &str) ->
 
 /// Records that a refund was asked for.
 #[tracing::instrument(name = "db.payments.request_refund", skip_all, fields(payment.id = %id))]
-pub async fn request_refund(connection: &mut PgConnection, id: PaymentId) -> Result<()> {
+pub async fn request_refund(connection: &mut Connection, id: PaymentId) -> Result<()> {
     sqlx::query!(
         r#"
         UPDATE payments
@@ -234,7 +235,7 @@ pub async fn request_refund(connection: &mut PgConnection, id: PaymentId) -> Res
 
 /// Records that the gateway has given the money back.
 #[tracing::instrument(name = "db.payments.mark_refunded", skip_all, fields(payment.id = %id))]
-pub async fn mark_refunded(connection: &mut PgConnection, id: PaymentId) -> Result<()> {
+pub async fn mark_refunded(connection: &mut Connection, id: PaymentId) -> Result<()> {
     sqlx::query!(
         "UPDATE payments SET status = 'refunded', updated_at = now() WHERE id = $1",
         id.0,
@@ -247,7 +248,7 @@ pub async fn mark_refunded(connection: &mut PgConnection, id: PaymentId) -> Resu
 /// Finds prepaid payments started before `before` whose outcome is not known, oldest first.
 #[tracing::instrument(name = "db.payments.unsettled", skip_all)]
 pub async fn unsettled(
-    connection: &mut PgConnection,
+    connection: &mut Connection,
     before: DateTime<Utc>,
     limit: i64,
 ) -> Result<Vec<PaymentId>> {
@@ -270,7 +271,7 @@ pub async fn unsettled(
 /// Finds payments whose refund was asked for before `before` and is not done, oldest first.
 #[tracing::instrument(name = "db.payments.owed_refunds", skip_all)]
 pub async fn owed_refunds(
-    connection: &mut PgConnection,
+    connection: &mut Connection,
     before: DateTime<Utc>,
     limit: i64,
 ) -> Result<Vec<PaymentId>> {
@@ -327,7 +328,7 @@ impl PaymentFilter {
 /// Lists payments, newest first.
 #[tracing::instrument(name = "db.payments.list", skip_all)]
 pub async fn list(
-    connection: &mut PgConnection,
+    connection: &mut Connection,
     filter: &PaymentFilter,
     page: &PageRequest,
 ) -> Result<Page<Payment>> {
@@ -339,6 +340,7 @@ pub async fn list(
                       failure_reason, refund_requested_at, processed_at, created_at, updated_at",
             sort: SortKey::descending("created_at", "timestamptz"),
             fingerprint: filter.fingerprint(),
+            plan_each: false,
         },
         |query| filter.push(query),
         page,

@@ -1,9 +1,8 @@
 //! The books of the sandbox payment gateway.
 
 use bharatmart_domain::Money;
-use sqlx::PgConnection;
 
-use crate::error::Result;
+use crate::{connection::Connection, error::Result};
 
 /// Where a charge stands in the gateway's books.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::Type)]
@@ -33,7 +32,7 @@ pub struct Charge {
 /// Notes that a call was received; how many of this operation came under this key, this one included.
 #[tracing::instrument(name = "db.sandbox_gateway.record_request", skip_all)]
 pub async fn record_request(
-    connection: &mut PgConnection,
+    connection: &mut Connection,
     key: &str,
     operation: &str,
 ) -> Result<i64> {
@@ -57,7 +56,7 @@ pub async fn record_request(
 /// Writes a charge unless its key has one; what the books hold under the key.
 #[tracing::instrument(name = "db.sandbox_gateway.settle", skip_all)]
 pub async fn settle(
-    connection: &mut PgConnection,
+    connection: &mut Connection,
     key: &str,
     amount: Money,
     charge: &Charge,
@@ -84,7 +83,7 @@ pub async fn settle(
 
 /// Gives the money of an approved charge back; what the books then hold, `None` without a charge.
 #[tracing::instrument(name = "db.sandbox_gateway.refund", skip_all)]
-pub async fn refund(connection: &mut PgConnection, key: &str) -> Result<Option<Charge>> {
+pub async fn refund(connection: &mut Connection, key: &str) -> Result<Option<Charge>> {
     let charge = sqlx::query_as!(
         Charge,
         r#"

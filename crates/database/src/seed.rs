@@ -1,9 +1,8 @@
 //! Filling a shop: adds what is missing and leaves everything else as it is.
 
 use bharatmart_domain::Money;
-use sqlx::PgConnection;
 
-use crate::{error::Result, users::NewUser};
+use crate::{connection::Connection, error::Result, users::NewUser};
 
 /// A product of the first stock.
 #[derive(Clone, Debug)]
@@ -24,7 +23,7 @@ pub struct SeedProduct {
 
 /// Adds the products whose stock-keeping unit is not there yet; how many.
 #[tracing::instrument(name = "db.seed.add_products", skip_all)]
-pub async fn add_products(connection: &mut PgConnection, products: &[SeedProduct]) -> Result<i64> {
+pub async fn add_products(connection: &mut Connection, products: &[SeedProduct]) -> Result<i64> {
     let text = |of: fn(&SeedProduct) -> &String| -> Vec<String> {
         products.iter().map(|product| of(product).clone()).collect()
     };
@@ -66,7 +65,7 @@ pub async fn add_products(connection: &mut PgConnection, products: &[SeedProduct
 
 /// Adds a user unless somebody has their e-mail address already; whether it did.
 #[tracing::instrument(name = "db.seed.add_user", skip_all)]
-pub async fn add_user(connection: &mut PgConnection, new: &NewUser<'_>) -> Result<bool> {
+pub async fn add_user(connection: &mut Connection, new: &NewUser<'_>) -> Result<bool> {
     let done = sqlx::query!(
         r#"
         INSERT INTO users (email, full_name, password_hash, role)

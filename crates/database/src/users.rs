@@ -3,9 +3,9 @@
 use bharatmart_domain::{Page, PageRequest, Role, UserId};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use sqlx::PgConnection;
 
 use crate::{
+    connection::Connection,
     error::Result,
     list::{self, SortKey},
 };
@@ -51,7 +51,7 @@ pub struct NewUser<'a> {
 
 /// Adds a user; [`EMAIL_TAKEN`] refuses a second one of the same address.
 #[tracing::instrument(name = "db.users.insert", skip_all)]
-pub async fn insert(connection: &mut PgConnection, new: &NewUser<'_>) -> Result<User> {
+pub async fn insert(connection: &mut Connection, new: &NewUser<'_>) -> Result<User> {
     let user = sqlx::query_as!(
         User,
         r#"
@@ -80,7 +80,7 @@ pub async fn insert(connection: &mut PgConnection, new: &NewUser<'_>) -> Result<
 
 /// Reads a user.
 #[tracing::instrument(name = "db.users.find", skip_all, fields(user.id = %id))]
-pub async fn find(connection: &mut PgConnection, id: UserId) -> Result<Option<User>> {
+pub async fn find(connection: &mut Connection, id: UserId) -> Result<Option<User>> {
     let user = sqlx::query_as!(
         User,
         r#"
@@ -117,10 +117,7 @@ pub struct Credentials {
 
 /// Reads what signing in with `email` needs.
 #[tracing::instrument(name = "db.users.credentials", skip_all)]
-pub async fn credentials(
-    connection: &mut PgConnection,
-    email: &str,
-) -> Result<Option<Credentials>> {
+pub async fn credentials(connection: &mut Connection, email: &str) -> Result<Option<Credentials>> {
     let credentials = sqlx::query_as!(
         Credentials,
         r#"
@@ -153,7 +150,7 @@ pub struct UserChanges {
 /// Changes a user; `None` when there is none.
 #[tracing::instrument(name = "db.users.update", skip_all, fields(user.id = %id))]
 pub async fn update(
-    connection: &mut PgConnection,
+    connection: &mut Connection,
     id: UserId,
     changes: &UserChanges,
 ) -> Result<Option<User>> {
@@ -197,7 +194,7 @@ pub async fn update(
 /// Locks the active administrators until the transaction ends and returns them, so that two
 /// demotions at once cannot leave the shop without one.
 #[tracing::instrument(name = "db.users.lock_admins", skip_all)]
-pub async fn lock_admins(connection: &mut PgConnection) -> Result<Vec<UserId>> {
+pub async fn lock_admins(connection: &mut Connection) -> Result<Vec<UserId>> {
     let ids = sqlx::query_scalar!(
         r#"
         SELECT id AS "id: UserId"
@@ -214,7 +211,7 @@ pub async fn lock_admins(connection: &mut PgConnection) -> Result<Vec<UserId>> {
 
 /// Lists users, newest first.
 #[tracing::instrument(name = "db.users.list", skip_all)]
-pub async fn list(connection: &mut PgConnection, page: &PageRequest) -> Result<Page<User>> {
+pub async fn list(connection: &mut Connection, page: &PageRequest) -> Result<Page<User>> {
     list::fetch(
         connection,
         &list::Query {
@@ -222,6 +219,7 @@ pub async fn list(connection: &mut PgConnection, page: &PageRequest) -> Result<P
             columns: "id, email, full_name, address, phone, role, is_active, created_at, updated_at",
             sort: SortKey::descending("created_at", "timestamptz"),
             fingerprint: fingerprint(),
+            plan_each: false,
         },
         |_| {},
         page,

@@ -6,7 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bharatmart_breaker::Backoff;
-use bharatmart_database::{Database, outbox};
+use bharatmart_database::{Database, Freshness, outbox};
 use bharatmart_domain::Clock;
 use bharatmart_telemetry::metrics::{
     OUTBOX_DISPATCHED_TOTAL, OUTBOX_FAILED_TOTAL, OUTBOX_OLDEST_SECONDS, OUTBOX_PENDING,
@@ -137,10 +137,7 @@ impl Relay {
         let mut transaction = self.database.begin().await?;
         let rows = outbox::claim(&mut transaction, BATCH).await?;
         if rows.is_empty() {
-            transaction
-                .rollback()
-                .await
-                .map_err(bharatmart_database::Error::from)?;
+            transaction.rollback().await?;
             return Ok(false);
         }
         let outcomes = self.queues.add_batch(&rows).await?;
@@ -183,16 +180,14 @@ impl Relay {
             return Err(RelayError::EveryJob(reason));
         }
         outbox::mark_dispatched(&mut transaction, &carried).await?;
-        transaction
-            .commit()
-            .await
-            .map_err(bharatmart_database::Error::from)?;
+        transaction.commit().await?;
         metrics::counter!(OUTBOX_DISPATCHED_TOTAL).increment(taken);
         Ok(i64::try_from(rows.len()).is_ok_and(|rows| rows >= BATCH))
     }
 
     async fn measure(&self) -> Result<(), bharatmart_database::Error> {
-        let backlog = outbox::backlog(&mut *self.database.read().await?).await?;
+        let mut connection = self.database.read(Freshness::Latest).await?;
+        let backlog = outbox::backlog(&mut connection).await?;
         #[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
         metrics::gauge!(OUTBOX_PENDING).set(backlog.pending as f64);
         metrics::gauge!(OUTBOX_OLDEST_SECONDS).set(backlog.oldest_seconds);

@@ -123,10 +123,31 @@ declare! {
     CIRCUIT_BREAKER_TRANSITIONS_TOTAL = "circuit_breaker_transitions_total", Kind::Counter,
         ["dependency", "transition", "reason"],
         "Changes of state of the circuit breaker of a dependency";
-    DATABASE_POOL_CONNECTIONS = "database_pool_connections", Kind::Gauge, ["state"],
-        "Connections to the database, by state";
     LOG_LINES_DROPPED_TOTAL = "log_lines_dropped_total", Kind::Counter, [],
         "Lines of the log that were dropped because writing them was too slow";
+
+    // The database.
+    DATABASE_POOL_CONNECTIONS = "database_pool_connections", Kind::Gauge, ["server", "state"],
+        "Connections to a database server, by state";
+    DATABASE_POOL_WAITERS = "database_pool_waiters", Kind::Gauge, ["server"],
+        "Those who wait for a connection to a database server";
+    DATABASE_ACQUIRE_SECONDS = "database_acquire_seconds", Kind::Histogram(COMMAND_SECONDS), ["server"],
+        "Time until a connection to a database server was lent, in seconds";
+    DATABASE_READS_TOTAL = "database_reads_total", Kind::Counter, ["target", "reason"],
+        "Reads, by where they went (primary, replica) and why";
+    DATABASE_PRIMARY_UP = "database_primary_up", Kind::Gauge, [],
+        "1 while a server takes writes, 0 while none does; watched with replicas or several hosts";
+    DATABASE_PRIMARY_CHANGES_TOTAL = "database_primary_changes_total", Kind::Counter, [],
+        "Times that another host became the primary";
+    DATABASE_REPLICA_IN_ROTATION = "database_replica_in_rotation", Kind::Gauge, ["replica"],
+        "1 while a replica is read from, else 0";
+    DATABASE_REPLICA_LAG_BYTES = "database_replica_lag_bytes", Kind::Gauge, ["replica"],
+        "How much of the log a replica has not replayed, in bytes";
+    DATABASE_REPLICA_LAG_SECONDS = "database_replica_lag_seconds", Kind::Gauge, ["replica"],
+        "Age of the oldest change that a replica does not show, in seconds";
+    DATABASE_REPLICA_ROTATION_CHANGES_TOTAL = "database_replica_rotation_changes_total", Kind::Counter,
+        ["replica", "reason"],
+        "Times that a replica came into rotation or went out of it, by reason";
 
     // The cache.
     CACHE_REQUESTS_TOTAL = "cache_requests_total", Kind::Counter, ["tier", "outcome"],
@@ -168,15 +189,4 @@ declare! {
         "Attempts to put rows of the outbox into a queue that failed";
     MAILS_TOTAL = "mails_total", Kind::Counter, ["kind", "outcome"],
         "Mails, by kind and outcome";
-}
-
-/// Shows how full the pool of database connections is.
-pub fn show_pool(idle: usize, in_use: usize) {
-    for (state, connections) in [("idle", idle), ("in_use", in_use)] {
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "a pool holds far fewer than 2^52"
-        )]
-        metrics::gauge!(DATABASE_POOL_CONNECTIONS, "state" => state).set(connections as f64);
-    }
 }

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::Signal;
 
 use crate::{
@@ -15,12 +15,14 @@ use crate::{
     metrics,
     ports::free_port,
     scratch::ScratchDir,
-    servers::{RedisCluster, SentinelSet, SmtpServer},
+    servers::{PoolMode, RedisCluster, SentinelSet, SmtpServer},
     wait::wait_until,
 };
 
 /// How long a program may take until it is ready, in an unoptimised build on a busy machine.
 const READY_LIMIT: Duration = Duration::from_secs(30);
+/// How long a subcommand may take.
+const RUN_LIMIT: Duration = Duration::from_mins(1);
 
 /// How to start one of the built programs.
 #[derive(Clone, Debug)]
@@ -63,7 +65,30 @@ impl AppBuilder {
     /// Uses this database.
     #[must_use]
     pub fn database(self, database: &TestDatabase) -> Self {
-        self.env("DATABASE_URL", database.url())
+        let app = self.env("DATABASE_URL", database.url());
+        if database.url() == database.direct_url() {
+            app
+        } else {
+            app.env("DATABASE_DIRECT_URL", database.direct_url())
+        }
+    }
+
+    /// Uses the database at this URL, which may name several hosts.
+    #[must_use]
+    pub fn database_url(self, url: &str) -> Self {
+        self.env("DATABASE_URL", url)
+    }
+
+    /// Reads from these replicas of the database.
+    #[must_use]
+    pub fn replicas(self, urls: &[String]) -> Self {
+        self.env("DATABASE_READ_URL", urls.join(","))
+    }
+
+    /// Takes the database's URL for that of a pooler in this mode, without asking it.
+    #[must_use]
+    pub fn pooler(self, mode: PoolMode) -> Self {
+        self.env("DATABASE_POOLER", mode.name())
     }
 
     /// Uses this Redis instead of the shared one.
@@ -150,6 +175,25 @@ impl AppBuilder {
             environment: self.environment,
             _folder: folder,
         })
+    }
+
+    /// Runs one of the program's subcommands, such as `migrate`, to its end; all that it has
+    /// written.
+    ///
+    /// # Errors
+    /// With what it has written, when it fails or does not end.
+    pub async fn run(self, arguments: &[&str]) -> Result<String> {
+        let folder = ScratchDir::create()?;
+        let mut child = self.launch(folder.path()).args(arguments).spawn()?;
+        let ended = child.wait(RUN_LIMIT).await;
+        let status = ended.with_context(|| child.log_tail(30))?;
+        let command = format!("{} {}", self.program, arguments.join(" "));
+        ensure!(
+            status.success(),
+            "`{command}` ended with {status}: {}",
+            child.log_tail(30)
+        );
+        Ok(child.log())
     }
 
     fn launch(&self, folder: &Path) -> Launch {

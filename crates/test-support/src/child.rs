@@ -5,7 +5,7 @@ use std::{
     ffi::OsString,
     fs::{self, File},
     os::unix::process::CommandExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{ChildStderr, ChildStdout, Command, ExitStatus, Stdio},
     sync::OnceLock,
     time::{Duration, Instant},
@@ -276,22 +276,28 @@ impl Child {
     /// All that it has written to its log file.
     #[must_use]
     pub fn log(&self) -> String {
-        let Some(path) = &self.log else {
-            return String::new();
-        };
-        fs::read(path).map_or_else(
-            |error| format!("{} cannot be read: {error}", path.display()),
-            |bytes| String::from_utf8_lossy(&bytes).into_owned(),
-        )
+        self.log.as_deref().map(read_log).unwrap_or_default()
     }
 
     /// The last `lines` lines of its log file.
     #[must_use]
     pub fn log_tail(&self, lines: usize) -> String {
-        let log = self.log();
-        let all: Vec<&str> = log.lines().collect();
-        all[all.len().saturating_sub(lines)..].join("\n")
+        tail(&self.log(), lines)
     }
+}
+
+/// The text of a log file, or why there is none.
+pub(crate) fn read_log(path: &Path) -> String {
+    fs::read(path).map_or_else(
+        |error| format!("{} cannot be read: {error}", path.display()),
+        |bytes| String::from_utf8_lossy(&bytes).into_owned(),
+    )
+}
+
+/// The last `lines` lines of `text`.
+pub(crate) fn tail(text: &str, lines: usize) -> String {
+    let all: Vec<&str> = text.lines().collect();
+    all[all.len().saturating_sub(lines)..].join("\n")
 }
 
 impl Drop for Child {

@@ -2,7 +2,9 @@ use anyhow::{Context, Result};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgPool, postgres::PgPoolOptions};
 use uuid::Uuid;
 
-use crate::environment::{POSTGRES_VARIABLE, REDIS_VARIABLE, given_by_xtask};
+use crate::environment::{
+    POOLER_VARIABLE, POSTGRES_VARIABLE, REDIS_VARIABLE, given_by_xtask, perhaps_given_by_xtask,
+};
 
 /// The migrated database that each test's database is a copy of.
 pub const TEMPLATE_DATABASE: &str = "bharatmart_template";
@@ -13,6 +15,7 @@ pub struct TestDatabase {
     server: String,
     name: String,
     url: String,
+    direct_url: String,
 }
 
 impl TestDatabase {
@@ -27,17 +30,28 @@ impl TestDatabase {
         execute(&server, statement)
             .await
             .expect("the shared PostgreSQL makes a database");
-        let (base, _) = server
-            .rsplit_once('/')
-            .expect("a PostgreSQL URL names a database");
-        let url = format!("{base}/{name}");
-        Self { server, name, url }
+        let direct_url = url_of(&server, &name);
+        let url = perhaps_given_by_xtask(POOLER_VARIABLE)
+            .map_or_else(|| direct_url.clone(), |pooler| url_of(&pooler, &name));
+        Self {
+            server,
+            name,
+            url,
+            direct_url,
+        }
     }
 
-    /// The URL of this database, for the superuser.
+    /// The URL by which the product is to reach this database, as the superuser: through a pooler
+    /// under `cargo xtask test --pooler`.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// The URL of this database on the server itself, for the superuser.
+    #[must_use]
+    pub fn direct_url(&self) -> &str {
+        &self.direct_url
     }
 
     /// Its name.
@@ -46,14 +60,14 @@ impl TestDatabase {
         &self.name
     }
 
-    /// A pool of up to 10 connections to it.
+    /// A pool of up to 10 direct connections to it.
     ///
     /// # Panics
     /// When the server does not answer.
     pub async fn pool(&self) -> PgPool {
         PgPoolOptions::new()
             .max_connections(10)
-            .connect(&self.url)
+            .connect(&self.direct_url)
             .await
             .expect("the test's database answers")
     }
@@ -64,7 +78,7 @@ impl TestDatabase {
     /// # Errors
     /// When there is no such user.
     pub async fn make_admin(&self, email: &str) -> Result<()> {
-        let mut connection = PgConnection::connect(&self.url).await?;
+        let mut connection = PgConnection::connect(&self.direct_url).await?;
         let done = sqlx::query("UPDATE users SET role = 'admin' WHERE lower(email) = lower($1)")
             .bind(email)
             .execute(&mut connection)
@@ -131,6 +145,14 @@ pub fn test_redis_url() -> String {
 #[must_use]
 pub fn test_prefix() -> String {
     format!("test-{}", Uuid::new_v4().simple())
+}
+
+/// The URL of another database of the same server.
+fn url_of(server: &str, database: &str) -> String {
+    let (base, _) = server
+        .rsplit_once('/')
+        .expect("a PostgreSQL URL names a database");
+    format!("{base}/{database}")
 }
 
 async fn execute(server: &str, statement: String) -> Result<()> {

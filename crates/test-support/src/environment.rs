@@ -4,6 +4,9 @@ use std::{env, path::PathBuf};
 
 /// URL of the database `postgres` on the server that all tests of a run share.
 pub const POSTGRES_VARIABLE: &str = "BHARATMART_TEST_POSTGRES";
+/// URL of the same database through a `PgBouncer`, by which the product is to reach the databases of
+/// tests; not set if it is to reach them directly.
+pub const POOLER_VARIABLE: &str = "BHARATMART_TEST_POOLER";
 /// URL of the Redis that all tests of a run share.
 pub const REDIS_VARIABLE: &str = "BHARATMART_TEST_REDIS";
 /// Folder of the built programs.
@@ -11,14 +14,19 @@ pub const BIN_DIR_VARIABLE: &str = "BHARATMART_BIN_DIR";
 
 /// What `cargo xtask test` has put into `name`.
 pub(crate) fn given_by_xtask(name: &str) -> String {
+    perhaps_given_by_xtask(name).unwrap_or_else(|| {
+        panic!("{name} is not set: run the tests with `cargo xtask test` (arguments for nextest after `--`)")
+    })
+}
+
+/// What `cargo xtask test` has put into `name`, if this run has it.
+pub(crate) fn perhaps_given_by_xtask(name: &str) -> Option<String> {
     #[expect(
         clippy::disallowed_methods,
         reason = "the address of the shared test servers is no setting of the product"
     )]
     let value = env::var(name);
-    value.unwrap_or_else(|_| {
-        panic!("{name} is not set: run the tests with `cargo xtask test` (arguments for nextest after `--`)")
-    })
+    value.ok()
 }
 
 /// The folders of `PATH`.

@@ -24,6 +24,8 @@ pub enum Requirement {
     Smtp,
     /// `haproxy`.
     HaProxy,
+    /// `pgbouncer`.
+    PgBouncer,
     /// `wrk`, the load generator of the benchmarks.
     Wrk,
 }
@@ -37,6 +39,7 @@ impl Requirement {
             Self::Redis => "Redis",
             Self::Smtp => "aiosmtpd (Python)",
             Self::HaProxy => "HAProxy",
+            Self::PgBouncer => "PgBouncer",
             Self::Wrk => "wrk",
         }
     }
@@ -51,6 +54,7 @@ impl Requirement {
                 .all(|program| find_program(program).is_some()),
             Self::Smtp => python_with_aiosmtpd().is_some(),
             Self::HaProxy => find_program("haproxy").is_some(),
+            Self::PgBouncer => find_program("pgbouncer").is_some(),
             Self::Wrk => find_program("wrk").is_some(),
         }
     }
@@ -92,7 +96,7 @@ pub fn find_program(name: &str) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
-/// The folder with `postgres`, `initdb` and `psql`; the newest one where there are several.
+/// The folder with `postgres`, `initdb`, `pg_basebackup` and `psql`; the newest one where there are several.
 #[must_use]
 pub fn postgres_programs() -> Option<PathBuf> {
     let mut folders = search_path();
@@ -134,7 +138,7 @@ fn children(parent: &str, prefix: &str) -> Vec<PathBuf> {
 
 /// The major version of the complete set of programs in `folder`.
 fn postgres_version(folder: &Path) -> Option<u32> {
-    let complete = ["postgres", "initdb", "psql"]
+    let complete = ["postgres", "initdb", "pg_basebackup", "psql"]
         .iter()
         .all(|program| folder.join(program).is_file());
     if !complete {

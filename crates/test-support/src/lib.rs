@@ -7,6 +7,7 @@
 //! | variable | holds |
 //! |---|---|
 //! | [`POSTGRES_VARIABLE`] | URL of the shared PostgreSQL server's database `postgres` |
+//! | [`POOLER_VARIABLE`] | with `--pooler`: URL of the same database through a `PgBouncer` |
 //! | [`REDIS_VARIABLE`] | URL of the shared Redis |
 //! | [`BIN_DIR_VARIABLE`] | folder of the built `bharatmart-api` and `bharatmart-worker` |
 
@@ -29,7 +30,7 @@ pub use app::{App, AppBuilder};
 pub use child::{Child, Launch, Output};
 pub use client::{ShopClient, TEST_PASSWORD};
 pub use database::{TEMPLATE_DATABASE, TestDatabase, test_prefix, test_redis_url};
-pub use environment::{BIN_DIR_VARIABLE, POSTGRES_VARIABLE, REDIS_VARIABLE};
+pub use environment::{BIN_DIR_VARIABLE, POOLER_VARIABLE, POSTGRES_VARIABLE, REDIS_VARIABLE};
 pub use mail::{ReceivedMail, read_mail_dir};
 pub use ports::{free_port, is_free};
 pub use proxy::FlakyProxy;

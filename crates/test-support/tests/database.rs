@@ -1,6 +1,7 @@
 //! Databases and programs of tests, on the server that `cargo xtask test` starts.
 
 use bharatmart_test_support::{App, TestDatabase, test_prefix};
+use sqlx::{ConnectOptions, Executor, postgres::PgConnectOptions};
 
 async fn count(pool: &sqlx::PgPool, query: &'static str) -> i64 {
     sqlx::query_scalar(query)
@@ -38,6 +39,47 @@ async fn a_test_database_is_gone_with_its_guard_although_someone_is_connected() 
         .unwrap();
     assert_eq!(found, 0);
     assert!(sqlx::query("SELECT 1").execute(&connected).await.is_err());
+}
+
+#[tokio::test]
+async fn a_test_database_is_reached_by_both_of_its_urls_and_is_gone_although_a_pooler_is_connected()
+{
+    let kept = TestDatabase::create().await;
+    let dropped = TestDatabase::create().await;
+    let mut connections = Vec::new();
+    for url in [dropped.url(), dropped.direct_url()] {
+        let options: PgConnectOptions = url.parse().unwrap();
+        // A pooler does not know this parameter of sqlx's.
+        let mut connection = options.extra_float_digits(None).connect().await.unwrap();
+        connection
+            .execute("SELECT FROM products LIMIT 1")
+            .await
+            .unwrap();
+        connections.push(connection);
+    }
+    let name = dropped.name().to_owned();
+    drop(dropped);
+    let found: i64 = sqlx::query_scalar("SELECT count(*) FROM pg_database WHERE datname = $1")
+        .bind(name)
+        .fetch_one(&kept.pool().await)
+        .await
+        .unwrap();
+    assert_eq!(found, 0);
+}
+
+#[tokio::test]
+async fn an_app_runs_a_subcommand_to_its_end() {
+    let database = TestDatabase::create().await;
+    let migrate = || App::api().database(&database).run(&["migrate"]);
+    migrate().await.unwrap();
+    database
+        .pool()
+        .await
+        .execute("DROP TABLE _sqlx_migrations")
+        .await
+        .unwrap();
+    let failed = migrate().await.unwrap_err();
+    assert!(format!("{failed:#}").contains("`bharatmart-api migrate` ended with"));
 }
 
 #[tokio::test]

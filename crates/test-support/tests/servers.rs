@@ -10,7 +10,10 @@ use std::{
 
 use bharatmart_test_support::{
     FlakyProxy, ScratchDir, free_port,
-    servers::{HaProxy, Postgres, PostgresOptions, RedisOptions, RedisServer, SmtpServer},
+    servers::{
+        HaProxy, PgBouncer, PgBouncerOptions, Postgres, PostgresOptions, RedisOptions, RedisServer,
+        SmtpServer,
+    },
     wait_until,
 };
 use sqlx::{Connection, PgConnection};
@@ -282,11 +285,18 @@ async fn servers_end_when_their_owner_is_killed() {
 #[ignore = "started, and killed, by servers_end_when_their_owner_is_killed"]
 async fn an_owner_of_servers_until_it_is_killed() {
     let postgres = Postgres::start(PostgresOptions::default()).await.unwrap();
+    let pooler = PgBouncer::start(&postgres, PgBouncerOptions::default())
+        .await
+        .unwrap();
+    let mut frozen = Postgres::start(PostgresOptions::default()).await.unwrap();
+    frozen.pause().unwrap();
     let redis = RedisServer::temporary().await.unwrap();
     let smtp = SmtpServer::start().await.unwrap();
     println!(
-        "ports: {} {} {}",
+        "ports: {} {} {} {} {}",
         postgres.port(),
+        pooler.port(),
+        frozen.port(),
         redis.port(),
         smtp.port()
     );

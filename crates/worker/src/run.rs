@@ -9,7 +9,7 @@ use bharatmart_database::{Database, SchemaError};
 use bharatmart_domain::{Clock, SystemClock};
 use bharatmart_lifecycle::{Health, Importance, Lifecycle, serve_admin};
 use bharatmart_queue::{JobQueues, QueueName, Relay};
-use bharatmart_telemetry::{MetricsHandle, chain, metrics::show_pool};
+use bharatmart_telemetry::{MetricsHandle, chain};
 use tokio::{
     net::TcpListener,
     sync::watch,
@@ -247,8 +247,7 @@ fn spawn_gauges(
             let mut ticks = interval(GAUGE_INTERVAL);
             loop {
                 ticks.tick().await;
-                let pool = database.status();
-                show_pool(pool.idle, pool.in_use);
+                database.measure();
                 for &queue in served {
                     if let Err(error) = queues.publish_depth(queue).await {
                         tracing::debug!(

@@ -24,12 +24,11 @@ pub(crate) async fn wait_for(
                     current.send_replace(true);
                     return Ok(());
                 }
-                Err(error @ SchemaError::Pending(pending)) => {
-                    if reported.replace(pending) != Some(pending) {
-                        tracing::error!(
-                            error = &error as &dyn std::error::Error,
-                            "no job is taken while migrations are pending"
-                        );
+                Err(error @ (SchemaError::Pending(_) | SchemaError::Failed(_))) => {
+                    let reason = error.to_string();
+                    if reported.as_ref() != Some(&reason) {
+                        tracing::error!("no job is taken: {reason}");
+                        reported = Some(reason);
                     }
                 }
                 Err(error) if error.is_transient() => {}
@@ -51,12 +50,13 @@ mod tests {
 
     use super::*;
 
-    async fn set_last_migration(pool: &PgPool, success: bool) {
+    /// Gives the last migration another version: this build's is then not there.
+    async fn move_last_migration(pool: &PgPool, by: i64) {
         let done = sqlx::query(
-            "UPDATE _sqlx_migrations SET success = $1
+            "UPDATE _sqlx_migrations SET version = version + $1
              WHERE version = (SELECT max(version) FROM _sqlx_migrations)",
         )
-        .bind(success)
+        .bind(by)
         .execute(pool)
         .await;
         assert_eq!(done.unwrap().rows_affected(), 1);
@@ -66,18 +66,21 @@ mod tests {
     async fn the_wait_ends_when_the_last_migration_is_there() {
         let test = TestDatabase::create().await;
         let pool = test.pool().await;
-        set_last_migration(&pool, false).await;
+        move_last_migration(&pool, 1).await;
         let source = Source::from_map(BTreeMap::from([("DATABASE_URL", test.url())]));
         let config = DatabaseConfig::read(&source, Process::Worker).unwrap();
         let database = Database::connect(&config, "schema-test").unwrap();
         let seen = database.check_schema().await;
-        assert!(matches!(seen, Err(SchemaError::Pending(1))), "{seen:?}");
+        let Err(SchemaError::Pending(pending)) = seen else {
+            panic!("{seen:?}");
+        };
+        assert_eq!(pending.len(), 1, "{pending:?}");
 
         let (sender, mut current) = watch::channel(false);
         let waiting = tokio::spawn(wait_for(database, sender, CancellationToken::new()));
         tokio::time::sleep(INTERVAL / 2).await;
         assert!(!*current.borrow() && !waiting.is_finished());
-        set_last_migration(&pool, true).await;
+        move_last_migration(&pool, -1).await;
         current.wait_for(|current| *current).await.unwrap();
         waiting.await.unwrap().unwrap();
     }

@@ -6,6 +6,7 @@ mod console;
 mod dev;
 mod interrupts;
 mod paths;
+mod plans;
 mod sqlx;
 mod test;
 
@@ -31,6 +32,8 @@ enum Command {
     Bench(bench::Bench),
     /// Run the whole shop on this machine, with servers of its own, until Ctrl-C
     Dev(dev::Arguments),
+    /// Show how PostgreSQL answers each list of a large shop; fail where an index is missing
+    Plans(plans::Arguments),
     /// Refresh `.sqlx/`, the database's answers about our SQL that builds without a database use
     Sqlx(sqlx::Arguments),
     /// Run all tests, with the servers that they need
@@ -42,6 +45,7 @@ async fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Bench(bench) => bench::run(bench).await,
         Command::Dev(arguments) => dev::run(arguments).await,
+        Command::Plans(arguments) => plans::run(arguments).await,
         Command::Sqlx(arguments) => sqlx::run(arguments).await,
         Command::Test(arguments) => test::run(arguments).await,
     };

@@ -258,7 +258,7 @@ async fn when_a_cluster_loses_a_master_its_replica_is_used() -> Result<()> {
     let lost = cluster.master_of(GENERATIONS).await?;
     let mut there = Vec::new();
     for product in &products {
-        let key = format!("bharatmart:cache:product:v1:{product}");
+        let key = format!("bharatmart:cache:product:v2:{product}");
         if cluster.master_of(&key).await? == lost {
             there.push(*product);
         }

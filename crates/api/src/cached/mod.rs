@@ -4,9 +4,8 @@ mod conditional;
 mod pages;
 
 use axum::response::{IntoResponse, Response};
-use bharatmart_cache::{Body, Cache, FetchError, Loaded, Source};
-use bharatmart_database::Database;
-use bharatmart_telemetry::metrics::show_pool;
+use bharatmart_cache::{Body, Cache, FetchError, Load, Loaded, Source};
+use bharatmart_database::{AsOf, Database, Freshness, Position};
 use http::{
     HeaderName, HeaderValue, StatusCode,
     header::{CACHE_CONTROL, CONTENT_TYPE, ETAG},
@@ -34,10 +33,14 @@ impl Pages {
         Self { cache, database }
     }
 
-    /// Publishes how full pool and cache are.
+    /// The same pages, of `database`.
+    pub(crate) fn with(self, database: Database) -> Self {
+        Self { database, ..self }
+    }
+
+    /// Publishes how full pools and cache are.
     pub(crate) fn measure(&self) {
-        let status = self.database.status();
-        show_pool(status.idle, status.in_use);
+        self.database.measure();
         self.cache.measure();
     }
 
@@ -48,11 +51,13 @@ impl Pages {
         condition: &IfNoneMatch,
     ) -> Result<Response, ApiError> {
         let database = self.database.clone();
+        let kept = self.cache.keeps();
+        let needed = database.needs().unwrap_or_default();
         let found = self
             .cache
-            .get(page.key(), move || async move {
+            .get(page.key(), needed.bytes(), move || async move {
                 // Once, however many wait for it.
-                load(page, &database).await.inspect_err(ApiError::log)
+                load(page, &database, kept).await.inspect_err(ApiError::log)
             })
             .await
             .map_err(|error| match error {
@@ -64,15 +69,38 @@ impl Pages {
     }
 }
 
-async fn load<P: Page>(page: P, database: &Database) -> Result<Loaded, ApiError> {
-    let Some(shown) = page.load(database).await? else {
-        return Ok(Loaded::Absent);
-    };
-    let json = serde_json::to_vec(&shown).map_err(|error| ApiError::Internal(error.into()))?;
-    Ok(if shown.is_empty() {
-        Loaded::Empty(json)
+/// Makes a page: with all that was committed by now if it is `kept`, for others will see it, else with
+/// what the client needs.
+async fn load<P: Page>(page: P, database: &Database, kept: bool) -> Result<Load, ApiError> {
+    let AsOf {
+        mut connection,
+        position,
+    } = if kept {
+        database.read_as_of_now().await?
     } else {
-        Loaded::Found(json)
+        AsOf {
+            connection: database.read(Freshness::OwnWrites).await?,
+            position: Some(Position::ZERO),
+        }
+    };
+    let shown = page.load(&mut connection).await?;
+    // Not to be held while the body is made.
+    drop(connection);
+    let found = match shown {
+        None => Loaded::Absent,
+        Some(shown) => {
+            let json =
+                serde_json::to_vec(&shown).map_err(|error| ApiError::Internal(error.into()))?;
+            if shown.is_empty() {
+                Loaded::Empty(json)
+            } else {
+                Loaded::Found(json)
+            }
+        }
+    };
+    Ok(Load {
+        found,
+        as_of: position.map(Position::bytes),
     })
 }
 

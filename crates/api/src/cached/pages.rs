@@ -5,7 +5,7 @@
 
 use bharatmart_cache::{Key, Reach};
 use bharatmart_database::{
-    Database,
+    Connection,
     products::{self, Category, Product, ProductFilter, ProductSort},
 };
 use bharatmart_domain::{PageRequest, Position, ProductId};
@@ -40,7 +40,7 @@ pub(crate) trait Page: Send + 'static {
     /// Reads it; `None` when there is no such thing.
     fn load(
         self,
-        database: &Database,
+        connection: &mut Connection,
     ) -> impl Future<Output = Result<Option<Self::Shown>, ApiError>> + Send;
 }
 
@@ -63,8 +63,8 @@ impl Page for ProductPage {
         Key::product(self.0)
     }
 
-    async fn load(self, database: &Database) -> Result<Option<Product>, ApiError> {
-        Ok(products::find(&mut *database.read().await?, self.0).await?)
+    async fn load(self, connection: &mut Connection) -> Result<Option<Product>, ApiError> {
+        Ok(products::find(connection, self.0).await?)
     }
 }
 
@@ -94,9 +94,9 @@ impl Page for ProductsPage {
         Key::products(&self.query(), self.reach())
     }
 
-    async fn load(self, database: &Database) -> Result<Option<List<Product>>, ApiError> {
+    async fn load(self, connection: &mut Connection) -> Result<Option<List<Product>>, ApiError> {
         let Self { filter, request } = self;
-        let found = products::list(&mut *database.read().await?, &filter, &request).await?;
+        let found = products::list(connection, &filter, &request).await?;
         List::new(found, &request).map(Some)
     }
 }
@@ -191,8 +191,8 @@ impl Page for CategoriesPage {
         Key::categories()
     }
 
-    async fn load(self, database: &Database) -> Result<Option<Categories>, ApiError> {
-        let data = products::categories(&mut *database.read().await?).await?;
+    async fn load(self, connection: &mut Connection) -> Result<Option<Categories>, ApiError> {
+        let data = products::categories(connection).await?;
         Ok(Some(Categories { data }))
     }
 }

@@ -2,7 +2,7 @@
 
 use axum::extract::{FromRef, FromRequestParts, OptionalFromRequestParts};
 use bharatmart_commerce::Actor;
-use bharatmart_database::{Database, users};
+use bharatmart_database::{Database, Freshness, users};
 use bharatmart_domain::{Role, UserId};
 use http::{header::AUTHORIZATION, request::Parts};
 use uuid::Uuid;
@@ -100,7 +100,8 @@ where
 /// Whom a token calls an administrator may have been put out since, and must not be able to let
 /// themselves in again until it expires.
 async fn current_role(database: &Database, id: UserId) -> Result<Role, ApiError> {
-    let user = users::find(&mut *database.write().await?, id).await?;
+    let mut connection = database.read(Freshness::Latest).await?;
+    let user = users::find(&mut connection, id).await?;
     user.filter(|user| user.is_active)
         .map(|user| user.role)
         .ok_or(ApiError::Unauthenticated(BAD_TOKEN))

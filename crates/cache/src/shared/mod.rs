@@ -299,12 +299,13 @@ impl Shared {
 
     /// Gives the others what was loaded. Nothing comes of it when the lease is over, because it took
     /// too long or because a change has outdated what was loaded.
-    pub(crate) async fn store(&self, lease: &Lease, body: &Body) {
+    pub(crate) async fn store(&self, lease: &Lease, body: &Body, as_of: u64) {
         let (fresh, stale) = (self.ages.fresh(), self.ages.stale());
         let stored = Stored {
             body: body.clone(),
             edition: lease.edition,
             fresh_until: self.clock.now() + fresh,
+            as_of,
         };
         // A body whose generation has passed meanwhile is dead already.
         let current = lease.live.known.get().edition(lease.shows);

@@ -7,8 +7,9 @@
 //! | 17..25 | the epoch that it was loaded in                                            |
 //! | 25..33 | the generation within that epoch                                           |
 //! | 33..41 | fresh until, in milliseconds since 1970                                    |
-//! | 41     | length of the entity tag                                                   |
-//! | 42..   | entity tag, body                                                           |
+//! | 41..49 | the number of the last change that it surely shows                         |
+//! | 49     | length of the entity tag                                                   |
+//! | 50..   | entity tag, body                                                           |
 //!
 //! Numbers are big-endian. Scripts compare the token and write `fresh until`, and know nothing else.
 
@@ -23,7 +24,7 @@ use crate::entry::Body;
 pub(crate) const TOKEN: usize = 16;
 /// Where `fresh until` begins.
 pub(crate) const FRESH_UNTIL: usize = 33;
-const HEAD: usize = 42;
+const HEAD: usize = 50;
 const LEASE: u8 = b'L';
 const BODY: u8 = b'B';
 
@@ -66,6 +67,8 @@ pub(crate) struct Stored {
     pub(crate) body: Body,
     pub(crate) edition: Edition,
     pub(crate) fresh_until: DateTime<Utc>,
+    /// It shows every change up to this number.
+    pub(crate) as_of: u64,
 }
 
 /// How `fresh until` is written.
@@ -82,6 +85,7 @@ impl Stored {
         value.extend_from_slice(&self.edition.epoch.to_be_bytes());
         value.extend_from_slice(&self.edition.generation.to_be_bytes());
         value.extend_from_slice(&millis(self.fresh_until));
+        value.extend_from_slice(&self.as_of.to_be_bytes());
         // An entity tag of ours is 24 bytes long.
         value.push(u8::try_from(etag.len()).unwrap_or(0));
         value.extend_from_slice(etag);
@@ -101,33 +105,43 @@ impl Value {
         if leased {
             return Self::Leased;
         }
-        let Some((token, edition, fresh_until, etag)) = decode_body(&value) else {
+        let Some((head, etag)) = decode_head(&value) else {
             let mut beginning = value;
             beginning.truncate(TOKEN);
             return Self::Unreadable(beginning);
         };
         let value = Bytes::from(value);
         Self::Body {
-            token,
+            token: head.token,
             stored: Stored {
                 body: Body {
                     etag: value.slice(HEAD..HEAD + etag),
                     bytes: value.slice(HEAD + etag..),
                 },
-                edition,
-                fresh_until,
+                edition: head.edition,
+                fresh_until: head.fresh_until,
+                as_of: head.as_of,
             },
         }
     }
 }
 
-/// Token, edition, fresh until, and the length of the entity tag.
-fn decode_body(value: &[u8]) -> Option<(Token, Edition, DateTime<Utc>, usize)> {
+/// What stands before the entity tag.
+struct Head {
+    token: Token,
+    edition: Edition,
+    fresh_until: DateTime<Utc>,
+    as_of: u64,
+}
+
+/// The head, and the length of the entity tag.
+fn decode_head(value: &[u8]) -> Option<(Head, usize)> {
     let (token, rest) = value.split_first_chunk()?;
     let (&kind, rest) = rest.split_first()?;
     let (epoch, rest) = rest.split_first_chunk()?;
     let (generation, rest) = rest.split_first_chunk()?;
     let (fresh_until, rest) = rest.split_first_chunk()?;
+    let (as_of, rest) = rest.split_first_chunk()?;
     let (&etag, rest) = rest.split_first()?;
     let etag = usize::from(etag);
     if kind != BODY || rest.len() < etag {
@@ -138,7 +152,13 @@ fn decode_body(value: &[u8]) -> Option<(Token, Edition, DateTime<Utc>, usize)> {
         generation: u64::from_be_bytes(*generation),
     };
     let fresh_until = DateTime::from_timestamp_millis(i64::from_be_bytes(*fresh_until))?;
-    Some((Token(*token), edition, fresh_until, etag))
+    let head = Head {
+        token: Token(*token),
+        edition,
+        fresh_until,
+        as_of: u64::from_be_bytes(*as_of),
+    };
+    Some((head, etag))
 }
 
 #[cfg(test)]
@@ -155,6 +175,7 @@ mod tests {
                 generation: 9,
             },
             fresh_until: DateTime::from_timestamp_millis(1_800_000_000_123).unwrap(),
+            as_of: 11,
         }
     }
 
@@ -195,12 +216,14 @@ mod tests {
             bytes in prop::collection::vec(any::<u8>(), 0..200),
             epoch: u64,
             generation: u64,
+            as_of: u64,
             millis in 0..i64::from(i32::MAX) * 1000,
         ) {
             let stored = Stored {
                 body: Body::new(&bytes),
                 edition: Edition { epoch, generation },
                 fresh_until: DateTime::from_timestamp_millis(millis).unwrap(),
+                as_of,
             };
             let token = Token::new();
             let value = Value::decode(stored.encode(token));

@@ -13,16 +13,14 @@
 //! - `CACHE_BREAKER_THRESHOLD`
 //! - `CACHE_BREAKER_RESET`
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use rustls::RootCertStore;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use secrecy::SecretString;
 use url::Url;
 
 use super::CacheBackend;
+use crate::certificates;
 use crate::parse;
 use crate::queue::REDIS_URL;
 use crate::reader::Reader;
@@ -209,7 +207,7 @@ impl RedisCacheConfig {
             reader.refuse(&CACHE_REDIS_DB, "0: a cluster has no other database");
         }
         if let Some(Some(file)) = &ca_file
-            && let Err(reason) = authorities(file)
+            && let Err(reason) = certificates::check(file)
         {
             reader.refuse(&CACHE_REDIS_CA_FILE, reason);
         }
@@ -384,22 +382,4 @@ fn master_name(value: &str) -> Option<String> {
 fn prefix(value: &str) -> Option<String> {
     let forbidden = |c: char| c.is_whitespace() || c.is_control() || c == '{' || c == '}';
     (!value.contains(forbidden)).then(|| value.to_owned())
-}
-
-/// Whether the file can be read and holds nothing but usable certificates, so that a wrong path is known at start and
-/// not when Redis is first needed. The error says what is expected instead.
-fn authorities(file: &Path) -> Result<(), String> {
-    const EXPECTED: &str = "a file of certificates in PEM form";
-    let text = std::fs::read(file).map_err(|error| format!("{EXPECTED} ({error})"))?;
-    let mut known = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&text) {
-        let certificate = certificate.map_err(|error| format!("{EXPECTED} ({error})"))?;
-        known
-            .add(certificate)
-            .map_err(|error| format!("{EXPECTED} ({error})"))?;
-    }
-    if known.is_empty() {
-        return Err(format!("{EXPECTED} (it holds none)"));
-    }
-    Ok(())
 }

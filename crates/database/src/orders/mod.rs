@@ -9,9 +9,10 @@ use bharatmart_domain::{
 };
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use sqlx::{PgConnection, Postgres, QueryBuilder, types::Json};
+use sqlx::{Postgres, QueryBuilder, types::Json};
 
 use crate::{
+    connection::Connection,
     error::Result,
     list::{self, SortKey},
 };
@@ -43,7 +44,7 @@ pub struct Order {
 
 /// Reads an order.
 #[tracing::instrument(name = "db.orders.find", skip_all, fields(order.id = %id))]
-pub async fn find(connection: &mut PgConnection, id: OrderId) -> Result<Option<Order>> {
+pub async fn find(connection: &mut Connection, id: OrderId) -> Result<Option<Order>> {
     let order = sqlx::query_as!(
         Order,
         r#"
@@ -97,7 +98,7 @@ pub struct LockedOrder {
 /// Whoever changes an order or one of its payments takes this lock first, so that orders and
 /// payments are always locked in the same sequence.
 #[tracing::instrument(name = "db.orders.lock", skip_all, fields(order.id = %id))]
-pub async fn lock(connection: &mut PgConnection, id: OrderId) -> Result<Option<LockedOrder>> {
+pub async fn lock(connection: &mut Connection, id: OrderId) -> Result<Option<LockedOrder>> {
     let order = sqlx::query_as!(
         LockedOrder,
         r#"
@@ -127,7 +128,7 @@ pub async fn lock(connection: &mut PgConnection, id: OrderId) -> Result<Option<L
 /// Gives a locked order another status and writes it into the order's history.
 #[tracing::instrument(name = "db.orders.set_status", skip_all, fields(order.id = %id))]
 pub async fn set_status(
-    connection: &mut PgConnection,
+    connection: &mut Connection,
     id: OrderId,
     from: OrderStatus,
     to: OrderStatus,
@@ -154,7 +155,7 @@ pub async fn set_status(
 /// Notes how a locked order is to be paid.
 #[tracing::instrument(name = "db.orders.set_payment_method", skip_all, fields(order.id = %id))]
 pub async fn set_payment_method(
-    connection: &mut PgConnection,
+    connection: &mut Connection,
     id: OrderId,
     method: PaymentMethod,
 ) -> Result<()> {
@@ -170,7 +171,7 @@ pub async fn set_payment_method(
 
 /// Notes that the order worker has confirmed an order.
 #[tracing::instrument(name = "db.orders.mark_processed", skip_all, fields(order.id = %id))]
-pub async fn mark_processed(connection: &mut PgConnection, id: OrderId) -> Result<()> {
+pub async fn mark_processed(connection: &mut Connection, id: OrderId) -> Result<()> {
     sqlx::query!(
         "UPDATE orders SET processed_at = now(), updated_at = now() WHERE id = $1",
         id.0
@@ -184,7 +185,7 @@ pub async fn mark_processed(connection: &mut PgConnection, id: OrderId) -> Resul
 /// their ids, whose stock this call has changed.
 #[tracing::instrument(name = "db.orders.restock", skip_all, fields(order.id = %id))]
 pub async fn restock(
-    connection: &mut PgConnection,
+    connection: &mut Connection,
     id: OrderId,
     reason: &str,
 ) -> Result<Vec<ProductId>> {
@@ -233,7 +234,7 @@ pub async fn restock(
 /// Finds orders placed before `before` that no worker has confirmed, oldest first.
 #[tracing::instrument(name = "db.orders.unprocessed", skip_all)]
 pub async fn unprocessed(
-    connection: &mut PgConnection,
+    connection: &mut Connection,
     before: DateTime<Utc>,
     limit: i64,
 ) -> Result<Vec<OrderId>> {
@@ -256,7 +257,7 @@ pub async fn unprocessed(
 /// Finds prepaid orders placed before `before` that still wait for a payment, oldest first.
 #[tracing::instrument(name = "db.orders.unpaid", skip_all)]
 pub async fn unpaid(
-    connection: &mut PgConnection,
+    connection: &mut Connection,
     before: DateTime<Utc>,
     limit: i64,
 ) -> Result<Vec<OrderId>> {
@@ -318,7 +319,7 @@ pub struct ItemProduct {
 
 /// Reads an order's items.
 #[tracing::instrument(name = "db.orders.items", skip_all, fields(order.id = %id))]
-pub async fn items(connection: &mut PgConnection, id: OrderId) -> Result<Vec<Item>> {
+pub async fn items(connection: &mut Connection, id: OrderId) -> Result<Vec<Item>> {
     let items = sqlx::query_as!(
         Item,
         r#"
@@ -367,7 +368,7 @@ pub struct HistoryEntry {
 
 /// Reads an order's history, oldest first.
 #[tracing::instrument(name = "db.orders.history", skip_all, fields(order.id = %id))]
-pub async fn history(connection: &mut PgConnection, id: OrderId) -> Result<Vec<HistoryEntry>> {
+pub async fn history(connection: &mut Connection, id: OrderId) -> Result<Vec<HistoryEntry>> {
     let entries = sqlx::query_as!(
         HistoryEntry,
         r#"
@@ -419,7 +420,7 @@ impl OrderFilter {
 /// Lists orders, newest first.
 #[tracing::instrument(name = "db.orders.list", skip_all)]
 pub async fn list(
-    connection: &mut PgConnection,
+    connection: &mut Connection,
     filter: &OrderFilter,
     page: &PageRequest,
 ) -> Result<Page<Order>> {
@@ -431,6 +432,7 @@ pub async fn list(
                       processed_at, created_at, updated_at",
             sort: SortKey::descending("created_at", "timestamptz"),
             fingerprint: filter.fingerprint(),
+            plan_each: false,
         },
         |query| filter.push(query),
         page,

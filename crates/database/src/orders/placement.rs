@@ -2,10 +2,10 @@
 
 use bharatmart_domain::{Money, OrderId, OrderStatus, PaymentMethod, ProductId, UserId};
 use serde::{Deserialize, Serialize};
-use sqlx::{PgConnection, types::Json};
+use sqlx::types::Json;
 
 use super::Order;
-use crate::error::Result;
+use crate::{connection::Connection, error::Result};
 
 /// An order to be placed.
 #[derive(Clone, Debug)]
@@ -51,7 +51,7 @@ pub enum Placement {
 /// Reserves the stock and writes order, items, inventory log, history and outbox row in one
 /// statement. The constraint `orders_user_id_fkey` refuses an unknown user.
 #[tracing::instrument(name = "db.orders.place", skip_all, fields(order.id = %order.id))]
-pub async fn place(connection: &mut PgConnection, order: NewOrder) -> Result<Placement> {
+pub async fn place(connection: &mut Connection, order: NewOrder) -> Result<Placement> {
     let (products, quantities): (Vec<_>, Vec<_>) = order
         .lines
         .iter()

@@ -2,4 +2,6 @@
 
 mod products;
 mod restock;
+mod schema;
+mod schema_strangers;
 mod support;

@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::Result;
 use bharatmart_config::{Process, Source};
-use bharatmart_database::{Database, outbox};
+use bharatmart_database::{Database, Freshness, outbox};
 use bharatmart_domain::SystemClock;
 use bharatmart_queue::{Job, JobQueues, NewJob, PaymentDeadline, Relay, RelayHandle};
 use bharatmart_telemetry::metrics::OUTBOX_PENDING;
@@ -95,7 +95,10 @@ async fn write(database: &Database, jobs: &[NewJob]) -> Result<()> {
 }
 
 async fn pending(database: &Database) -> i64 {
-    let mut connection = database.read().await.expect("the database answers");
+    let mut connection = database
+        .read(Freshness::Latest)
+        .await
+        .expect("the database answers");
     let backlog = outbox::backlog(&mut connection).await;
     backlog.expect("the outbox can be counted").pending
 }

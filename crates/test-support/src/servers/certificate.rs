@@ -1,5 +1,6 @@
 use std::{
     fs,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -8,6 +9,8 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
 };
+
+use crate::scratch::give_to_servers;
 
 /// A certificate for `localhost` and `127.0.0.1`, from an authority that signed nothing else, as
 /// PEM files.
@@ -55,6 +58,10 @@ impl Certificate {
         ] {
             fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
         }
+        // PostgreSQL refuses a key that others may read.
+        give_to_servers(&files.key)?;
+        fs::set_permissions(&files.key, fs::Permissions::from_mode(0o600))
+            .with_context(|| format!("cannot close {} to others", files.key.display()))?;
         Ok(files)
     }
 }

@@ -6,19 +6,25 @@
 mod certificate;
 mod cluster;
 mod haproxy;
+mod initdb;
 mod leftover;
 mod monitor;
+mod pgbouncer;
 mod postgres;
+mod processes;
 mod question;
 mod redis;
+mod replication;
 mod sentinel;
 mod smtp;
 
 pub use cluster::RedisCluster;
 pub use haproxy::HaProxy;
 pub use monitor::Monitor;
+pub use pgbouncer::{PgBouncer, PgBouncerOptions, PoolMode};
 pub use postgres::{Postgres, PostgresOptions};
 pub use redis::{RedisOptions, RedisServer, WHOLE_DATABASE_COMMANDS};
+pub use replication::{Replication, StandbyOptions};
 pub use sentinel::SentinelSet;
 pub use smtp::SmtpServer;
 

@@ -14,7 +14,9 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use bharatmart_cache::{Cache, Change, FetchError, Found, Invalidations, Key, Loaded, Source};
+use bharatmart_cache::{
+    Cache, Change, FetchError, Found, Invalidations, Key, Load, Loaded, Source,
+};
 use bharatmart_config::{CacheBackend, CacheConfig, RedisCacheConfig, RedisTopology};
 use bharatmart_domain::{ProductId, SystemClock};
 use bharatmart_test_support::wait_until;
@@ -113,7 +115,16 @@ impl Process {
         L: FnOnce() -> F + Send + 'static,
         F: Future<Output = Result<Loaded, OutOfOrder>> + Send + 'static,
     {
-        let found = self.cache.get(key.clone(), load).await;
+        let load = move || {
+            let loaded = load();
+            async {
+                Ok(Load {
+                    found: loaded.await?,
+                    as_of: Some(0),
+                })
+            }
+        };
+        let found = self.cache.get(key.clone(), 0, load).await;
         if let Ok(Found {
             body: Some(body), ..
         }) = &found

@@ -27,5 +27,5 @@ pub fn client_of(address: &str) -> Result<Client> {
 
 /// The name of a product's page in Redis.
 pub fn page_name(prefix: &str, id: bharatmart_domain::ProductId) -> String {
-    format!("{prefix}:product:v1:{id}")
+    format!("{prefix}:product:v2:{id}")
 }

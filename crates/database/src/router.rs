@@ -1,0 +1,455 @@
+//! Which server a piece of work goes to.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use bharatmart_config::{DatabaseConfig, DatabaseUrl};
+use bharatmart_telemetry::metrics::DATABASE_READS_TOTAL;
+use metrics::{Counter, counter};
+use tokio::{task::JoinSet, time::Instant};
+
+use crate::{
+    connection::{Connection, Transaction},
+    error::{Error, Result, is_loss},
+    migrations::{self, SchemaError},
+    position::Position,
+    primary::Primary,
+    replica::{self, Replica, ReplicaStatus},
+    scope::{Freshness, Scope},
+    server::{Host, Limits, PoolStatus, Role, Server},
+};
+
+/// How long a read waits for a replica to reach the position that it needs, before the primary answers.
+const CATCH_UP: Duration = Duration::from_millis(10);
+/// A replica that lags more is not waited for.
+const CLOSE: Duration = Duration::from_millis(500);
+/// How long such a read waits while there is no primary that could answer.
+const CATCH_UP_WITHOUT_PRIMARY: Duration = Duration::from_secs(1);
+
+/// The database: a primary, and perhaps replicas to read from; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Database {
+    router: Arc<Router>,
+    scope: Option<Arc<Scope>>,
+}
+
+#[derive(Debug)]
+struct Router {
+    primary: Arc<Primary>,
+    replicas: Vec<Arc<Replica>>,
+    /// Makes those who are equally loaded take turns.
+    turn: AtomicUsize,
+    reads: Reads,
+    /// Ends with the router.
+    _tasks: JoinSet<()>,
+}
+
+/// Counters of reads, by where they went and why.
+struct Reads {
+    /// From any replica.
+    any: Counter,
+    /// From a replica that was fresh enough.
+    fresh: Counter,
+    /// From the primary, since that was asked for.
+    latest: Counter,
+    /// From the primary, since there are no replicas.
+    no_replicas: Counter,
+    /// From the primary, since no replica is in rotation.
+    none_in_rotation: Counter,
+    /// From the primary, since no replica was fresh enough.
+    behind: Counter,
+    /// From the primary, since the replicas that were tried failed.
+    failed: Counter,
+}
+
+impl std::fmt::Debug for Reads {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Reads")
+    }
+}
+
+impl Reads {
+    fn new() -> Self {
+        let of = |target: &'static str, reason: &'static str| counter!(DATABASE_READS_TOTAL, "target" => target, "reason" => reason);
+        Self {
+            any: of("replica", "any"),
+            fresh: of("replica", "fresh"),
+            latest: of("primary", "latest"),
+            no_replicas: of("primary", "no_replicas"),
+            none_in_rotation: of("primary", "none_in_rotation"),
+            behind: of("primary", "behind"),
+            failed: of("primary", "failed"),
+        }
+    }
+}
+
+/// A connection for reads, and how fresh they are.
+#[derive(Debug)]
+pub struct AsOf {
+    /// The connection.
+    pub connection: Connection,
+    /// What is read shows all that was committed before this position, and that was all when the read began; zero
+    /// without replicas. `None` when the primary could not be asked: then something newer may exist.
+    pub position: Option<Position>,
+}
+
+impl Database {
+    /// Sets the pools up without connecting; the first use does. Replicas, and several hosts of a primary,
+    /// are watched from now on, in tasks that end with the last clone.
+    ///
+    /// `application_name` is what `pg_stat_activity` shows.
+    ///
+    /// # Panics
+    /// Outside a Tokio runtime.
+    pub fn connect(config: &DatabaseConfig, application_name: &str) -> Result<Self> {
+        let host = |url: &DatabaseUrl| Host::new(url, config, application_name).map(Arc::new);
+        let mut limits = Limits {
+            connections: config.pool_size as usize,
+            kept: config.pool_min as usize,
+            patience: config.connection_timeout,
+            statement_timeout: config.statement_timeout,
+        };
+        let hosts = config
+            .primary
+            .iter()
+            .map(host)
+            .collect::<Result<Vec<_>>>()?;
+        let server = Server::new(Role::Primary, hosts, limits)?;
+        let mut tasks = JoinSet::new();
+        tasks.spawn(Arc::clone(&server).maintain());
+        // Longer than what is too long.
+        let (primary, monitor) = Primary::new(server, config.max_replica_lag * 2);
+        if config.primary.len() > 1 || !config.replicas.is_empty() {
+            tasks.spawn(monitor.run());
+        }
+        limits.kept = 0;
+        let mut replicas = Vec::with_capacity(config.replicas.len());
+        for url in &config.replicas {
+            let server = Server::new(Role::Replica, vec![host(url)?], limits)?;
+            tasks.spawn(Arc::clone(&server).maintain());
+            let replica = Replica::new(server);
+            let (watched, primary) = (Arc::clone(&replica), Arc::clone(&primary));
+            tasks.spawn(replica::Monitor::new(watched, primary, config.max_replica_lag).run());
+            replicas.push(replica);
+        }
+        Ok(Self {
+            router: Arc::new(Router {
+                primary,
+                replicas,
+                turn: AtomicUsize::new(0),
+                reads: Reads::new(),
+                _tasks: tasks,
+            }),
+            scope: None,
+        })
+    }
+
+    /// The same database for one request of a client whose token says `seen`: it remembers up to where the
+    /// log was written by the request. Without replicas that is of no use and costs nothing.
+    #[must_use]
+    pub fn for_request(&self, seen: Option<Position>) -> Self {
+        let router = Arc::clone(&self.router);
+        let scope = self
+            .has_replicas()
+            .then(|| Arc::new(Scope::new(Arc::clone(&router.primary), seen)));
+        Self { router, scope }
+    }
+
+    /// Whether there are replicas, so that what was just written may not be seen everywhere.
+    #[must_use]
+    pub fn has_replicas(&self) -> bool {
+        !self.router.replicas.is_empty()
+    }
+
+    /// A position behind all writes of this request; `None` when it wrote nothing, or when there are no
+    /// replicas.
+    #[must_use]
+    pub fn written(&self) -> Option<Position> {
+        self.scope.as_ref().and_then(|scope| scope.written())
+    }
+
+    /// What the client of this request must see, by its token and its writes.
+    #[must_use]
+    pub fn needs(&self) -> Option<Position> {
+        self.scope.as_ref().and_then(|scope| scope.needs())
+    }
+
+    /// The position of a token, if the log has come so far; `None` for an invention, and without replicas.
+    /// A token that cannot be checked, because the primary does not answer, is believed.
+    pub async fn believe(&self, token: Position) -> Option<Position> {
+        if !self.has_replicas() {
+            return None;
+        }
+        let primary = &self.router.primary;
+        if token <= primary.known() {
+            return Some(token);
+        }
+        match primary.ask().await {
+            Some(position) if token > position => None,
+            Some(_) | None => Some(token),
+        }
+    }
+
+    /// A connection to the primary for statements of which each is a transaction of its own.
+    ///
+    /// Fails at once while no server takes writes.
+    pub async fn write(&self) -> Result<Connection> {
+        let primary = &self.router.primary;
+        primary.check()?;
+        let mut lease = primary.server.lease().await?;
+        if !lease.link().is_writable() {
+            return Err(Error::ReadOnly);
+        }
+        Ok(Connection::for_writes(lease, self.scope.clone()))
+    }
+
+    /// A transaction on the primary.
+    ///
+    /// Fails at once while no server takes writes.
+    pub async fn begin(&self) -> Result<Transaction> {
+        Transaction::begin(self.write().await?).await
+    }
+
+    /// A connection for statements that only read, to a server that is as fresh as they need: to a replica
+    /// if one will do, else to the primary. A statement that its server fails at is run again on another.
+    pub async fn read(&self, freshness: Freshness) -> Result<Connection> {
+        let router = &self.router;
+        if !self.has_replicas() {
+            return router.read_primary(&router.reads.no_replicas, false).await;
+        }
+        let position = match freshness {
+            Freshness::Latest => None,
+            Freshness::Any => Some(Position::ZERO),
+            Freshness::AtLeast(position) => Some(position),
+            Freshness::OwnWrites => self
+                .scope
+                .as_ref()
+                .map(|scope| scope.needs().unwrap_or_default()),
+            Freshness::Current => router.primary.ask().await,
+        };
+        match position {
+            Some(position) => router.read(position, Vec::new()).await,
+            None => router.read_primary(&router.reads.latest, false).await,
+        }
+    }
+
+    /// [`Database::read`] with [`Freshness::Current`], and how fresh that is. While the primary does not
+    /// answer, any replica does.
+    pub async fn read_as_of_now(&self) -> Result<AsOf> {
+        let router = &self.router;
+        if !self.has_replicas() {
+            return Ok(AsOf {
+                connection: self.read(Freshness::Latest).await?,
+                position: Some(Position::ZERO),
+            });
+        }
+        let position = router.primary.ask().await;
+        Ok(AsOf {
+            connection: router
+                .read(position.unwrap_or_default(), Vec::new())
+                .await?,
+            position,
+        })
+    }
+
+    /// Asks the primary whether it answers and whether its schema is the one of this build.
+    pub async fn check_schema(&self) -> Result<(), SchemaError> {
+        migrations::check_schema(self).await
+    }
+
+    /// How full the primary's pool is.
+    #[must_use]
+    pub fn status(&self) -> PoolStatus {
+        self.router.primary.server.status()
+    }
+
+    /// How the replicas do.
+    #[must_use]
+    pub fn replicas(&self) -> Vec<ReplicaStatus> {
+        let replicas = self.router.replicas.iter();
+        replicas.map(|replica| replica.status()).collect()
+    }
+
+    /// Publishes how full the pools are.
+    pub fn measure(&self) {
+        self.router.primary.server.measure();
+        for replica in &self.router.replicas {
+            replica.server.measure();
+        }
+    }
+}
+
+impl Router {
+    /// A connection to a replica that has replayed the log up to `position`, and is none of those that have
+    /// `failed`; else to the primary.
+    async fn read(
+        self: &Arc<Self>,
+        position: Position,
+        mut failed: Vec<Arc<Replica>>,
+    ) -> Result<Connection> {
+        let reason = loop {
+            let Some(replica) = self.choose(position, &failed).await else {
+                break self.why_none(&failed);
+            };
+            match self.read_replica(replica, position, &failed).await {
+                Ok(Some(connection)) => {
+                    let counter = if position == Position::ZERO {
+                        &self.reads.any
+                    } else {
+                        &self.reads.fresh
+                    };
+                    counter.increment(1);
+                    return Ok(connection);
+                }
+                Ok(None) => break &self.reads.behind,
+                Err(error) => {
+                    if error.is_loss() {
+                        replica.suspect();
+                    }
+                    failed.push(Arc::clone(replica));
+                }
+            }
+        };
+        self.read_primary(reason, false).await
+    }
+
+    /// A connection to the primary; `why` is counted.
+    async fn read_primary(self: &Arc<Self>, why: &Counter, is_second: bool) -> Result<Connection> {
+        why.increment(1);
+        self.primary.check()?;
+        let read = Read {
+            router: Arc::clone(self),
+            replica: None,
+            position: Position::ZERO,
+            failed: Vec::new(),
+            is_second,
+        };
+        Connection::for_reads(self.primary.server.lease().await?, read).await
+    }
+
+    /// A connection to `replica`; `None` when its server has not replayed the log up to `position` after
+    /// all. Given up when the replica stops to answer.
+    async fn read_replica(
+        self: &Arc<Self>,
+        replica: &Arc<Replica>,
+        position: Position,
+        failed: &[Arc<Replica>],
+    ) -> Result<Option<Connection>> {
+        let connect = async {
+            let lease = replica.server.lease().await?;
+            let read = Read {
+                router: Arc::clone(self),
+                replica: Some(Arc::clone(replica)),
+                position,
+                failed: failed.to_vec(),
+                is_second: false,
+            };
+            let mut connection = Connection::for_reads(lease, read).await?;
+            let has_reached = position == Position::ZERO
+                || replica.has_reached(connection.link(), position).await?;
+            Ok(has_reached.then_some(connection))
+        };
+        tokio::select! {
+            biased;
+            outcome = connect => outcome,
+            () = replica.lost() => {
+                Err(Error::Unavailable(sqlx::Error::Io(io::ErrorKind::TimedOut.into())))
+            }
+        }
+    }
+
+    /// The least loaded replica in rotation that has replayed the log up to `position` or is about to.
+    async fn choose(&self, position: Position, failed: &[Arc<Replica>]) -> Option<&Arc<Replica>> {
+        let candidates = || {
+            self.replicas.iter().filter(|replica| {
+                replica.is_in_rotation() && !failed.iter().any(|other| Arc::ptr_eq(other, replica))
+            })
+        };
+        if let Some(replica) =
+            self.least_loaded(candidates().filter(|replica| replica.has_replayed(position)))
+        {
+            return Some(replica);
+        }
+        let no_primary = self.primary.check().is_err();
+        let close = candidates().filter(|replica| no_primary || replica.lag() < CLOSE);
+        let replica = self.least_loaded(close)?;
+        let patience = if no_primary {
+            CATCH_UP_WITHOUT_PRIMARY
+        } else {
+            CATCH_UP
+        };
+        let reached = replica.reach(position, Instant::now() + patience).await;
+        reached.then_some(replica)
+    }
+
+    fn least_loaded<'a>(
+        &self,
+        candidates: impl Iterator<Item = &'a Arc<Replica>>,
+    ) -> Option<&'a Arc<Replica>> {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let count = self.replicas.len();
+        candidates
+            .enumerate()
+            .min_by_key(|(index, replica)| (replica.server.load(), (index + turn) % count))
+            .map(|(_, replica)| replica)
+    }
+
+    /// The counter of reads that no replica can answer.
+    fn why_none(&self, failed: &[Arc<Replica>]) -> &Counter {
+        if !failed.is_empty() {
+            &self.reads.failed
+        } else if self.replicas.iter().any(|replica| replica.is_in_rotation()) {
+            &self.reads.behind
+        } else {
+            &self.reads.none_in_rotation
+        }
+    }
+}
+
+/// Where a connection for reads leads, and where not to go from there.
+#[derive(Debug)]
+pub(crate) struct Read {
+    router: Arc<Router>,
+    /// `None` for the primary.
+    pub(crate) replica: Option<Arc<Replica>>,
+    position: Position,
+    failed: Vec<Arc<Replica>>,
+    /// Whether it is the second attempt at the primary.
+    is_second: bool,
+}
+
+impl Read {
+    /// A connection to another server after `error`; `None` when there is nowhere left to go.
+    pub(crate) async fn elsewhere(self, error: &sqlx::Error) -> Option<Connection> {
+        let Self {
+            router,
+            replica,
+            position,
+            mut failed,
+            is_second,
+        } = self;
+        tracing::debug!(
+            error = error as &dyn std::error::Error,
+            "a read that its server failed at is run again"
+        );
+        let connection = match replica {
+            Some(replica) => {
+                if is_loss(error) {
+                    replica.suspect();
+                }
+                failed.push(replica);
+                router.read(position, failed).await
+            }
+            // The connection may have been broken for long; a new one tells.
+            None if is_second => return None,
+            None => router.read_primary(&router.reads.failed, true).await,
+        };
+        connection.ok()
+    }
+}

@@ -1,0 +1,190 @@
+//! One connection to a server.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bharatmart_config::PoolerMode;
+use sqlx::{ConnectOptions, Executor, PgConnection, Row, postgres::PgConnectOptions};
+
+use super::Host;
+use crate::position::Position;
+
+/// What a server says of itself. In the simple protocol, which any pooler hands to one server.
+pub(super) const FACTS: &str = "\
+    SELECT pg_is_in_recovery() AS in_recovery, \
+        current_setting('transaction_read_only') = 'on' AS read_only, \
+        current_setting('bharatmart.session', true) AS session, \
+        (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint AS server, \
+        CASE WHEN pg_is_in_recovery() THEN 0 \
+            ELSE ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::bigint END AS timeline, \
+        CASE WHEN pg_is_in_recovery() THEN pg_wal_lsn_diff(coalesce(pg_last_wal_replay_lsn(), '0/0'), '0/0') \
+            ELSE pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0') END::bigint AS position";
+
+/// What a server said of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Facts {
+    /// Whether it replays the log of another one.
+    pub(crate) in_recovery: bool,
+    /// Whether it takes no writes, for that or another reason.
+    pub(crate) read_only: bool,
+    /// When it was started, in microseconds: no two servers are started in the same one.
+    pub(crate) server: i64,
+    /// The timeline that it writes; 0 in recovery. It grows with each promotion.
+    pub(crate) timeline: i64,
+    /// Up to where its log is written, or replayed.
+    pub(crate) position: Position,
+}
+
+/// Whether a connection can be lent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Health {
+    /// Nothing is under way.
+    Idle,
+    /// A statement or a transaction is under way, or was left there by somebody who was cancelled.
+    Busy,
+    /// It is of no use any more.
+    Broken,
+}
+
+/// One connection and what is known of it.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) connection: PgConnection,
+    pub(crate) health: Health,
+    pub(crate) host: Arc<Host>,
+    pub(crate) mode: PoolerMode,
+    pub(crate) facts: Facts,
+    pub(crate) opened: Instant,
+    /// How long it is used at most.
+    pub(crate) lifetime: Duration,
+    /// The number of times that connections of its server had broken before it was last known to work.
+    pub(crate) epoch: u64,
+}
+
+/// The refusal of a start-up parameter (protocol violation): only poolers refuse any.
+const PROTOCOL_VIOLATION: &str = "08P01";
+
+impl Link {
+    /// Opens a connection, and finds out whether there is a transaction pooler if that is not known.
+    pub(crate) async fn open(host: &Arc<Host>, read_only: bool) -> sqlx::Result<Self> {
+        match host.mode() {
+            Some(PoolerMode::Transaction) => Self::pooled(host).await,
+            Some(PoolerMode::Session) => {
+                let connection = host.options.connect().await?;
+                Ok(Self::greet(host, connection, read_only).await?.0)
+            }
+            None => Self::explore(host, read_only).await,
+        }
+    }
+
+    /// Asks for a session parameter that no pooler knows. One that refuses it, or does not keep it, is a
+    /// pooler; in which mode it works cannot be asked, so it is taken for the one that gives less.
+    async fn explore(host: &Arc<Host>, read_only: bool) -> sqlx::Result<Self> {
+        let options = host
+            .options
+            .clone()
+            .options([("bharatmart.session", "kept")]);
+        match options.connect().await {
+            Ok(connection) => {
+                let (link, kept) = Self::greet(host, connection, read_only).await?;
+                if kept {
+                    host.learn(PoolerMode::Session);
+                    return Ok(link);
+                }
+            }
+            Err(sqlx::Error::Database(error))
+                if error.code().as_deref() == Some(PROTOCOL_VIOLATION) => {}
+            Err(error) => return Err(error),
+        }
+        let link = Self::pooled(host).await?;
+        host.learn(PoolerMode::Transaction);
+        Ok(link)
+    }
+
+    /// A connection whose sessions are the pooler's.
+    async fn pooled(host: &Arc<Host>) -> sqlx::Result<Self> {
+        let options: PgConnectOptions = host.options.clone().statement_cache_capacity(0);
+        let mut connection = options.connect().await?;
+        let (facts, _) = ask(&mut connection, FACTS).await?;
+        Ok(Self::new(host, connection, PoolerMode::Transaction, facts))
+    }
+
+    /// Sets a session up; also tells whether it kept what was asked for at its start.
+    async fn greet(
+        host: &Arc<Host>,
+        mut connection: PgConnection,
+        read_only: bool,
+    ) -> sqlx::Result<(Self, bool)> {
+        let statements = &host.statements;
+        let greeting = if read_only {
+            &statements.read_only_session
+        } else {
+            &statements.session
+        };
+        let (facts, kept) = ask(&mut connection, greeting.clone()).await?;
+        let link = Self::new(host, connection, PoolerMode::Session, facts);
+        Ok((link, kept))
+    }
+
+    fn new(host: &Arc<Host>, connection: PgConnection, mode: PoolerMode, facts: Facts) -> Self {
+        Self {
+            connection,
+            health: Health::Idle,
+            host: Arc::clone(host),
+            mode,
+            facts,
+            opened: Instant::now(),
+            lifetime: Duration::MAX,
+            epoch: 0,
+        }
+    }
+
+    /// Whether the server took writes when the connection was opened.
+    pub(crate) const fn is_writable(&self) -> bool {
+        !self.facts.in_recovery && !self.facts.read_only
+    }
+
+    /// Asks the server again what it is.
+    pub(crate) async fn ask(&mut self) -> sqlx::Result<Facts> {
+        let (facts, _) = ask(&mut self.connection, FACTS).await?;
+        Ok(facts)
+    }
+
+    /// Waits for what is under way, and rolls a transaction back that was left open.
+    pub(crate) async fn settle(&mut self, patience: Duration) -> Result<(), Unsettled> {
+        let rollback = self.connection.execute("ROLLBACK");
+        match tokio::time::timeout(patience, rollback).await {
+            Ok(Ok(_)) => {
+                self.health = Health::Idle;
+                Ok(())
+            }
+            Ok(Err(_)) | Err(_) => {
+                self.health = Health::Broken;
+                Err(Unsettled)
+            }
+        }
+    }
+}
+
+/// A connection that did not come to rest.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Unsettled;
+
+async fn ask(
+    connection: &mut PgConnection,
+    statement: impl sqlx::SqlSafeStr + Send + 'static,
+) -> sqlx::Result<(Facts, bool)> {
+    let row = connection.fetch_one(statement.into_sql_str()).await?;
+    let position: i64 = row.try_get("position")?;
+    let facts = Facts {
+        in_recovery: row.try_get("in_recovery")?,
+        read_only: row.try_get("read_only")?,
+        server: row.try_get("server")?,
+        timeline: row.try_get("timeline")?,
+        position: Position::from_bytes(position.unsigned_abs()),
+    };
+    let session: Option<String> = row.try_get("session")?;
+    Ok((facts, session.as_deref() == Some("kept")))
+}

@@ -1,0 +1,11 @@
+//! One server, or the several of which one is the primary: how it is reached, and the pool of its
+//! connections.
+
+mod host;
+mod link;
+mod pool;
+
+pub(crate) use host::Host;
+pub(crate) use link::{Facts, Health, Link};
+pub use pool::PoolStatus;
+pub(crate) use pool::{Lease, Limits, Role, Server};

@@ -1,0 +1,414 @@
+//! The pool of a server's connections.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use bharatmart_telemetry::metrics::{
+    DATABASE_ACQUIRE_SECONDS, DATABASE_POOL_CONNECTIONS, DATABASE_POOL_WAITERS,
+};
+use deadpool::managed::{self, Metrics, Object, PoolConfig, PoolError, QueueMode, RecycleError};
+use metrics::{Gauge, Histogram, gauge, histogram};
+use sqlx::Connection as _;
+use tokio::{
+    runtime::Handle,
+    time::{interval, timeout},
+};
+
+use super::{
+    Host, Link,
+    link::{Health, Unsettled},
+};
+use crate::error::{Error, Result};
+
+/// A connection that was not used for longer is tried before it is lent. A ping before each use would
+/// double the round trips of a one-statement checkout.
+const TRUSTED_IDLE: Duration = Duration::from_secs(5);
+/// How long such a trial, or the attempt to connect to one of several hosts, may take.
+const TRIAL: Duration = Duration::from_secs(1);
+/// What a server that took no writes is believed for.
+const TRUSTED_READ_ONLY: Duration = Duration::from_secs(1);
+/// Connections are replaced after this long, give or take a sixth: a server, a pooler or a load balancer
+/// behind the address gets its share of them again.
+const LIFETIME: Duration = Duration::from_mins(30);
+/// Connections beyond the minimum are closed when they were not used for so long.
+const IDLE: Duration = Duration::from_mins(10);
+const MAINTENANCE: Duration = Duration::from_secs(30);
+/// How much longer than a statement may run it is waited for the end of one that nobody waits for.
+const SETTLE_MARGIN: Duration = Duration::from_secs(1);
+
+/// What a server is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Takes the writes.
+    Primary,
+    /// Is only read from.
+    Replica,
+}
+
+/// How large a pool is and how long one waits.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) connections: usize,
+    /// Connections that are kept open.
+    pub(crate) kept: usize,
+    /// How long to wait for a connection.
+    pub(crate) patience: Duration,
+    pub(crate) statement_timeout: Duration,
+}
+
+/// A server with its pool.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pool: managed::Pool<Manager>,
+    limits: Limits,
+    /// Those who have a connection or wait for one.
+    load: AtomicUsize,
+    gauges: Gauges,
+}
+
+struct Gauges {
+    idle: Gauge,
+    in_use: Gauge,
+    waiters: Gauge,
+    acquire_seconds: Histogram,
+}
+
+impl std::fmt::Debug for Gauges {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Gauges")
+    }
+}
+
+impl Gauges {
+    fn new(label: &str) -> Self {
+        let label = label.to_owned();
+        Self {
+            idle: gauge!(DATABASE_POOL_CONNECTIONS, "server" => label.clone(), "state" => "idle"),
+            in_use: gauge!(DATABASE_POOL_CONNECTIONS, "server" => label.clone(), "state" => "in_use"),
+            waiters: gauge!(DATABASE_POOL_WAITERS, "server" => label.clone()),
+            acquire_seconds: histogram!(DATABASE_ACQUIRE_SECONDS, "server" => label),
+        }
+    }
+}
+
+/// How full a pool is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolStatus {
+    /// Connections that wait to be lent.
+    pub idle: usize,
+    /// Connections on loan.
+    pub in_use: usize,
+    /// Those who wait for a connection.
+    pub waiters: usize,
+}
+
+impl Server {
+    /// A server of `role` that is one of `hosts`. Connects at the first use.
+    pub(crate) fn new(role: Role, hosts: Vec<Arc<Host>>, limits: Limits) -> Result<Arc<Self>> {
+        let label = match role {
+            Role::Primary => "primary".to_owned(),
+            Role::Replica => hosts
+                .first()
+                .map(|host| host.to_string())
+                .unwrap_or_default(),
+        };
+        let mut config = PoolConfig::new(limits.connections);
+        // What is not needed stays idle and is closed in the end.
+        config.queue_mode = QueueMode::Lifo;
+        let pool = managed::Pool::builder(Manager::new(role, hosts))
+            .config(config)
+            .build()
+            .map_err(|error| Error::Settings(error.to_string()))?;
+        Ok(Arc::new(Self {
+            pool,
+            limits,
+            load: AtomicUsize::new(0),
+            gauges: Gauges::new(&label),
+        }))
+    }
+
+    pub(crate) fn hosts(&self) -> &[Arc<Host>] {
+        &self.pool.manager().hosts
+    }
+
+    /// The host that connections are made to first.
+    pub(crate) fn preferred(&self) -> usize {
+        self.pool.manager().preferred.load(Ordering::Acquire)
+    }
+
+    /// Makes connections to another host from now on, if its timeline is not older than one that was
+    /// seen, and drops those to the one before.
+    pub(crate) fn prefer(&self, host: usize, timeline: i64) {
+        let manager = self.pool.manager();
+        manager.timeline.fetch_max(timeline, Ordering::AcqRel);
+        manager.preferred.store(host, Ordering::Release);
+        self.distrust();
+    }
+
+    /// The latest timeline that was seen.
+    pub(crate) fn timeline(&self) -> i64 {
+        self.pool.manager().timeline.load(Ordering::Acquire)
+    }
+
+    /// Has every connection that was opened before tried before it is lent.
+    pub(crate) fn distrust(&self) {
+        self.pool.manager().epoch.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// How many have a connection or wait for one.
+    pub(crate) fn load(&self) -> usize {
+        self.load.load(Ordering::Relaxed)
+    }
+
+    /// Lends a connection, within the patience of the settings.
+    pub(crate) async fn lease(self: &Arc<Self>) -> Result<Lease> {
+        let load = Load::on(self);
+        let asked = Instant::now();
+        let object = timeout(self.limits.patience, self.pool.get())
+            .await
+            .map_err(|_| Error::Unavailable(sqlx::Error::PoolTimedOut))?
+            .map_err(|error| match error {
+                PoolError::Backend(error) => error,
+                // Neither hooks nor timeouts of its own are set, and it is never closed.
+                _ => Error::Unavailable(sqlx::Error::PoolClosed),
+            })?;
+        self.gauges
+            .acquire_seconds
+            .record(asked.elapsed().as_secs_f64());
+        Ok(Lease {
+            object: Some(object),
+            load: Some(load),
+        })
+    }
+
+    /// How full the pool is.
+    pub(crate) fn status(&self) -> PoolStatus {
+        let status = self.pool.status();
+        PoolStatus {
+            idle: status.available,
+            in_use: status.size.saturating_sub(status.available),
+            waiters: status.waiting,
+        }
+    }
+
+    /// Publishes how full the pool is.
+    pub(crate) fn measure(&self) {
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "a pool holds far fewer than 2^52"
+        )]
+        let set = |gauge: &Gauge, value: usize| gauge.set(value as f64);
+        let status = self.status();
+        set(&self.gauges.idle, status.idle);
+        set(&self.gauges.in_use, status.in_use);
+        set(&self.gauges.waiters, status.waiters);
+    }
+
+    /// Closes what is idle for long and opens what is to be kept, for ever.
+    pub(crate) async fn maintain(self: Arc<Self>) {
+        let mut ticks = interval(MAINTENANCE);
+        loop {
+            ticks.tick().await;
+            let mut spare = self.status().idle.saturating_sub(self.limits.kept);
+            let closed = self.pool.retain(|_, metrics| {
+                let close = spare > 0 && metrics.last_used() > IDLE;
+                spare -= usize::from(close);
+                !close
+            });
+            for link in closed.removed {
+                // A server that is away is told nothing.
+                let _ = timeout(TRIAL, link.connection.close()).await;
+            }
+            self.fill().await;
+        }
+    }
+
+    /// Opens connections until as many are there as are to be kept.
+    async fn fill(self: &Arc<Self>) {
+        let missing = self.limits.kept.saturating_sub(self.pool.status().size);
+        let mut leases = Vec::with_capacity(missing);
+        for _ in 0..missing {
+            match self.lease().await {
+                Ok(lease) => leases.push(lease),
+                // Whoever needs one finds out, too, and says so.
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+/// Counts one who has a connection or waits for one.
+#[derive(Debug)]
+struct Load(Arc<Server>);
+
+impl Load {
+    fn on(server: &Arc<Server>) -> Self {
+        server.load.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(server))
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.0.load.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A connection on loan. It goes back when it is dropped, at rest or not at all.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    object: Option<Object<Manager>>,
+    load: Option<Load>,
+}
+
+impl Lease {
+    #[expect(
+        clippy::expect_used,
+        reason = "the connection is there until the lease is dropped"
+    )]
+    pub(crate) fn link(&mut self) -> &mut Link {
+        self.object.as_mut().expect("a lease has a connection")
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let (Some(mut object), Some(load)) = (self.object.take(), self.load.take()) else {
+            return;
+        };
+        match object.health {
+            Health::Idle => {}
+            Health::Broken => {
+                load.0.distrust();
+                drop(Object::take(object));
+            }
+            Health::Busy => {
+                let Ok(runtime) = Handle::try_current() else {
+                    drop(Object::take(object));
+                    return;
+                };
+                // Its place in the pool stays taken until the server is done with it: many who give up
+                // must not make many connections.
+                let patience = load.0.limits.statement_timeout + SETTLE_MARGIN;
+                runtime.spawn(async move {
+                    if let Err(Unsettled) = object.settle(patience).await {
+                        drop(Object::take(object));
+                    }
+                    drop(load);
+                });
+            }
+        }
+    }
+}
+
+/// Makes and tries connections.
+#[derive(Debug)]
+pub(crate) struct Manager {
+    role: Role,
+    hosts: Vec<Arc<Host>>,
+    preferred: AtomicUsize,
+    /// How many times connections turned out to be broken.
+    epoch: AtomicU64,
+    /// The latest timeline of a writable host. One with an older timeline was the primary once.
+    timeline: AtomicI64,
+}
+
+impl Manager {
+    fn new(role: Role, hosts: Vec<Arc<Host>>) -> Self {
+        Self {
+            role,
+            hosts,
+            preferred: AtomicUsize::new(0),
+            epoch: AtomicU64::new(0),
+            timeline: AtomicI64::new(0),
+        }
+    }
+
+    async fn open(&self, host: &Arc<Host>) -> Result<Link> {
+        let epoch = self.epoch.load(Ordering::Acquire);
+        let mut link = Link::open(host, self.role == Role::Replica).await?;
+        link.epoch = epoch;
+        Ok(link)
+    }
+
+    /// Connects to the first host that takes writes, beginning with the one that did last; if none does,
+    /// to one that can at least be read from.
+    async fn open_one(&self) -> Result<Link> {
+        let first = self.preferred.load(Ordering::Acquire);
+        let mut read_only = None;
+        let mut failure = None;
+        for index in (0..self.hosts.len()).map(|offset| (first + offset) % self.hosts.len()) {
+            match timeout(TRIAL, self.open(&self.hosts[index])).await {
+                Ok(Ok(link)) if link.is_writable() && self.is_current(&link) => {
+                    self.preferred.store(index, Ordering::Release);
+                    return Ok(link);
+                }
+                Ok(Ok(link)) => {
+                    read_only.get_or_insert(link);
+                }
+                Ok(Err(error)) => failure = Some(error),
+                Err(_) => failure = Some(Error::Unavailable(sqlx::Error::PoolTimedOut)),
+            }
+        }
+        read_only.ok_or_else(|| failure.unwrap_or(Error::ReadOnly))
+    }
+
+    /// Whether a server is not one that another has taken over from.
+    fn is_current(&self, link: &Link) -> bool {
+        let timeline = link.facts.timeline;
+        self.timeline.fetch_max(timeline, Ordering::AcqRel) <= timeline
+    }
+
+    /// Why a connection is not to be lent again.
+    fn objection(&self, link: &Link) -> Option<&'static str> {
+        if link.health != Health::Idle {
+            return Some("it is not at rest");
+        }
+        if link.opened.elapsed() > link.lifetime {
+            return Some("it is old");
+        }
+        if self.role == Role::Primary {
+            let preferred = self.preferred.load(Ordering::Acquire);
+            if !Arc::ptr_eq(&link.host, &self.hosts[preferred]) {
+                return Some("another host is the primary");
+            }
+            if !link.is_writable() && link.opened.elapsed() > TRUSTED_READ_ONLY {
+                return Some("the server may take writes by now");
+            }
+        }
+        None
+    }
+}
+
+impl managed::Manager for Manager {
+    type Type = Link;
+    type Error = Error;
+
+    async fn create(&self) -> Result<Link> {
+        let mut link = match self.hosts.as_slice() {
+            [host] => self.open(host).await?,
+            _ => self.open_one().await?,
+        };
+        link.lifetime = LIFETIME.mul_f64(rand::random_range(0.83..=1.17));
+        Ok(link)
+    }
+
+    async fn recycle(&self, link: &mut Link, metrics: &Metrics) -> managed::RecycleResult<Error> {
+        if let Some(objection) = self.objection(link) {
+            return Err(RecycleError::message(objection));
+        }
+        let epoch = self.epoch.load(Ordering::Acquire);
+        if link.epoch != epoch || metrics.last_used() > TRUSTED_IDLE {
+            match timeout(TRIAL, link.connection.ping()).await {
+                Ok(Ok(())) => link.epoch = epoch,
+                Ok(Err(_)) | Err(_) => return Err(RecycleError::message("it is broken")),
+            }
+        }
+        Ok(())
+    }
+}
