@@ -173,12 +173,23 @@ fn assemble(
     state
 }
 
-/// Orders are taken without the queue, but nothing is done without the database.
+/// Orders are taken without the queue, but nothing is done without the database; without its primary, a
+/// replica still shows the shop.
 fn watch(health: &Health, database: &Database, queues: &JobQueues) {
+    if database.has_replicas() {
+        let database = database.clone();
+        health.watch(
+            "replicas",
+            Importance::Informational,
+            PROBE_INTERVAL,
+            PROBE_TIMEOUT,
+            move || std::future::ready(database.check_replicas()),
+        );
+    }
     let database = database.clone();
     let probe = move || {
         let database = database.clone();
-        async move { database.check_schema().await }
+        async move { database.check_reads().await }
     };
     health.watch(
         "database",

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use axum::{Json, Router, extract::State, routing::get};
 use bharatmart_commerce::Shop;
 use bharatmart_config::{ApiConfig, CacheBackend, LogFormat};
-use bharatmart_database::Database;
+use bharatmart_database::{Database, ReplicaStatus, Rotation};
 use bharatmart_lifecycle::Health;
 use bharatmart_queue::JobQueues;
 use chrono::{DateTime, Utc};
@@ -156,12 +156,26 @@ async fn system_info(
         "features": settings["features"],
         "services": {
             "api": { "ready": info.0.health.is_ready() },
-            "database": { "type": "postgresql", "pool": { "idle": pool.idle, "inUse": pool.in_use } },
+            "database": {
+                "type": "postgresql",
+                "pool": { "idle": pool.idle, "inUse": pool.in_use, "waiting": pool.waiters },
+                "replicas": database.replicas().iter().map(replica).collect::<Vec<_>>(),
+            },
             "queue": { "type": "redis", "status": status(queues.is_available()) },
         },
         "configuration": settings["configuration"],
         "endpoints": settings["endpoints"],
     })))
+}
+
+fn replica(status: &ReplicaStatus) -> Value {
+    json!({
+        "name": status.name,
+        "inRotation": status.rotation == Rotation::In,
+        "reason": status.rotation.as_str(),
+        "lagBytes": status.lag_bytes,
+        "lagSeconds": status.lag.as_secs_f64(),
+    })
 }
 
 const fn status(healthy: bool) -> &'static str {

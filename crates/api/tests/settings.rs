@@ -35,7 +35,7 @@ fn settings_that_cannot_be_used_are_one_line_and_exit_code_64() {
             "postgres://shop:hush@localhost:notaport/shop",
         ),
         (
-            &["serve", "seed", "create-admin"],
+            all,
             "DATABASE_URL",
             "postgres://shop:hush@localhost/shop?sslmode=perhaps",
         ),

@@ -40,6 +40,6 @@ pub use migrations::{
 };
 pub use position::{NotAPosition, Position};
 pub use replica::{ReplicaStatus, Rotation};
-pub use router::{AsOf, Database};
+pub use router::{AsOf, Database, OutOfRotation};
 pub use scope::Freshness;
 pub use server::PoolStatus;

@@ -110,8 +110,11 @@ fn list(migrations: &[Migration]) -> String {
 }
 
 /// Compares the migrations that were applied with those of this build, which may be fewer.
-pub(crate) async fn check_schema(database: &Database) -> Result<(), SchemaError> {
-    let mut connection = database.read(Freshness::Latest).await?;
+pub(crate) async fn check_schema(
+    database: &Database,
+    freshness: Freshness,
+) -> Result<(), SchemaError> {
+    let mut connection = database.read(freshness).await?;
     let recorded = recorded(&mut connection).await.map_err(Error::from)?;
     if recorded.hidden {
         return Err(SchemaError::RowsHidden);
@@ -226,4 +229,16 @@ pub async fn migration_status(
         return Err(SchemaError::RowsHidden.into());
     }
     Ok(recorded.compared())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::MIGRATOR;
+
+    #[test]
+    fn every_migration_is_one_transaction() {
+        for migration in MIGRATOR.iter() {
+            assert!(!migration.no_tx, "{}", migration.version);
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    pin::pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -10,7 +11,11 @@ use std::{
 };
 
 use bharatmart_telemetry::metrics::{DATABASE_PRIMARY_CHANGES_TOTAL, DATABASE_PRIMARY_UP};
-use futures_util::future::join_all;
+use futures_util::{
+    Stream, StreamExt,
+    future::{join_all, pending},
+    stream,
+};
 use metrics::{counter, gauge};
 use tokio::{
     sync::{mpsc, oneshot},
@@ -63,7 +68,6 @@ impl Primary {
             questions,
             link: None,
             answered: Instant::now(),
-            searched: Instant::now(),
         };
         (primary, monitor)
     }
@@ -103,6 +107,25 @@ impl Primary {
     fn history(&self) -> std::sync::MutexGuard<'_, History> {
         // No code that panics runs under the lock.
         self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes a host the primary that was not.
+    fn hand_over(&self, host: usize, facts: Facts) {
+        let is_first = self.known() == Position::ZERO;
+        self.server.prefer(host, facts.timeline);
+        // What was seen on the one before may lie beyond what this one has.
+        self.position.set(facts.position);
+        self.history().seen.clear();
+        if is_first {
+            return;
+        }
+        self.term.fetch_add(1, Ordering::AcqRel);
+        counter!(DATABASE_PRIMARY_CHANGES_TOTAL).increment(1);
+        tracing::warn!(
+            server = %self.server.hosts()[host],
+            timeline = facts.timeline,
+            "another server is the primary now"
+        );
     }
 
     /// Notes that the log is written up to `position`.
@@ -158,14 +181,16 @@ pub(crate) struct Monitor {
     link: Option<Link>,
     /// When the primary last answered.
     answered: Instant,
-    /// When the other hosts were last asked.
-    searched: Instant,
 }
+
+/// What each host says, in their order.
+type Answers = Vec<Result<Link>>;
 
 impl Monitor {
     /// Watches for ever.
     pub(crate) async fn run(mut self) {
         let mut asking = Vec::new();
+        let mut searches = pin!(searches(Arc::clone(&self.primary.server)));
         loop {
             match self.look().await {
                 Ok(position) => {
@@ -176,11 +201,16 @@ impl Monitor {
                 }
                 Err(error) => {
                     asking.clear();
-                    self.lose(&error).await;
+                    self.lose(&error);
                 }
             }
             tokio::select! {
                 _ = self.questions.recv_many(&mut asking, usize::MAX) => {}
+                Some(answers) = searches.next() => {
+                    // Whether one has taken over although the one before still answers. What else they say
+                    // is of no interest while it does.
+                    let _ = self.elect(answers);
+                }
                 () = sleep(INTERVAL) => {}
             }
         }
@@ -188,52 +218,38 @@ impl Monitor {
 
     /// Asks the primary for its position.
     async fn look(&mut self) -> Result<Position> {
-        if self.link.is_none() || self.is_search_due() {
-            self.search().await?;
-        }
-        let link = self.link.as_mut().ok_or(Error::ReadOnly)?;
-        let facts = match timeout(PATIENCE, link.ask()).await {
-            Ok(Ok(facts)) => facts,
-            Ok(Err(error)) => {
-                self.link = None;
-                // The pool's connections have broken with it.
-                self.primary.server.distrust();
-                return Err(error.into());
+        if let Some(mut link) = self.link.take() {
+            match timeout(PATIENCE, link.ask()).await {
+                Ok(Ok(facts)) if facts.is_writable() => {
+                    self.link = Some(link);
+                    return Ok(self.found(facts));
+                }
+                // One broken connection is no verdict: a new one tells.
+                Ok(Ok(_) | Err(_)) => self.primary.server.distrust(),
+                Err(_) => return Err(Error::Unavailable(sqlx::Error::PoolTimedOut)),
             }
-            Err(_) => {
-                self.link = None;
-                return Err(Error::Unavailable(sqlx::Error::PoolTimedOut));
-            }
-        };
-        if facts.in_recovery || facts.read_only {
-            self.link = None;
-            return Err(Error::ReadOnly);
         }
-        self.found(facts);
-        Ok(facts.position)
+        let answers = ask_all(&self.primary.server).await;
+        let facts = self.elect(answers)?;
+        Ok(self.found(facts))
     }
 
-    fn is_search_due(&self) -> bool {
-        self.primary.server.hosts().len() > 1 && self.searched.elapsed() > SEARCH
-    }
-
-    /// Looks which host takes writes, and on the latest timeline: it is the primary.
-    async fn search(&mut self) -> Result<()> {
-        self.searched = Instant::now();
+    /// Makes the host that takes writes, and on the latest timeline, the primary.
+    fn elect(&mut self, answers: Answers) -> Result<Facts> {
         let server = &self.primary.server;
-        let answers = join_all(server.hosts().iter().map(open)).await;
+        let preferred = server.preferred();
+        let rank = |&(index, ref link): &(usize, Link)| (link.facts.timeline, index == preferred);
         let mut best: Option<(usize, Link)> = None;
         let mut failure = None;
         for (index, answer) in answers.into_iter().enumerate() {
             match answer {
                 Ok(link) if link.is_writable() && link.facts.timeline >= server.timeline() => {
-                    let newer = |best: &(usize, Link)| {
-                        let (chosen, preferred) = (best.0, server.preferred());
-                        (link.facts.timeline, index == preferred)
-                            > (best.1.facts.timeline, chosen == preferred)
-                    };
-                    if best.as_ref().is_none_or(newer) {
-                        best = Some((index, link));
+                    let candidate = (index, link);
+                    if best
+                        .as_ref()
+                        .is_none_or(|best| rank(best) < rank(&candidate))
+                    {
+                        best = Some(candidate);
                     }
                 }
                 Ok(_) => {}
@@ -241,45 +257,38 @@ impl Monitor {
             }
         }
         let Some((index, link)) = best else {
-            self.link = None;
             return Err(failure.unwrap_or(Error::ReadOnly));
         };
-        let timeline = link.facts.timeline;
-        if index != server.preferred() || timeline > server.timeline() {
-            let first = self.primary.known() == Position::ZERO;
-            server.prefer(index, timeline);
-            // What clients saw on the one before may lie beyond what this one has.
-            self.primary.position.set(link.facts.position);
-            *self.primary.history() = History::new(self.primary.history().remember);
-            if !first {
-                self.primary.term.fetch_add(1, Ordering::AcqRel);
-                counter!(DATABASE_PRIMARY_CHANGES_TOTAL).increment(1);
-                tracing::warn!(
-                    server = %server.hosts()[index],
-                    timeline,
-                    "another server is the primary now"
-                );
-            }
+        let facts = link.facts;
+        if index != preferred || facts.timeline > server.timeline() {
+            self.primary.hand_over(index, facts);
+        } else if self.link.is_some() {
+            return Ok(facts);
         }
         self.link = Some(link);
-        Ok(())
+        Ok(facts)
     }
 
-    fn found(&mut self, facts: Facts) {
+    fn found(&mut self, facts: Facts) -> Position {
         self.answered = Instant::now();
         self.primary.learn(facts.position);
         if self.primary.is_lost.swap(false, Ordering::AcqRel) {
             tracing::info!("the primary takes writes again");
         }
         gauge!(DATABASE_PRIMARY_UP).set(1.0);
+        facts.position
     }
 
-    /// Notes that no host takes writes. Refused means so at once; silence does after a while, since the
-    /// server may only be slow.
-    async fn lose(&mut self, error: &Error) {
+    /// Notes that no host takes writes. Refused or told means so at once; silence does after a while, since
+    /// the server may only be slow; any other answer is that of a server which may serve the pool well.
+    fn lose(&mut self, error: &Error) {
         let is_silent = matches!(error, Error::Unavailable(sqlx::Error::PoolTimedOut));
-        let is_unclear = is_silent || !(error.is_loss() || matches!(error, Error::ReadOnly));
-        if is_unclear && self.answered.elapsed() < SILENCE {
+        let is_lost = if is_silent {
+            self.answered.elapsed() >= SILENCE
+        } else {
+            error.is_loss() || matches!(error, Error::ReadOnly)
+        };
+        if !is_lost {
             return;
         }
         if !self.primary.is_lost.swap(true, Ordering::AcqRel) {
@@ -290,6 +299,22 @@ impl Monitor {
             );
         }
     }
+}
+
+/// What all hosts say, now and then, if there are several.
+fn searches(server: Arc<Server>) -> impl Stream<Item = Answers> {
+    stream::unfold(server, |server| async {
+        if server.hosts().len() < 2 {
+            return pending().await;
+        }
+        sleep(SEARCH).await;
+        let answers = ask_all(&server).await;
+        Some((answers, server))
+    })
+}
+
+async fn ask_all(server: &Server) -> Answers {
+    join_all(server.hosts().iter().map(open)).await
 }
 
 async fn open(host: &Arc<Host>) -> Result<Link> {

@@ -262,13 +262,12 @@ impl Monitor {
     /// Watches for ever.
     pub(crate) async fn run(mut self) {
         loop {
-            let rotation = match self.look().await {
-                Ok(facts) => self.judge(facts).await,
-                Err(_) => {
-                    self.link = None;
-                    self.replica.server.distrust();
-                    Rotation::Unreachable
-                }
+            let rotation = if let Ok(facts) = self.look().await {
+                self.judge(facts).await
+            } else {
+                self.link = None;
+                self.replica.server.distrust();
+                Rotation::Unreachable
             };
             self.replica.turn(rotation);
             let is_close =

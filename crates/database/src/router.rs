@@ -20,7 +20,7 @@ use crate::{
     migrations::{self, SchemaError},
     position::Position,
     primary::Primary,
-    replica::{self, Replica, ReplicaStatus},
+    replica::{self, Replica, ReplicaStatus, Rotation},
     scope::{Freshness, Scope},
     server::{Host, Limits, PoolStatus, Role, Server},
 };
@@ -88,6 +88,11 @@ impl Reads {
         }
     }
 }
+
+/// Some replicas are not read from.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("out of rotation: {0}")]
+pub struct OutOfRotation(String);
 
 /// A connection for reads, and how fresh they are.
 #[derive(Debug)]
@@ -260,7 +265,33 @@ impl Database {
 
     /// Asks the primary whether it answers and whether its schema is the one of this build.
     pub async fn check_schema(&self) -> Result<(), SchemaError> {
-        migrations::check_schema(self).await
+        migrations::check_schema(self, Freshness::Latest).await
+    }
+
+    /// Asks as [`Database::check_schema`] does, and while the primary does not answer, a replica: it is good
+    /// for reads.
+    pub async fn check_reads(&self) -> Result<(), SchemaError> {
+        match migrations::check_schema(self, Freshness::Latest).await {
+            Err(error) if error.is_transient() && self.has_replicas() => {
+                migrations::check_schema(self, Freshness::Any).await
+            }
+            checked => checked,
+        }
+    }
+
+    /// Whether every replica is read from.
+    pub fn check_replicas(&self) -> Result<(), OutOfRotation> {
+        let out: Vec<_> = self
+            .replicas()
+            .into_iter()
+            .filter(|replica| replica.rotation != Rotation::In)
+            .map(|replica| format!("{} ({})", replica.name, replica.rotation.as_str()))
+            .collect();
+        if out.is_empty() {
+            Ok(())
+        } else {
+            Err(OutOfRotation(out.join(", ")))
+        }
     }
 
     /// How full the primary's pool is.

@@ -172,6 +172,8 @@ async fn pooler_of(postgres: &Postgres) -> Result<PgBouncer> {
 fn pooling_mistakes(server: &str, log: &str) -> Option<String> {
     let lines: Vec<&str> = log
         .lines()
+        // Not the statement that failed, of which the text is the test's.
+        .filter(|line| !line.starts_with('\t') && !line.contains("STATEMENT:"))
         .filter(|line| POOLING_MISTAKES.iter().any(|sign| line.contains(sign)))
         .collect();
     let shown = lines[..lines.len().min(SHOWN_MISTAKES)].join("\n  ");

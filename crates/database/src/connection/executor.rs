@@ -42,7 +42,7 @@ impl Statement {
     }
 }
 
-impl<'q> Execute<'q, Postgres> for Statement {
+impl Execute<'_, Postgres> for Statement {
     fn sql(self) -> SqlStr {
         self.sql
     }

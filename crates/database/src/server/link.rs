@@ -8,7 +8,7 @@ use std::{
 use bharatmart_config::PoolerMode;
 use sqlx::{ConnectOptions, Executor, PgConnection, Row, postgres::PgConnectOptions};
 
-use super::Host;
+use super::{Host, unreachable::explain};
 use crate::position::Position;
 
 /// What a server says of itself. In the simple protocol, which any pooler hands to one server.
@@ -35,6 +35,13 @@ pub(crate) struct Facts {
     pub(crate) timeline: i64,
     /// Up to where its log is written, or replayed.
     pub(crate) position: Position,
+}
+
+impl Facts {
+    /// Whether the server takes writes.
+    pub(crate) const fn is_writable(self) -> bool {
+        !self.in_recovery && !self.read_only
+    }
 }
 
 /// Whether a connection can be lent again.
@@ -69,14 +76,24 @@ const PROTOCOL_VIOLATION: &str = "08P01";
 impl Link {
     /// Opens a connection, and finds out whether there is a transaction pooler if that is not known.
     pub(crate) async fn open(host: &Arc<Host>, read_only: bool) -> sqlx::Result<Self> {
-        match host.mode() {
+        let opened = match host.mode() {
             Some(PoolerMode::Transaction) => Self::pooled(host).await,
-            Some(PoolerMode::Session) => {
-                let connection = host.options.connect().await?;
-                Ok(Self::greet(host, connection, read_only).await?.0)
-            }
+            Some(PoolerMode::Session) => Self::in_session(host, read_only).await,
             None => Self::explore(host, read_only).await,
+        };
+        match opened {
+            Err(sqlx::Error::Io(error)) => {
+                let (name, port) = (host.options.get_host(), host.options.get_port());
+                Err(explain(name, port, error).await.into())
+            }
+            opened => opened,
         }
+    }
+
+    /// A connection with a session of its own.
+    async fn in_session(host: &Arc<Host>, read_only: bool) -> sqlx::Result<Self> {
+        let connection = host.options.connect().await?;
+        Ok(Self::greet(host, connection, read_only).await?.0)
     }
 
     /// Asks for a session parameter that no pooler knows. One that refuses it, or does not keep it, is a
@@ -143,7 +160,7 @@ impl Link {
 
     /// Whether the server took writes when the connection was opened.
     pub(crate) const fn is_writable(&self) -> bool {
-        !self.facts.in_recovery && !self.facts.read_only
+        self.facts.is_writable()
     }
 
     /// Asks the server again what it is.
@@ -155,15 +172,12 @@ impl Link {
     /// Waits for what is under way, and rolls a transaction back that was left open.
     pub(crate) async fn settle(&mut self, patience: Duration) -> Result<(), Unsettled> {
         let rollback = self.connection.execute("ROLLBACK");
-        match tokio::time::timeout(patience, rollback).await {
-            Ok(Ok(_)) => {
-                self.health = Health::Idle;
-                Ok(())
-            }
-            Ok(Err(_)) | Err(_) => {
-                self.health = Health::Broken;
-                Err(Unsettled)
-            }
+        if let Ok(Ok(_)) = tokio::time::timeout(patience, rollback).await {
+            self.health = Health::Idle;
+            Ok(())
+        } else {
+            self.health = Health::Broken;
+            Err(Unsettled)
         }
     }
 }

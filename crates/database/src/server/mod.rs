@@ -4,6 +4,7 @@
 mod host;
 mod link;
 mod pool;
+mod unreachable;
 
 pub(crate) use host::Host;
 pub(crate) use link::{Facts, Health, Link};

@@ -4,7 +4,7 @@ use bharatmart_database::{
     Connection,
     products::{self, Category, Product, ProductFilter},
 };
-use bharatmart_domain::{Page, PageRequest, Position};
+use bharatmart_domain::{Money, Page, PageRequest, Position};
 use bharatmart_test_support::TestDatabase;
 
 use crate::support::{add, connect, open};
@@ -221,5 +221,45 @@ async fn a_search_in_ascii_small_letters_finds_difficult_letters_as_before() {
         assert!(found.contains(&text.to_owned()), "{text}: {found:?}");
         let small = list(&mut connection, &search(&text.to_ascii_lowercase())).await;
         assert_eq!(small, found, "{text}");
+    }
+}
+
+#[tokio::test]
+async fn searches_and_price_ranges_are_planned_for_their_own_values() {
+    let (_database, mut connection) = connect().await;
+    add(&mut connection, "Kite", "Toys").await;
+    let price = Money::from_paise(100).expect("a price");
+    let ranged = ProductFilter {
+        min_price: Some(price),
+        ..ProductFilter::default()
+    };
+    for filter in [search("kite"), ranged] {
+        assert_eq!(list(&mut connection, &filter).await, ["Kite"]);
+    }
+    // A statement that is kept gets one plan for all values after a few uses. With a plan made for any text,
+    // a search of two letters would walk the whole index of trigrams.
+    let kept: Vec<String> = sqlx::query_scalar(
+        "SELECT statement FROM pg_prepared_statements
+        WHERE statement LIKE 'SELECT % FROM products WHERE true %'
+            AND statement NOT LIKE '%pg_prepared_statements%'",
+    )
+    .fetch_all(&mut connection)
+    .await
+    .expect("the server tells");
+    assert_eq!(kept, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_page_beyond_the_end_is_empty_and_tells_the_count() {
+    let (_database, mut connection) = connect().await;
+    for name in ["Atlas", "Bible", "Comic"] {
+        add(&mut connection, name, "Books").await;
+    }
+    for (offset, names) in [(2, vec!["Comic"]), (3, vec![]), (i64::MAX, vec![])] {
+        let filter = category("Books");
+        let page = page(&mut connection, &filter, Position::Offset(offset), 2).await;
+        let found: Vec<_> = page.rows.iter().map(|product| &*product.name).collect();
+        assert_eq!((found, page.total), (names, 3), "{offset}");
+        assert_eq!(page.next, None, "{offset}");
     }
 }

@@ -89,7 +89,7 @@ pub fn cases() -> Vec<Case> {
     }
     orders(&mut cases);
     payments(&mut cases);
-    cases.push(Case::new("users", "limit=50"));
+    cases.push(Case::new("users", ""));
     cases
 }
 
@@ -141,7 +141,7 @@ fn products(sort: &str, cases: &mut Vec<Case>) {
 }
 
 fn orders(cases: &mut Vec<Case>) {
-    let case = |filter: &str| Case::new("orders", format!("limit=50{filter}"));
+    let case = |filter: &str| Case::new("orders", filter.trim_start_matches('&'));
     cases.push(case(""));
     for status in ["delivered", "cancelled", "pending"] {
         cases.push(case(&format!("&status={status}")));
@@ -156,7 +156,7 @@ fn orders(cases: &mut Vec<Case>) {
 }
 
 fn payments(cases: &mut Vec<Case>) {
-    let case = |filter: &str| Case::new("payments", format!("limit=50{filter}"));
+    let case = |filter: &str| Case::new("payments", filter.trim_start_matches('&'));
     cases.push(case(""));
     for status in ["completed", "failed", "pending"] {
         cases.push(case(&format!("&status={status}")));
