@@ -112,10 +112,7 @@ impl Server {
     pub(crate) fn new(role: Role, hosts: Vec<Arc<Host>>, limits: Limits) -> Result<Arc<Self>> {
         let label = match role {
             Role::Primary => "primary".to_owned(),
-            Role::Replica => hosts
-                .first()
-                .map(|host| host.to_string())
-                .unwrap_or_default(),
+            Role::Replica => hosts.first().map(ToString::to_string).unwrap_or_default(),
         };
         let mut config = PoolConfig::new(limits.connections);
         // What is not needed stays idle and is closed in the end.
