@@ -41,7 +41,7 @@ pub(crate) struct Query {
     pub(crate) sort: SortKey,
     pub(crate) fingerprint: u64,
     /// Whether the best plan depends on the values that are asked for. A statement that is kept is planned
-    /// for all values alike after a few uses.
+    /// for all values alike after a few uses; one that is not costs another round trip.
     pub(crate) plan_each: bool,
 }
 

@@ -340,7 +340,8 @@ pub async fn list(
                       failure_reason, refund_requested_at, processed_at, created_at, updated_at",
             sort: SortKey::descending("created_at", "timestamptz"),
             fingerprint: filter.fingerprint(),
-            plan_each: false,
+            // Nearly all have one status, and few have another.
+            plan_each: filter.status.is_some(),
         },
         |query| filter.push(query),
         page,

@@ -437,7 +437,8 @@ pub async fn list(
                       stock_quantity, sku, created_at, updated_at",
             sort,
             fingerprint: filter.fingerprint(),
-            plan_each: filter.search.is_some()
+            plan_each: filter.category.is_some()
+                || filter.search.is_some()
                 || filter.min_price.is_some()
                 || filter.max_price.is_some(),
         },

@@ -1,6 +1,7 @@
 //! Requests with as little of a client as can be, so that what is measured is the API.
 
 use std::{
+    fmt::Write as _,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -41,8 +42,35 @@ impl Wire {
     }
 
     pub async fn get(&mut self, path: &str) -> Result<Reply> {
-        let request = format!("GET {path} HTTP/1.1\r\nhost: shop\r\n\r\n");
+        self.send("GET", path, &[], None).await
+    }
+
+    /// Sends a request with these headers: pairs of name and value.
+    pub async fn send(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<&Value>,
+    ) -> Result<Reply> {
+        let mut request = format!("{method} {path} HTTP/1.1\r\nhost: shop\r\n");
+        for (name, value) in headers {
+            write!(request, "{name}: {value}\r\n")?;
+        }
+        let body = body.map(Value::to_string).unwrap_or_default();
+        if !body.is_empty() {
+            let length = body.len();
+            write!(
+                request,
+                "content-type: application/json\r\ncontent-length: {length}\r\n"
+            )?;
+        }
+        write!(request, "\r\n{body}")?;
         self.stream.write_all(request.as_bytes()).await?;
+        self.reply(path).await
+    }
+
+    async fn reply(&mut self, path: &str) -> Result<Reply> {
         let mut head = String::new();
         while !head.ends_with("\r\n\r\n") {
             let read = self.stream.read_line(&mut head).await?;
@@ -62,14 +90,18 @@ impl Wire {
 
     /// The body of an answer that must be 200.
     pub async fn json(&mut self, path: &str) -> Result<Value> {
-        let reply = self.get(path).await?;
-        let text = String::from_utf8_lossy(&reply.body);
-        ensure!(reply.status == 200, "{path}: {}: {text}", reply.status);
-        Ok(serde_json::from_str(&text)?)
+        self.get(path).await?.expect(200)
     }
 }
 
 impl Reply {
+    /// The body, which must be JSON, of an answer that must have this status.
+    pub fn expect(&self, status: u16) -> Result<Value> {
+        let text = String::from_utf8_lossy(&self.body);
+        ensure!(self.status == status, "{}: {text}", self.status);
+        Ok(serde_json::from_str(&text)?)
+    }
+
     pub fn header(&self, name: &str) -> Option<&str> {
         self.head.lines().find_map(|line| {
             let (found, value) = line.split_once(": ")?;

@@ -66,16 +66,7 @@ impl Stack {
 
     /// Adds a product; its id.
     pub async fn product(&self, name: &str, rupees: i32, stock: i32) -> Result<Uuid> {
-        let id = sqlx::query_scalar(
-            "INSERT INTO products (name, price, category, stock_quantity)
-             VALUES ($1, $2::integer, 'Test', $3) RETURNING id",
-        )
-        .bind(name)
-        .bind(rupees)
-        .bind(stock)
-        .fetch_one(&self.pool)
-        .await?;
-        Ok(id)
+        add_product(&self.pool, name, rupees, stock).await
     }
 
     pub async fn stock(&self, product: Uuid) -> Result<i32> {
@@ -120,6 +111,20 @@ impl Stack {
         let client = redis::Client::open(self.redis.as_str())?;
         Ok(client.get_multiplexed_async_connection().await?)
     }
+}
+
+/// Adds a product; its id.
+pub async fn add_product(pool: &PgPool, name: &str, rupees: i32, stock: i32) -> Result<Uuid> {
+    let id = sqlx::query_scalar(
+        "INSERT INTO products (name, price, category, stock_quantity)
+         VALUES ($1, $2::integer, 'Test', $3) RETURNING id",
+    )
+    .bind(name)
+    .bind(rupees)
+    .bind(stock)
+    .fetch_one(pool)
+    .await?;
+    Ok(id)
 }
 
 /// A customer who has just signed up.

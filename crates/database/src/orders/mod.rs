@@ -432,7 +432,8 @@ pub async fn list(
                       processed_at, created_at, updated_at",
             sort: SortKey::descending("created_at", "timestamptz"),
             fingerprint: filter.fingerprint(),
-            plan_each: false,
+            // Nearly all have one status, and few have another.
+            plan_each: filter.status.is_some(),
         },
         |query| filter.push(query),
         page,

@@ -104,7 +104,7 @@ async fn pending_migrations_are_named() {
     let SchemaError::Pending(pending) = &error else {
         panic!("{error}");
     };
-    assert_eq!(pending, &[last.clone()]);
+    assert_eq!(pending.as_slice(), std::slice::from_ref(last));
     assert!(!error.is_transient());
     let text = error.to_string();
     assert!(

@@ -133,7 +133,9 @@ async fn strangers_can_touch_nothing_of_the_shop() {
         owner.execute("SET ROLE anon").await.expect("anon exists");
         let refused = owner.execute("SELECT FROM products").await;
         let refused = refused.expect_err("a stranger may not read");
-        let code = refused.as_database_error().and_then(|error| error.code());
+        let code = refused
+            .as_database_error()
+            .and_then(sqlx::error::DatabaseError::code);
         assert_eq!(code.as_deref(), Some("42501"), "{refused}");
 
         serves(&url).await;

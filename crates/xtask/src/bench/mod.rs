@@ -7,6 +7,7 @@ mod load;
 mod noise;
 mod orders;
 mod program;
+mod reads;
 mod wrk;
 
 use std::process::ExitCode;
@@ -27,6 +28,8 @@ pub enum Bench {
     Footprint,
     /// Orders per second over HTTP beside pgbench running the same statement
     Orders(orders::Arguments),
+    /// Uncached reads beside a bare axum and sqlx handler, deep inside a list, from replicas, through a pooler
+    Reads(reads::Arguments),
 }
 
 /// Installs what is missing, builds the release binaries and measures.
@@ -36,6 +39,12 @@ pub async fn run(bench: Bench) -> Result<ExitCode> {
     let needed: &[Requirement] = match &bench {
         Bench::Cache(_) => &[Requirement::Postgres, Requirement::Redis, Requirement::Wrk],
         Bench::Footprint | Bench::Orders(_) => &[Requirement::Postgres, Requirement::Redis],
+        Bench::Reads(_) => &[
+            Requirement::Postgres,
+            Requirement::Redis,
+            Requirement::PgBouncer,
+            Requirement::Wrk,
+        ],
     };
     install::ensure(needed, |text| step.note(text))?;
     step.done("all installed");
@@ -57,6 +66,7 @@ pub async fn run(bench: Bench) -> Result<ExitCode> {
         Bench::Cache(arguments) => cache::run(arguments).await,
         Bench::Footprint => footprint::run().await,
         Bench::Orders(arguments) => orders::run(arguments).await,
+        Bench::Reads(arguments) => reads::run(arguments).await,
     }
 }
 

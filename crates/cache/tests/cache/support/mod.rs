@@ -124,7 +124,16 @@ impl Process {
                 })
             }
         };
-        let found = self.cache.get(key.clone(), 0, load).await;
+        self.request_at_least(key, 0, load).await
+    }
+
+    /// Whatever comes of a request of somebody who must see every change up to `at_least`.
+    pub async fn request_at_least<L, F>(&self, key: &Key, at_least: u64, load: L) -> Outcome
+    where
+        L: FnOnce() -> F + Send + 'static,
+        F: Future<Output = Result<Load, OutOfOrder>> + Send + 'static,
+    {
+        let found = self.cache.get(key.clone(), at_least, load).await;
         if let Ok(Found {
             body: Some(body), ..
         }) = &found
