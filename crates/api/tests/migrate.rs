@@ -15,7 +15,7 @@ const LOCK: i64 = 0x6268_6172_6174_6d74;
 const PROCESSES: usize = 10;
 
 async fn connect(database: &TestDatabase) -> PgConnection {
-    PgConnection::connect(database.url())
+    PgConnection::connect(database.direct_url())
         .await
         .expect("the database answers")
 }
@@ -42,6 +42,7 @@ fn program(database: &TestDatabase, folder: &ScratchDir, name: &str) -> Launch {
     .directory(folder.path())
     .env("HOST", "127.0.0.1")
     .env("DATABASE_URL", database.url())
+    .env("DATABASE_DIRECT_URL", database.direct_url())
     .env("DATABASE_POOL_SIZE", "2")
     .env("REDIS_URL", test_redis_url())
     .env("QUEUE_PREFIX", test_prefix())

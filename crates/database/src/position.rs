@@ -28,6 +28,15 @@ impl Position {
         Self(bytes)
     }
 
+    /// The position up to which the log is written when the next record begins at `next`. At the start of a page
+    /// of `page` bytes that is behind the page's header, while those who replay the log stop before it.
+    pub(crate) const fn before(next: u64, page: u64) -> Self {
+        match next.checked_rem(page) {
+            Some(header @ (PAGE_HEADER | SEGMENT_HEADER)) => Self(next - header),
+            _ => Self(next),
+        }
+    }
+
     /// Bytes from `earlier` to here; 0 if that is not earlier.
     #[must_use]
     pub const fn since(self, earlier: Self) -> u64 {
@@ -40,6 +49,12 @@ impl fmt::Display for Position {
         write!(formatter, "{:016x}", self.0)
     }
 }
+
+/// Bytes of the header of a page of the log, and of a file's first page. A position so far behind the start of
+/// any page is its header's end, or that of a record which began on the page before: in both cases whoever has
+/// replayed the log up to the page's start has replayed all.
+const PAGE_HEADER: u64 = 24;
+const SEGMENT_HEADER: u64 = 40;
 
 /// Digits of a token.
 const DIGITS: usize = 16;
@@ -116,6 +131,21 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Position>(), Err(NotAPosition), "{text}");
         }
+    }
+
+    #[test]
+    fn headers_of_pages_are_no_part_of_what_was_written() {
+        for (next, expected) in [
+            (3 * 8192, 3 * 8192),
+            (3 * 8192 + 24, 3 * 8192),
+            (3 * 8192 + 40, 3 * 8192),
+            (3 * 8192 + 32, 3 * 8192 + 32),
+            (3 * 8192 + 48, 3 * 8192 + 48),
+            (4 * 8192 - 8, 4 * 8192 - 8),
+        ] {
+            assert_eq!(Position::before(next, 8192), Position(expected), "{next}");
+        }
+        assert_eq!(Position::before(24, 0), Position(24));
     }
 
     #[test]

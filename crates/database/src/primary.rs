@@ -67,6 +67,7 @@ impl Primary {
             primary: Arc::clone(&primary),
             questions,
             link: None,
+            elected: None,
             answered: Instant::now(),
         };
         (primary, monitor)
@@ -179,6 +180,8 @@ pub(crate) struct Monitor {
     primary: Arc<Primary>,
     questions: mpsc::UnboundedReceiver<oneshot::Sender<Position>>,
     link: Option<Link>,
+    /// The host that is the primary, and its timeline. The pool may have found the next one before.
+    elected: Option<(usize, i64)>,
     /// When the primary last answered.
     answered: Instant,
 }
@@ -260,8 +263,10 @@ impl Monitor {
             return Err(failure.unwrap_or(Error::ReadOnly));
         };
         let facts = link.facts;
-        if index != preferred || facts.timeline > server.timeline() {
+        let elected = Some((index, facts.timeline));
+        if self.elected != elected {
             self.primary.hand_over(index, facts);
+            self.elected = elected;
         } else if self.link.is_some() {
             return Ok(facts);
         }

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -69,6 +69,8 @@ impl Rotation {
 pub(crate) struct Replica {
     pub(crate) server: Arc<Server>,
     rotation: watch::Sender<Rotation>,
+    /// Whether a connection to it was lost and its monitor has not heard from it since.
+    is_suspect: AtomicBool,
     /// Up to where it has replayed the log.
     replayed: watch::Sender<Position>,
     lag_micros: AtomicU64,
@@ -118,6 +120,7 @@ impl Replica {
         Arc::new(Self {
             server,
             rotation: watch::Sender::new(Rotation::New),
+            is_suspect: AtomicBool::new(false),
             replayed: watch::Sender::new(Position::ZERO),
             lag_micros: AtomicU64::new(0),
             lag_bytes: AtomicU64::new(0),
@@ -133,7 +136,7 @@ impl Replica {
     }
 
     pub(crate) fn is_in_rotation(&self) -> bool {
-        *self.rotation.borrow() == Rotation::In
+        *self.rotation.borrow() == Rotation::In && !self.is_suspect.load(Ordering::Acquire)
     }
 
     pub(crate) fn has_replayed(&self, position: Position) -> bool {
@@ -183,15 +186,17 @@ impl Replica {
             .await;
     }
 
-    /// Takes it out of rotation until its monitor has heard from it.
+    /// Has nobody sent to it until its monitor has heard from it. Those who are there stay: one lost connection
+    /// is no verdict.
     pub(crate) fn suspect(&self) {
-        self.turn(Rotation::Unreachable);
+        self.is_suspect.store(true, Ordering::Release);
         self.wake.notify_one();
     }
 
     /// Notes whether it is read from; says so when that changes.
     fn turn(&self, to: Rotation) {
         let from = self.rotation.send_replace(to);
+        self.is_suspect.store(false, Ordering::Release);
         if from == to {
             return;
         }
@@ -287,16 +292,18 @@ impl Monitor {
     async fn look(&mut self) -> Result<Facts> {
         let host = &self.replica.server.hosts()[0];
         let asked = async {
-            match &mut self.link {
-                Some(link) => link.ask().await,
-                empty => {
-                    let link = empty.insert(Link::open(host, true).await?);
-                    self.replica
-                        .identity
-                        .store(link.facts.server, Ordering::Release);
-                    Ok(link.facts)
-                }
+            if let Some(link) = &mut self.link
+                && let Ok(facts) = link.ask().await
+            {
+                return Ok(facts);
             }
+            // One broken connection is no verdict: a new one tells.
+            self.replica.server.distrust();
+            let link = self.link.insert(Link::open(host, true).await?);
+            self.replica
+                .identity
+                .store(link.facts.server, Ordering::Release);
+            Ok(link.facts)
         };
         timeout(PATIENCE, asked)
             .await

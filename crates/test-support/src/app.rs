@@ -28,6 +28,7 @@ const RUN_LIMIT: Duration = Duration::from_mins(1);
 #[derive(Clone, Debug)]
 pub struct AppBuilder {
     program: &'static str,
+    arguments: Vec<String>,
     environment: BTreeMap<String, String>,
 }
 
@@ -49,6 +50,7 @@ impl AppBuilder {
         ];
         Self {
             program,
+            arguments: Vec::new(),
             environment: environment
                 .map(|(name, value)| (name.to_owned(), value))
                 .into(),
@@ -59,6 +61,13 @@ impl AppBuilder {
     #[must_use]
     pub fn env(mut self, name: &str, value: impl Into<String>) -> Self {
         self.environment.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// Starts the program with these arguments instead of none.
+    #[must_use]
+    pub fn arguments(mut self, arguments: &[&str]) -> Self {
+        self.arguments = arguments.iter().map(|text| (*text).to_owned()).collect();
         self
     }
 
@@ -203,6 +212,7 @@ impl AppBuilder {
             program,
             Output::File(folder.join("output.log")),
         )
+        .args(&self.arguments)
         .clear_environment()
         // Away from the checkout, where a developer's own `.env` file would be read.
         .directory(folder);

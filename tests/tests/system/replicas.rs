@@ -11,10 +11,10 @@ use uuid::Uuid;
 
 use crate::{
     cache::{LIST, find, page_of},
-    load::{Wire, spread},
+    load::{Reply, Wire, spread},
     replicated::{Reads, Replicated, in_rotation},
     shopper::{COOKIE, HEADER, Shopper, Token},
-    stack::{SOON, Stack, customer},
+    stack::{SOON, Stack, customer, id},
     traffic::{Traffic, report},
 };
 
@@ -25,6 +25,34 @@ const NOTICED: Duration = Duration::from_secs(3);
 
 /// Things to write, each with a way to see it.
 const KINDS: usize = 5;
+
+/// What was answered to a write, and where to see it.
+struct Written {
+    reply: Reply,
+    path: String,
+    sign: Sign,
+}
+
+/// By what a write is seen.
+enum Sign {
+    Id(Uuid),
+    Row(Uuid),
+    Price(Uuid, usize),
+    Name(String),
+}
+
+impl Sign {
+    fn is_in(&self, answer: &Value) -> bool {
+        match self {
+            Self::Id(id) => answer["id"] == json!(id),
+            Self::Row(id) => answer["data"]
+                .as_array()
+                .is_some_and(|rows| rows.iter().any(|row| row["id"] == json!(id))),
+            Self::Price(product, price) => find(answer, *product)["price"] == *price,
+            Self::Name(name) => answer["user"]["full_name"] == name.as_str(),
+        }
+    }
+}
 
 /// Somebody who writes at one API and reads at the other.
 struct Lane {
@@ -46,62 +74,54 @@ impl Lane {
         })
     }
 
-    /// Writes what has the number; where to see it, and whether an answer shows it.
-    async fn write(
-        &mut self,
-        number: usize,
-    ) -> Result<(crate::load::Reply, String, impl Fn(&Value) -> bool)> {
-        let price = json!(1000 + number);
-        let name = json!(format!("Asha {number}"));
-        let kind = number % KINDS;
+    /// Writes what has the number.
+    async fn write(&mut self, number: usize) -> Result<Written> {
         let product = self.product;
         let page = page_of(product);
-        let reply = match kind {
-            0 | 1 => self.writer.order(product).await?,
+        let kind = number % KINDS;
+        let (reply, path, sign) = match kind {
+            0 | 1 => {
+                let reply = self.writer.order(product).await?;
+                let order = id(&reply.expect(201)?)?;
+                if kind == 0 {
+                    (reply, format!("/api/orders/{order}"), Sign::Id(order))
+                } else {
+                    (reply, "/api/orders?limit=5".to_owned(), Sign::Row(order))
+                }
+            }
             2 | 3 => {
+                let price = 1000 + number;
                 let body = json!({ "price": price });
-                self.editor.send("PUT", &page, None, Some(&body)).await?
+                let reply = self.editor.send("PUT", &page, None, Some(&body)).await?;
+                let path = if kind == 2 { page } else { LIST.to_owned() };
+                (reply, path, Sign::Price(product, price))
             }
             _ => {
-                let body = json!({ "full_name": name });
+                let name = format!("Asha {number}");
                 let path = "/api/auth/me";
-                self.writer.send("PATCH", path, None, Some(&body)).await?
+                let body = json!({ "full_name": name });
+                let reply = self.writer.send("PATCH", path, None, Some(&body)).await?;
+                (reply, path.to_owned(), Sign::Name(name))
             }
         };
-        let answer = reply.expect(if kind < 2 { 201 } else { 200 })?;
-        let id = answer["id"].clone();
-        let path = match kind {
-            0 => format!("/api/orders/{}", id.as_str().context("no id")?),
-            1 => "/api/orders?limit=5".to_owned(),
-            2 => page,
-            3 => LIST.to_owned(),
-            _ => "/api/auth/me".to_owned(),
-        };
-        let shows = move |answer: &Value| match kind {
-            0 => answer["id"] == id,
-            1 => answer["data"]
-                .as_array()
-                .is_some_and(|rows| rows.iter().any(|row| row["id"] == id)),
-            2 | 3 => find(answer, product)["price"] == price,
-            _ => answer["full_name"] == name,
-        };
-        Ok((reply, path, shows))
+        reply.expect(if kind < 2 { 201 } else { 200 })?;
+        Ok(Written { reply, path, sign })
     }
 
     /// Writes and reads; whether what was read was older than what was written.
     async fn pair(&mut self, number: usize, with_token: bool) -> Result<bool> {
-        let (written, path, shows) = self.write(number).await?;
+        let Written { reply, path, sign } = self.write(number).await?;
         let token = match (with_token, number / KINDS % 2) {
             (false, _) => None,
-            (true, 0) => Some(Token::header(&written)?),
-            (true, _) => Some(Token::cookie(&written)?),
+            (true, 0) => Some(Token::header(&reply)?),
+            (true, _) => Some(Token::cookie(&reply)?),
         };
         let read = self.reader.get(&path, token.as_ref()).await?;
-        if number.is_multiple_of(KINDS) && read.status == 404 {
+        if matches!(sign, Sign::Id(_)) && read.status == 404 {
             return Ok(true);
         }
         let answer = read.expect(200).context(path)?;
-        Ok(!shows(&answer))
+        Ok(!sign.is_in(&answer))
     }
 
     /// So many pairs from `first` on; how many were stale.
@@ -220,7 +240,9 @@ async fn reads_without_a_token_and_with_an_invented_one_are_answered_by_replicas
         // What others are told must not be what somebody has invented.
         let body = json!({ "full_name": "Asha" });
         let path = "/api/auth/me";
-        let reply = shopper.send("PATCH", path, Some(token), Some(&body)).await?;
+        let reply = shopper
+            .send("PATCH", path, Some(token), Some(&body))
+            .await?;
         let given = reply.header(HEADER).context("no token")?;
         assert_eq!(reply.status, 200, "{token:?}");
         let position = u64::from_str_radix(given, 16)?;

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use bharatmart_test_support::{
-    App, AppBuilder, TEST_PASSWORD, test_prefix,
+    App, AppBuilder, TEST_PASSWORD,
     servers::{Postgres, PostgresOptions, Replication},
-    wait_until,
+    test_prefix, wait_until,
 };
 use sqlx::{PgPool, postgres::PgPoolOptions};
 use uuid::Uuid;
@@ -35,7 +35,7 @@ impl Replicated {
         App::api().database_url(&url).run(&["migrate"]).await?;
         servers.wait_until_replayed().await?;
         Ok(Self {
-            pool: pool(&servers.primary).await?,
+            pool: connect(&servers.primary).await?,
             servers,
             prefix: test_prefix(),
         })
@@ -87,7 +87,7 @@ impl Replicated {
 }
 
 /// Connections to the shop's database on this server.
-pub async fn pool(server: &Postgres) -> Result<PgPool> {
+pub async fn connect(server: &Postgres) -> Result<PgPool> {
     let pool = PgPoolOptions::new().max_connections(5);
     Ok(pool.connect(&server.url(DATABASE)).await?)
 }

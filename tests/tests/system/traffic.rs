@@ -32,7 +32,6 @@ pub enum Kind {
 #[derive(Clone, Debug)]
 pub struct Visit {
     pub kind: Kind,
-    pub path: String,
     pub sent: Instant,
     pub took: Duration,
     pub status: u16,
@@ -121,10 +120,9 @@ impl Pace {
     }
 }
 
-fn visit(kind: Kind, path: &str, sent: Instant, reply: &Reply) -> Visit {
+fn visit(kind: Kind, sent: Instant, reply: &Reply) -> Visit {
     Visit {
         kind,
-        path: path.to_owned(),
         sent,
         took: sent.elapsed(),
         status: reply.status,
@@ -142,7 +140,7 @@ async fn look(mut wire: Wire, product: Uuid, mut pace: Pace) -> Result<Vec<Visit
         }
         let sent = Instant::now();
         let reply = wire.get(path).await?;
-        visits.push(visit(Kind::Look, path, sent, &reply));
+        visits.push(visit(Kind::Look, sent, &reply));
     }
     Ok(visits)
 }
@@ -153,7 +151,7 @@ async fn buy(mut shopper: Shopper, product: Uuid, mut pace: Pace) -> Result<Vec<
     while pace.goes_on().await {
         let sent = Instant::now();
         let reply = shopper.order(product).await?;
-        let mut order = visit(Kind::Order, "/api/orders", sent, &reply);
+        let mut order = visit(Kind::Order, sent, &reply);
         if reply.status == 201 {
             let placed = id(&reply.expect(201)?)?;
             // Without replicas to read from there may be none.
@@ -171,7 +169,7 @@ async fn buy(mut shopper: Shopper, product: Uuid, mut pace: Pace) -> Result<Vec<
             }
             let sent = Instant::now();
             let reply = shopper.get(&path, token.as_ref()).await?;
-            visits.push(visit(Kind::OwnOrders, &path, sent, &reply));
+            visits.push(visit(Kind::OwnOrders, sent, &reply));
         }
     }
     Ok(visits)

@@ -79,6 +79,8 @@ impl Connection {
         let Some(read) = self.read.take() else {
             return Err(error);
         };
+        // Else all who have lost their connections would wait for each other's places.
+        self.lease.discard();
         match read.elsewhere(&error).await {
             Some(connection) => {
                 *self = connection;
@@ -130,7 +132,7 @@ impl Connection {
         let told = link.connection.fetch_one(statement).await;
         link.note(&told);
         let bytes: i64 = told?.try_get(0)?;
-        Ok(Position::from_bytes(bytes.unsigned_abs()))
+        Ok(Position::before(bytes.unsigned_abs(), link.facts.page))
     }
 
     async fn rollback(&mut self) -> sqlx::Result<()> {

@@ -6,6 +6,7 @@ use std::{
 };
 
 use bharatmart_config::PoolerMode;
+use futures_util::FutureExt;
 use sqlx::{ConnectOptions, Executor, PgConnection, Row, postgres::PgConnectOptions};
 
 use super::{Host, unreachable::explain};
@@ -16,6 +17,7 @@ pub(super) const FACTS: &str = "\
     SELECT pg_is_in_recovery() AS in_recovery, \
         current_setting('transaction_read_only') = 'on' AS read_only, \
         current_setting('bharatmart.session', true) AS session, \
+        current_setting('wal_block_size')::bigint AS page, \
         (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint AS server, \
         CASE WHEN pg_is_in_recovery() THEN 0 \
             ELSE ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::bigint END AS timeline, \
@@ -33,6 +35,8 @@ pub(crate) struct Facts {
     pub(crate) server: i64,
     /// The timeline that it writes; 0 in recovery. It grows with each promotion.
     pub(crate) timeline: i64,
+    /// Bytes of a page of its log.
+    pub(crate) page: u64,
     /// Up to where its log is written, or replayed.
     pub(crate) position: Position,
 }
@@ -76,12 +80,13 @@ const PROTOCOL_VIOLATION: &str = "08P01";
 impl Link {
     /// Opens a connection, and finds out whether there is a transaction pooler if that is not known.
     pub(crate) async fn open(host: &Arc<Host>, read_only: bool) -> sqlx::Result<Self> {
+        // Large and rare: whoever asks a pool for a connection must not carry it along each time.
         let opened = match host.mode() {
-            Some(PoolerMode::Transaction) => Self::pooled(host).await,
-            Some(PoolerMode::Session) => Self::in_session(host, read_only).await,
-            None => Self::explore(host, read_only).await,
+            Some(PoolerMode::Transaction) => Self::pooled(host).boxed(),
+            Some(PoolerMode::Session) => Self::in_session(host, read_only).boxed(),
+            None => Self::explore(host, read_only).boxed(),
         };
-        match opened {
+        match opened.await {
             Err(sqlx::Error::Io(error)) => {
                 let (name, port) = (host.options.get_host(), host.options.get_port());
                 Err(explain(name, port, error).await.into())
@@ -93,7 +98,7 @@ impl Link {
     /// A connection with a session of its own.
     async fn in_session(host: &Arc<Host>, read_only: bool) -> sqlx::Result<Self> {
         let connection = host.options.connect().await?;
-        Ok(Self::greet(host, connection, read_only).await?.0)
+        Self::greet(host, connection, read_only).await
     }
 
     /// Asks for a session parameter that no pooler knows. One that refuses it, or does not keep it, is a
@@ -104,11 +109,12 @@ impl Link {
             .clone()
             .options([("bharatmart.session", "kept")]);
         match options.connect().await {
-            Ok(connection) => {
-                let (link, kept) = Self::greet(host, connection, read_only).await?;
+            Ok(mut connection) => {
+                // Nothing is set before it is known whose session it would be set in.
+                let (_, kept) = ask(&mut connection, FACTS).await?;
                 if kept {
                     host.learn(PoolerMode::Session);
-                    return Ok(link);
+                    return Self::greet(host, connection, read_only).await;
                 }
             }
             Err(sqlx::Error::Database(error))
@@ -128,21 +134,20 @@ impl Link {
         Ok(Self::new(host, connection, PoolerMode::Transaction, facts))
     }
 
-    /// Sets a session up; also tells whether it kept what was asked for at its start.
+    /// Sets a session up.
     async fn greet(
         host: &Arc<Host>,
         mut connection: PgConnection,
         read_only: bool,
-    ) -> sqlx::Result<(Self, bool)> {
+    ) -> sqlx::Result<Self> {
         let statements = &host.statements;
         let greeting = if read_only {
             &statements.read_only_session
         } else {
             &statements.session
         };
-        let (facts, kept) = ask(&mut connection, greeting.clone()).await?;
-        let link = Self::new(host, connection, PoolerMode::Session, facts);
-        Ok((link, kept))
+        let (facts, _) = ask(&mut connection, greeting.clone()).await?;
+        Ok(Self::new(host, connection, PoolerMode::Session, facts))
     }
 
     fn new(host: &Arc<Host>, connection: PgConnection, mode: PoolerMode, facts: Facts) -> Self {
@@ -191,13 +196,20 @@ async fn ask(
     statement: impl sqlx::SqlSafeStr + Send + 'static,
 ) -> sqlx::Result<(Facts, bool)> {
     let row = connection.fetch_one(statement.into_sql_str()).await?;
-    let position: i64 = row.try_get("position")?;
+    let in_recovery = row.try_get("in_recovery")?;
+    let page = row.try_get::<i64, _>("page")?.unsigned_abs();
+    let position = row.try_get::<i64, _>("position")?.unsigned_abs();
     let facts = Facts {
-        in_recovery: row.try_get("in_recovery")?,
+        in_recovery,
         read_only: row.try_get("read_only")?,
         server: row.try_get("server")?,
         timeline: row.try_get("timeline")?,
-        position: Position::from_bytes(position.unsigned_abs()),
+        page,
+        position: if in_recovery {
+            Position::from_bytes(position)
+        } else {
+            Position::before(position, page)
+        },
     };
     let session: Option<String> = row.try_get("session")?;
     Ok((facts, session.as_deref() == Some("kept")))

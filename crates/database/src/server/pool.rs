@@ -12,6 +12,7 @@ use bharatmart_telemetry::metrics::{
     DATABASE_ACQUIRE_SECONDS, DATABASE_POOL_CONNECTIONS, DATABASE_POOL_WAITERS,
 };
 use deadpool::managed::{self, Metrics, Object, PoolConfig, PoolError, QueueMode, RecycleError};
+use futures_util::future::join_all;
 use metrics::{Gauge, Histogram, gauge, histogram};
 use sqlx::Connection as _;
 use tokio::{
@@ -179,6 +180,7 @@ impl Server {
             .record(asked.elapsed().as_secs_f64());
         Ok(Lease {
             object: Some(object),
+            broken: None,
             load: Some(load),
         })
     }
@@ -260,6 +262,8 @@ impl Drop for Load {
 #[derive(Debug)]
 pub(crate) struct Lease {
     object: Option<Object<Manager>>,
+    /// Instead of that, a broken connection whose place in the pool was given up.
+    broken: Option<Link>,
     load: Option<Load>,
 }
 
@@ -269,21 +273,30 @@ impl Lease {
         reason = "the connection is there until the lease is dropped"
     )]
     pub(crate) fn link(&mut self) -> &mut Link {
-        self.object.as_mut().expect("a lease has a connection")
+        let lent = self.object.as_deref_mut();
+        lent.or(self.broken.as_mut())
+            .expect("a lease has a connection")
+    }
+
+    /// Gives a broken connection's place in the pool up, for those who want one that works.
+    pub(crate) fn discard(&mut self) {
+        if self.link().health == Health::Broken
+            && let (Some(object), Some(load)) = (self.object.take(), self.load.take())
+        {
+            load.0.distrust();
+            self.broken = Some(Object::take(object));
+        }
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
+        self.discard();
         let (Some(mut object), Some(load)) = (self.object.take(), self.load.take()) else {
             return;
         };
         match object.health {
-            Health::Idle => {}
-            Health::Broken => {
-                load.0.distrust();
-                drop(Object::take(object));
-            }
+            Health::Idle | Health::Broken => {}
             Health::Busy => {
                 let Ok(runtime) = Handle::try_current() else {
                     drop(Object::take(object));
@@ -333,26 +346,58 @@ impl Manager {
         Ok(link)
     }
 
-    /// Connects to the first host that takes writes, beginning with the one that did last; if none does,
-    /// to one that can at least be read from.
+    async fn try_open(&self, index: usize) -> Result<Link> {
+        timeout(TRIAL, self.open(&self.hosts[index]))
+            .await
+            .map_err(|_| Error::Unavailable(sqlx::Error::PoolTimedOut))?
+    }
+
+    /// Connects to the host that took writes last; if it does not any more, to the one of the latest timeline
+    /// that does; if none does, to a primary that can at least be read from. A standby shows too little, and
+    /// a primary that another has taken over from shows what is not so.
     async fn open_one(&self) -> Result<Link> {
-        let first = self.preferred.load(Ordering::Acquire);
-        let mut read_only = None;
+        let mut all = Vec::with_capacity(self.hosts.len());
+        let preferred = self.preferred.load(Ordering::Acquire);
+        // As long as no timeline is known, the first host that takes writes may be one of the past.
+        let is_known = self.timeline.load(Ordering::Acquire) > 0;
+        if is_known {
+            let opened = self.try_open(preferred).await;
+            if let Ok(link) = &opened
+                && link.is_writable()
+                && self.is_current(link)
+            {
+                return opened;
+            }
+            all.push((preferred, opened));
+        }
+        let others = (0..self.hosts.len()).filter(|index| !is_known || *index != preferred);
+        let others = others.map(async |index| (index, self.try_open(index).await));
+        all.extend(join_all(others).await);
+
         let mut failure = None;
-        for index in (0..self.hosts.len()).map(|offset| (first + offset) % self.hosts.len()) {
-            match timeout(TRIAL, self.open(&self.hosts[index])).await {
-                Ok(Ok(link)) if link.is_writable() && self.is_current(&link) => {
-                    self.preferred.store(index, Ordering::Release);
-                    return Ok(link);
+        let mut best: Option<(usize, Link)> = None;
+        let rank = |link: &Link| (link.is_writable(), link.facts.timeline);
+        for (index, opened) in all {
+            match opened {
+                Ok(link) if link.facts.in_recovery || !self.is_current(&link) => {}
+                Ok(link) => {
+                    if best.as_ref().is_none_or(|best| rank(&best.1) < rank(&link)) {
+                        best = Some((index, link));
+                    }
                 }
-                Ok(Ok(link)) => {
-                    read_only.get_or_insert(link);
-                }
-                Ok(Err(error)) => failure = Some(error),
-                Err(_) => failure = Some(Error::Unavailable(sqlx::Error::PoolTimedOut)),
+                Err(error) => failure = Some(error),
             }
         }
-        read_only.ok_or_else(|| failure.unwrap_or(Error::ReadOnly))
+        // A later one may have shown that an earlier one is not current.
+        match best.filter(|(_, link)| self.is_current(link)) {
+            Some((index, link)) => {
+                if link.is_writable() {
+                    self.preferred.store(index, Ordering::Release);
+                }
+                Ok(link)
+            }
+            None => Err(failure.unwrap_or(Error::ReadOnly)),
+        }
     }
 
     /// Whether a server is not one that another has taken over from.

@@ -1,9 +1,13 @@
 //! The SQL against a real server.
 
+mod pool;
+mod primary;
 mod products;
 mod replicas;
 mod restock;
+mod rotation;
 mod schema;
 mod schema_strangers;
 mod servers;
 mod support;
+mod tls;

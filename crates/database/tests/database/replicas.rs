@@ -211,7 +211,9 @@ async fn a_connection_to_a_replica_cannot_write_even_when_that_takes_over() -> R
 
 fn refused_as_read_only(outcome: sqlx::Result<()>) -> Result<()> {
     let error = outcome.err().context("it was not refused")?;
-    let code = error.as_database_error().and_then(|error| error.code());
+    let code = error
+        .as_database_error()
+        .and_then(sqlx::error::DatabaseError::code);
     ensure!(code.as_deref() == Some("25006"), "{error}");
     Ok(())
 }

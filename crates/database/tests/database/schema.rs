@@ -36,7 +36,7 @@ async fn execute(url: &str, statements: &str) {
 async fn empty() -> TestDatabase {
     let database = TestDatabase::create().await;
     let clear = "DROP SCHEMA public, sandbox_gateway CASCADE; CREATE SCHEMA public";
-    execute(database.url(), clear).await;
+    execute(database.direct_url(), clear).await;
     database
 }
 
@@ -47,7 +47,7 @@ async fn check(url: &str) -> Result<(), SchemaError> {
 #[tokio::test]
 async fn of_many_at_once_one_runs_the_migrations_and_the_others_wait_for_it() {
     let database = empty().await;
-    let all = migration_status(&config(database.url()))
+    let all = migration_status(&config(database.direct_url()))
         .await
         .expect("an empty database has a status");
     assert!(
@@ -56,7 +56,7 @@ async fn of_many_at_once_one_runs_the_migrations_and_the_others_wait_for_it() {
     );
     let calls: Vec<_> = (0..10)
         .map(|_| {
-            let config = config(database.url());
+            let config = config(database.direct_url());
             tokio::spawn(async move {
                 let mut told = Vec::new();
                 let run = migrate(&config, |progress| told.push(progress.clone())).await;
@@ -85,13 +85,15 @@ async fn of_many_at_once_one_runs_the_migrations_and_the_others_wait_for_it() {
     let mut expected = [0; 10];
     expected[9] = all.len();
     assert_eq!(runs, expected);
-    check(database.url()).await.expect("the schema is current");
+    check(database.direct_url())
+        .await
+        .expect("the schema is current");
 }
 
 #[tokio::test]
 async fn pending_migrations_are_named() {
     let database = TestDatabase::create().await;
-    let all = migration_status(&config(database.url()))
+    let all = migration_status(&config(database.direct_url()))
         .await
         .expect("it has a status");
     let last = &all.last().expect("there are migrations").migration;
@@ -99,8 +101,10 @@ async fn pending_migrations_are_named() {
         "DELETE FROM _sqlx_migrations WHERE version = {}",
         last.version
     );
-    execute(database.url(), &forget).await;
-    let error = check(database.url()).await.expect_err("one is pending");
+    execute(database.direct_url(), &forget).await;
+    let error = check(database.direct_url())
+        .await
+        .expect_err("one is pending");
     let SchemaError::Pending(pending) = &error else {
         panic!("{error}");
     };
@@ -119,9 +123,9 @@ async fn a_database_that_is_ahead_is_served_and_left_alone() {
     let later = format!(
         "INSERT INTO _sqlx_migrations VALUES ({FUTURE}, 'of tomorrow', now(), true, '', 0)"
     );
-    execute(database.url(), &later).await;
-    check(database.url()).await.expect("it is served");
-    let config = config(database.url());
+    execute(database.direct_url(), &later).await;
+    check(database.direct_url()).await.expect("it is served");
+    let config = config(database.direct_url());
     let run = migrate(&config, |progress| panic!("{progress}")).await;
     assert_eq!(run.expect("an older build may start"), 0);
     let all = migration_status(&config).await.expect("it has a status");
@@ -139,13 +143,16 @@ async fn a_migration_that_failed_half_way_is_named_and_not_run_over() {
     let database = TestDatabase::create().await;
     let fail = "UPDATE _sqlx_migrations SET success = false WHERE version = 20261123000003;
                 DELETE FROM _sqlx_migrations WHERE version > 20261123000003";
-    execute(database.url(), fail).await;
-    let seen = check(database.url()).await;
+    execute(database.direct_url(), fail).await;
+    let seen = check(database.direct_url()).await;
     assert!(
         matches!(&seen, Err(SchemaError::Failed(migration)) if migration.name == "outbox"),
         "{seen:?}"
     );
-    let run = migrate(&config(database.url()), |progress| panic!("{progress}")).await;
+    let run = migrate(&config(database.direct_url()), |progress| {
+        panic!("{progress}")
+    })
+    .await;
     assert!(
         matches!(
             &run,
@@ -160,7 +167,7 @@ async fn a_migration_that_waits_for_a_table_lets_others_use_it_meanwhile() {
     let database = TestDatabase::create().await;
     // Both may be run again.
     let forget = "DELETE FROM _sqlx_migrations WHERE version IN (20261123000007, 20261123000008)";
-    execute(database.url(), forget).await;
+    execute(database.direct_url(), forget).await;
     let pool = database.pool().await;
     let mut reader = pool.begin().await.expect("it begins");
     reader
@@ -169,7 +176,7 @@ async fn a_migration_that_waits_for_a_table_lets_others_use_it_meanwhile() {
         .expect("it reads");
 
     let (sender, mut progress) = mpsc::unbounded_channel();
-    let config = config(database.url());
+    let config = config(database.direct_url());
     let migrating = tokio::spawn(async move {
         migrate(&config, |progress| {
             sender.send(progress.clone()).expect("it is listened to");
@@ -198,7 +205,7 @@ async fn migrations_do_not_run_through_a_transaction_pooler() {
     let database = empty().await;
     let pooled = DatabaseConfig {
         pooler: Some(PoolerMode::Transaction),
-        ..config(database.url())
+        ..config(database.direct_url())
     };
     let refused = migrate(&pooled, |progress| panic!("{progress}"))
         .await
@@ -210,7 +217,7 @@ async fn migrations_do_not_run_through_a_transaction_pooler() {
         "{refused}"
     );
     let direct = DatabaseConfig {
-        direct: config(database.url()).primary,
+        direct: config(database.direct_url()).primary,
         ..pooled
     };
     assert!(migrate(&direct, |_| ()).await.expect("it migrates") > 0);
@@ -223,11 +230,13 @@ async fn of_several_hosts_the_one_that_takes_writes_is_migrated() {
         "ALTER DATABASE {} SET default_transaction_read_only = on",
         read_only.name()
     );
-    execute(writable.url(), &lock).await;
-    let both = several(&[read_only.url(), writable.url()]);
+    execute(writable.direct_url(), &lock).await;
+    let both = several(&[read_only.direct_url(), writable.direct_url()]);
     assert!(migrate(&both, |_| ()).await.expect("it migrates") > 0);
-    check(writable.url()).await.expect("the schema is current");
-    let none = migrate(&config(read_only.url()), |_| ()).await;
+    check(writable.direct_url())
+        .await
+        .expect("the schema is current");
+    let none = migrate(&config(read_only.direct_url()), |_| ()).await;
     assert!(
         matches!(&none, Err(error @ MigrateError::ReadOnly { .. }) if error.is_transient()),
         "{none:?}"
@@ -239,11 +248,13 @@ async fn a_role_from_which_row_level_security_hides_everything_is_refused() {
     let database = TestDatabase::create().await;
     let role = format!("other_{}", database.name());
     execute(
-        database.url(),
+        database.direct_url(),
         &format!("CREATE ROLE {role} LOGIN; GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}"),
     )
     .await;
-    let url = database.url().replace("postgres@", &format!("{role}@"));
+    let url = database
+        .direct_url()
+        .replace("postgres@", &format!("{role}@"));
     let seen = check(&url).await;
     assert!(matches!(seen, Err(SchemaError::RowsHidden)), "{seen:?}");
 }
