@@ -24,6 +24,7 @@ pub mod payments;
 mod position;
 mod primary;
 pub mod products;
+mod reads;
 mod replica;
 mod router;
 pub mod sandbox_gateway;

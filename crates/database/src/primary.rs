@@ -112,14 +112,9 @@ impl Primary {
 
     /// Makes a host the primary that was not.
     fn hand_over(&self, host: usize, facts: Facts) {
-        let is_first = self.known() == Position::ZERO;
-        self.server.prefer(host, facts.timeline);
         // What was seen on the one before may lie beyond what this one has.
         self.position.set(facts.position);
         self.history().seen.clear();
-        if is_first {
-            return;
-        }
         self.term.fetch_add(1, Ordering::AcqRel);
         counter!(DATABASE_PRIMARY_CHANGES_TOTAL).increment(1);
         tracing::warn!(
@@ -265,7 +260,10 @@ impl Monitor {
         let facts = link.facts;
         let elected = Some((index, facts.timeline));
         if self.elected != elected {
-            self.primary.hand_over(index, facts);
+            server.prefer(index, facts.timeline);
+            if self.elected.is_some() {
+                self.primary.hand_over(index, facts);
+            }
             self.elected = elected;
         } else if self.link.is_some() {
             return Ok(facts);

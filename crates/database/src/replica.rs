@@ -295,7 +295,7 @@ impl Monitor {
             if let Some(link) = &mut self.link
                 && let Ok(facts) = link.ask().await
             {
-                return Ok(facts);
+                return Ok::<_, sqlx::Error>(facts);
             }
             // One broken connection is no verdict: a new one tells.
             self.replica.server.distrust();

@@ -10,8 +10,8 @@ use std::{
 };
 
 use bharatmart_config::{DatabaseConfig, DatabaseUrl};
-use bharatmart_telemetry::metrics::DATABASE_READS_TOTAL;
-use metrics::{Counter, counter};
+use futures_util::future::select_ok;
+use metrics::Counter;
 use tokio::{task::JoinSet, time::Instant};
 
 use crate::{
@@ -20,6 +20,7 @@ use crate::{
     migrations::{self, SchemaError},
     position::Position,
     primary::Primary,
+    reads::Reads,
     replica::{self, Replica, ReplicaStatus, Rotation},
     scope::{Freshness, Scope},
     server::{Host, Limits, PoolStatus, Role, Server},
@@ -29,7 +30,7 @@ use crate::{
 const CATCH_UP: Duration = Duration::from_millis(10);
 /// A replica that lags more is not waited for.
 const CLOSE: Duration = Duration::from_millis(500);
-/// How long such a read waits while there is no primary that could answer.
+/// How long such a read waits for a replica when there is no primary that could answer.
 const CATCH_UP_WITHOUT_PRIMARY: Duration = Duration::from_secs(1);
 
 /// The database: a primary, and perhaps replicas to read from; cheap to clone.
@@ -48,45 +49,6 @@ struct Router {
     reads: Reads,
     /// Ends with the router.
     _tasks: JoinSet<()>,
-}
-
-/// Counters of reads, by where they went and why.
-struct Reads {
-    /// From any replica.
-    any: Counter,
-    /// From a replica that was fresh enough.
-    fresh: Counter,
-    /// From the primary, since that was asked for.
-    latest: Counter,
-    /// From the primary, since there are no replicas.
-    no_replicas: Counter,
-    /// From the primary, since no replica is in rotation.
-    none_in_rotation: Counter,
-    /// From the primary, since no replica was fresh enough.
-    behind: Counter,
-    /// From the primary, since the replicas that were tried failed.
-    failed: Counter,
-}
-
-impl std::fmt::Debug for Reads {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("Reads")
-    }
-}
-
-impl Reads {
-    fn new() -> Self {
-        let of = |target: &'static str, reason: &'static str| counter!(DATABASE_READS_TOTAL, "target" => target, "reason" => reason);
-        Self {
-            any: of("replica", "any"),
-            fresh: of("replica", "fresh"),
-            latest: of("primary", "latest"),
-            no_replicas: of("primary", "no_replicas"),
-            none_in_rotation: of("primary", "none_in_rotation"),
-            behind: of("primary", "behind"),
-            failed: of("primary", "failed"),
-        }
-    }
 }
 
 /// Some replicas are not read from.
@@ -226,7 +188,9 @@ impl Database {
     pub async fn read(&self, freshness: Freshness) -> Result<Connection> {
         let router = &self.router;
         if !self.has_replicas() {
-            return router.read_primary(&router.reads.no_replicas, false).await;
+            return router
+                .read_primary(&router.reads.no_replicas, None, false)
+                .await;
         }
         let position = match freshness {
             Freshness::Latest => None,
@@ -240,7 +204,7 @@ impl Database {
         };
         match position {
             Some(position) => router.read(position, Vec::new()).await,
-            None => router.read_primary(&router.reads.latest, false).await,
+            None => router.read_primary(&router.reads.latest, None, false).await,
         }
     }
 
@@ -330,12 +294,7 @@ impl Router {
             };
             match self.read_replica(replica, position, &failed).await {
                 Ok(Some(connection)) => {
-                    let counter = if position == Position::ZERO {
-                        &self.reads.any
-                    } else {
-                        &self.reads.fresh
-                    };
-                    counter.increment(1);
+                    self.reads.of_replica(position).increment(1);
                     return Ok(connection);
                 }
                 Ok(None) => break &self.reads.behind,
@@ -347,17 +306,56 @@ impl Router {
                 }
             }
         };
-        self.read_primary(reason, false).await
+        match self.read_primary(reason, Some(position), false).await {
+            Err(error) if error.is_loss() || matches!(error, Error::ReadOnly) => self
+                .read_without_primary(position, failed)
+                .await
+                .ok_or(error),
+            outcome => outcome,
+        }
     }
 
-    /// A connection to the primary; `why` is counted.
-    async fn read_primary(self: &Arc<Self>, why: &Counter, is_second: bool) -> Result<Connection> {
-        why.increment(1);
+    /// A connection to a replica that reaches `position` after all, now that the primary does not answer.
+    /// None of those that have `failed`.
+    async fn read_without_primary(
+        self: &Arc<Self>,
+        position: Position,
+        failed: Vec<Arc<Replica>>,
+    ) -> Option<Connection> {
+        let deadline = Instant::now() + CATCH_UP_WITHOUT_PRIMARY;
+        let reaching: Vec<_> = self
+            .candidates(&failed)
+            .map(|replica| {
+                let reach = replica.reach(position, deadline);
+                Box::pin(async move { reach.await.then_some(replica).ok_or(()) })
+            })
+            .collect();
+        if reaching.is_empty() {
+            return None;
+        }
+        let (replica, _) = select_ok(reaching).await.ok()?;
+        let connection = self.read_replica(replica, position, &failed).await;
+        let connection = connection.ok().flatten();
+        if connection.is_some() {
+            self.reads.of_replica(position).increment(1);
+        }
+        connection
+    }
+
+    /// A connection to the primary; `why` is counted. A replica that has replayed the log up to `position`
+    /// would do.
+    async fn read_primary(
+        self: &Arc<Self>,
+        why: &Counter,
+        position: Option<Position>,
+        is_second: bool,
+    ) -> Result<Connection> {
         self.primary.check()?;
+        why.increment(1);
         let read = Read {
             router: Arc::clone(self),
             replica: None,
-            position: Position::ZERO,
+            position,
             failed: Vec::new(),
             is_second,
         };
@@ -377,7 +375,7 @@ impl Router {
             let read = Read {
                 router: Arc::clone(self),
                 replica: Some(Arc::clone(replica)),
-                position,
+                position: Some(position),
                 failed: failed.to_vec(),
                 is_second: false,
             };
@@ -397,26 +395,28 @@ impl Router {
 
     /// The least loaded replica in rotation that has replayed the log up to `position` or is about to.
     async fn choose(&self, position: Position, failed: &[Arc<Replica>]) -> Option<&Arc<Replica>> {
-        let candidates = || {
-            self.replicas.iter().filter(|replica| {
-                replica.is_in_rotation() && !failed.iter().any(|other| Arc::ptr_eq(other, replica))
-            })
-        };
-        if let Some(replica) =
-            self.least_loaded(candidates().filter(|replica| replica.has_replayed(position)))
-        {
+        let replayed = self
+            .candidates(failed)
+            .filter(|replica| replica.has_replayed(position));
+        if let Some(replica) = self.least_loaded(replayed) {
             return Some(replica);
         }
-        let no_primary = self.primary.check().is_err();
-        let close = candidates().filter(|replica| no_primary || replica.lag() < CLOSE);
+        let close = self
+            .candidates(failed)
+            .filter(|replica| replica.lag() < CLOSE);
         let replica = self.least_loaded(close)?;
-        let patience = if no_primary {
-            CATCH_UP_WITHOUT_PRIMARY
-        } else {
-            CATCH_UP
-        };
-        let reached = replica.reach(position, Instant::now() + patience).await;
+        let reached = replica.reach(position, Instant::now() + CATCH_UP).await;
         reached.then_some(replica)
+    }
+
+    /// The replicas in rotation but those that have `failed`.
+    fn candidates<'r, 'f>(
+        &'r self,
+        failed: &'f [Arc<Replica>],
+    ) -> impl Iterator<Item = &'r Arc<Replica>> + use<'r, 'f> {
+        self.replicas.iter().filter(|replica| {
+            replica.is_in_rotation() && !failed.iter().any(|other| Arc::ptr_eq(other, replica))
+        })
     }
 
     fn least_loaded<'a>(
@@ -449,7 +449,8 @@ pub(crate) struct Read {
     router: Arc<Router>,
     /// `None` for the primary.
     pub(crate) replica: Option<Arc<Replica>>,
-    position: Position,
+    /// What a replica must have replayed; `None` if it must be the primary.
+    position: Option<Position>,
     failed: Vec<Arc<Replica>>,
     /// Whether it is the second attempt at the primary.
     is_second: bool,
@@ -469,18 +470,20 @@ impl Read {
             error = error as &dyn std::error::Error,
             "a read that its server failed at is run again"
         );
-        let connection = match replica {
-            Some(replica) => {
-                if is_loss(error) {
-                    replica.suspect();
-                }
-                failed.push(replica);
-                router.read(position, failed).await
+        if let Some(replica) = replica {
+            if is_loss(error) {
+                replica.suspect();
             }
-            // The connection may have been broken for long; a new one tells.
-            None if is_second => return None,
-            None => router.read_primary(&router.reads.failed, true).await,
-        };
-        connection.ok()
+            failed.push(replica);
+            return router.read(position?, failed).await.ok();
+        }
+        // The connection may have been broken for long; a new one tells.
+        if !is_second {
+            let again = router.read_primary(&router.reads.failed, position, true);
+            if let Ok(connection) = again.await {
+                return Some(connection);
+            }
+        }
+        router.read_without_primary(position?, failed).await
     }
 }

@@ -13,8 +13,9 @@ use tokio::{
 
 use crate::{
     cache::page_of,
-    load::{Wire, spread},
-    stack::{SOON, Stack},
+    load::spread,
+    shopper::Shopper,
+    stack::{SOON, Stack, customer},
 };
 
 const POOL: u8 = 10;
@@ -60,31 +61,37 @@ async fn crowd(locked: Duration, statement_timeout: Duration) -> Result<usize> {
         .env("DATABASE_STATEMENT_TIMEOUT", millis(statement_timeout))
         .start()
         .await?;
-    let page = page_of(product);
-    let mut visitors = try_join_all((0..CROWD).map(|_| Wire::open(&api))).await?;
+    let customer = customer(&api).await?;
+    let access = customer.token().context("signed in")?;
+    // What may be shared is made to its end whoever leaves; what is one's own is given up.
+    let paths = [page_of(product), "/api/orders".to_owned()];
+    let shoppers = try_join_all((0..CROWD).map(|_| Shopper::open(&api, access))).await?;
     let watching = watch::Sender::new(true);
     let backends = tokio::spawn(most_backends(stack.pool.clone(), watching.subscribe()));
 
     let mut lock = stack.pool.begin().await?;
-    sqlx::query("LOCK TABLE products IN ACCESS EXCLUSIVE MODE")
+    sqlx::query("LOCK TABLE products, orders IN ACCESS EXCLUSIVE MODE")
         .execute(&mut *lock)
         .await?;
     let begin = Instant::now();
-    let asking = visitors.drain(..).enumerate().map(|(number, mut visitor)| {
-        let page = &page;
-        async move {
-            let asked = Instant::now();
-            let hangs_up = number % 2 == 1;
-            // Some have a connection then, others wait for one.
-            let patience = if hangs_up { locked / 2 } else { SOON };
-            let reply = timeout(patience, visitor.get(page)).await;
-            if hangs_up {
-                return Ok(None);
+    let asking = shoppers
+        .into_iter()
+        .enumerate()
+        .map(|(number, mut shopper)| {
+            let path = &paths[number / 2 % 2];
+            async move {
+                let asked = Instant::now();
+                let hangs_up = number % 2 == 1;
+                // Some have a connection then, others wait for one.
+                let patience = if hangs_up { locked / 2 } else { SOON };
+                let reply = timeout(patience, shopper.get(path, None)).await;
+                if hangs_up {
+                    return Ok(None);
+                }
+                let reply = reply.context("no answer")??;
+                anyhow::Ok(Some((asked.elapsed(), reply)))
             }
-            let reply = reply.context("no answer")??;
-            anyhow::Ok(Some((asked.elapsed(), reply)))
-        }
-    });
+        });
     let unlocking = async {
         sleep(locked).await;
         lock.rollback().await
@@ -114,9 +121,13 @@ async fn crowd(locked: Duration, statement_timeout: Duration) -> Result<usize> {
         Ok(in_use(&api).await? == Some(0.0))
     })
     .await?;
-    let again = (0..CROWD).map(|_| async {
-        let mut visitor = Wire::open(&api).await?;
-        visitor.json(&page).await
+    let again = (0..CROWD).map(|number| {
+        let path = &paths[number % 2];
+        let api = &api;
+        async move {
+            let mut shopper = Shopper::open(api, access).await?;
+            shopper.get(path, None).await?.expect(200)
+        }
     });
     try_join_all(again).await?;
     watching.send_replace(false);

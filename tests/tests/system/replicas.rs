@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use bharatmart_test_support::{App, AppBuilder, test_prefix, test_redis_url};
+use bharatmart_test_support::{App, AppBuilder, test_prefix, test_redis_url, wait_until};
 use futures_util::future::try_join_all;
 use serde_json::{Value, json};
 use tokio::time::sleep;
@@ -183,6 +183,11 @@ async fn own_writes_are_seen(cached: impl Fn(AppBuilder) -> AppBuilder) -> Resul
         standby.set("recovery_min_apply_delay", "0").await?;
     }
     shop.servers.wait_until_replayed().await?;
+    wait_until("the API to notice", SOON, async || {
+        let lag = other.metric("database_replica_lag_seconds").await?;
+        Ok(lag.is_some_and(|lag| lag < 0.1))
+    })
+    .await?;
     let before = Reads::of(&other).await?;
     let stale = pairs(&mut lanes[..4], PAIRS + 2 * KINDS, PAIRS, true).await?;
     let reads = Reads::since(before, &other).await?;
@@ -330,6 +335,7 @@ async fn replicas_may_die_hang_and_come_back_and_no_request_fails() -> Result<()
     report(&visits);
     for visit in &visits {
         ensure!(visit.is_answered(), "{visit:?}");
+        assert_eq!(visit.gave_token, visit.order.is_some(), "{visit:?}");
     }
     assert!(reads.share() >= 90.0, "{reads:?}");
     for standby in &shop.servers.standbys {

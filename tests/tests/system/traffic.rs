@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::{
     cache::{LIST, page_of},
     load::{Reply, Wire, spread},
-    shopper::{Shopper, Token},
+    shopper::{HEADER, Shopper, Token},
     stack::{customer, id},
 };
 
@@ -39,6 +39,8 @@ pub struct Visit {
     pub retry_after: bool,
     /// The order that was placed.
     pub order: Option<Uuid>,
+    /// Whether the answer gave a token.
+    pub gave_token: bool,
 }
 
 impl Visit {
@@ -128,6 +130,7 @@ fn visit(kind: Kind, sent: Instant, reply: &Reply) -> Visit {
         status: reply.status,
         retry_after: reply.header("retry-after").is_some(),
         order: None,
+        gave_token: reply.header(HEADER).is_some(),
     }
 }
 
@@ -154,10 +157,10 @@ async fn buy(mut shopper: Shopper, product: Uuid, mut pace: Pace) -> Result<Vec<
         let mut order = visit(Kind::Order, sent, &reply);
         if reply.status == 201 {
             let placed = id(&reply.expect(201)?)?;
-            // Without replicas to read from there may be none.
-            let token = Token::header(&reply).ok();
             order.order = Some(placed);
-            last = Some((placed, token));
+            if let Ok(token) = Token::header(&reply) {
+                last = Some((placed, token));
+            }
         }
         visits.push(order);
         let Some((order, token)) = &last else {
@@ -168,7 +171,7 @@ async fn buy(mut shopper: Shopper, product: Uuid, mut pace: Pace) -> Result<Vec<
                 break;
             }
             let sent = Instant::now();
-            let reply = shopper.get(&path, token.as_ref()).await?;
+            let reply = shopper.get(&path, Some(token)).await?;
             visits.push(visit(Kind::OwnOrders, sent, &reply));
         }
     }

@@ -19,10 +19,21 @@ use crate::{
     server::{Health, Lease, Link},
 };
 
-/// Ends a transaction and tells up to where the log was written then.
-const COMMIT_AND_TELL: &str =
-    "COMMIT; SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint";
-const TELL: &str = "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint";
+/// Tells up to where the log was written when what this session has committed was in it. A commit waits until
+/// it is flushed, unless the server is told not to; what others have not committed yet lies behind that, and no
+/// replica may ever get it.
+macro_rules! tell {
+    ($before:literal) => {
+        concat!(
+            $before,
+            "SELECT pg_wal_lsn_diff(CASE current_setting('synchronous_commit') WHEN 'off' \
+                THEN pg_current_wal_insert_lsn() ELSE pg_current_wal_flush_lsn() END, '0/0')::bigint"
+        )
+    };
+}
+const TELL: &str = tell!("");
+/// Ends a transaction before.
+const COMMIT_AND_TELL: &str = tell!("COMMIT; ");
 
 /// A connection on loan from a pool.
 ///

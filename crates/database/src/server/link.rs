@@ -196,20 +196,16 @@ async fn ask(
     statement: impl sqlx::SqlSafeStr + Send + 'static,
 ) -> sqlx::Result<(Facts, bool)> {
     let row = connection.fetch_one(statement.into_sql_str()).await?;
-    let in_recovery = row.try_get("in_recovery")?;
     let page = row.try_get::<i64, _>("page")?.unsigned_abs();
     let position = row.try_get::<i64, _>("position")?.unsigned_abs();
     let facts = Facts {
-        in_recovery,
+        in_recovery: row.try_get("in_recovery")?,
         read_only: row.try_get("read_only")?,
         server: row.try_get("server")?,
         timeline: row.try_get("timeline")?,
         page,
-        position: if in_recovery {
-            Position::from_bytes(position)
-        } else {
-            Position::before(position, page)
-        },
+        // Also in recovery, so that the two can be compared.
+        position: Position::before(position, page),
     };
     let session: Option<String> = row.try_get("session")?;
     Ok((facts, session.as_deref() == Some("kept")))

@@ -229,9 +229,13 @@ impl Server {
 
     /// Opens connections until as many are there as are to be kept.
     async fn fill(self: &Arc<Self>) {
-        let missing = self.limits.kept.saturating_sub(self.pool.status().size);
-        let mut leases = Vec::with_capacity(missing);
-        for _ in 0..missing {
+        let kept = self.limits.kept;
+        if self.pool.status().size >= kept {
+            return;
+        }
+        // At the same time, or one would be lent again and again.
+        let mut leases = Vec::with_capacity(kept);
+        for _ in 0..kept {
             match self.lease().await {
                 Ok(lease) => leases.push(lease),
                 // Whoever needs one finds out, too, and says so.

@@ -1,6 +1,7 @@
 //! The SQL against a real server.
 
 mod pool;
+mod pooler;
 mod primary;
 mod products;
 mod replicas;

@@ -289,6 +289,12 @@ async fn a_connection_that_one_read_has_lost_disturbs_no_other_read() -> Result<
     Ok(())
 }
 
+/// How many sessions of the shop this server has.
+async fn sessions(server: &Postgres) -> Result<i64> {
+    let count = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'database-test'";
+    Ok(number(&mut server.connect("postgres").await?, count).await?)
+}
+
 #[tokio::test]
 async fn own_writes_are_seen_when_several_servers_share_a_replicas_address() -> Result<()> {
     let metrics = Metrics::install()?;
@@ -308,11 +314,21 @@ async fn own_writes_are_seen_when_several_servers_share_a_replicas_address() -> 
     );
     let _balancer = HaProxy::start(port, &config).await?;
     let read_url = format!("postgres://postgres@127.0.0.1:{port}/{NAME}");
+    let url = servers.primary.url(NAME);
+    let variables = [("DATABASE_URL", &*url), ("DATABASE_READ_URL", &*read_url)];
     // The monitor may speak with either of them.
-    for round in 0..2 {
-        let url = servers.primary.url(NAME);
-        let database = open(&[("DATABASE_URL", &url), ("DATABASE_READ_URL", &read_url)]);
-        wait_for_rotation(&database, &[Rotation::In]).await?;
+    for (round, wanted) in (0..).zip([&servers.standbys[0], &delayed]) {
+        let database = loop {
+            wait_until("the last one's sessions to end", SOON, async || {
+                Ok(sessions(&servers.standbys[0]).await? + sessions(&delayed).await? == 0)
+            })
+            .await?;
+            let database = open(&variables);
+            wait_for_rotation(&database, &[Rotation::In]).await?;
+            if sessions(wanted).await? > 0 {
+                break database;
+            }
+        };
         let mut clients = JoinSet::new();
         for client in 0..8 {
             let database = database.clone();

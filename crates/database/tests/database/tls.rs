@@ -40,8 +40,8 @@ async fn the_servers_certificate_is_checked_as_far_as_the_settings_say() -> Resu
     prepare(&server).await?;
     let stranger = Postgres::start(with_tls()).await?;
     let port = server.port();
-    let [by_name, by_other_name] =
-        ["localhost", "0x7f000001"].map(|host| format!("postgres://postgres@{host}:{port}/{NAME}"));
+    let [by_name, by_other_name] = ["localhost", "[::ffff:127.0.0.1]"]
+        .map(|host| format!("postgres://postgres@{host}:{port}/{NAME}"));
     let (own, other) = (authority(&server)?, authority(&stranger)?);
 
     let mut id = 0;
@@ -55,9 +55,12 @@ async fn the_servers_certificate_is_checked_as_far_as_the_settings_say() -> Resu
         variables.extend(authority.map(|file| ("DATABASE_SSL_CA_FILE", file)));
         let database = open(&variables);
         id += 1;
-        write(&database, id)
-            .await
-            .with_context(|| format!("{variables:?}"))?;
+        let outcome = write(&database, id).await;
+        ensure!(
+            outcome.is_ok(),
+            "{variables:?}: {:?}",
+            outcome.as_ref().err().map(explained)
+        );
         let mut connection = database.write().await?;
         let encrypted: bool =
             sqlx::query_scalar("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")

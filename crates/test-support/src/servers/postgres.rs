@@ -311,6 +311,8 @@ impl Postgres {
         // The data folder's path may be too long for a socket, and the default folder is not ours.
         .args(["-c", "unix_socket_directories="])
         .directory(self.data.path())
+        // Before a standby speaks TLS it looks for a certificate there.
+        .env("HOME", self.data.path())
         .user(server_user()?)
         .death_signal(self.end_signal())
         .spawn()?;

@@ -80,6 +80,8 @@ impl Postgres {
             .args(["--create-slot", "--slot", name])
             .arg("--checkpoint=fast")
             .current_dir(data.path())
+            // Before it speaks TLS it looks for a certificate there.
+            .env("HOME", data.path())
             .stdin(Stdio::null());
         if !self.options.durable {
             command.arg("--no-sync");

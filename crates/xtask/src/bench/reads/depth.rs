@@ -42,6 +42,7 @@ pub async fn run(rounds: usize) -> Result<bool> {
                 list.first.ask(&client).await?;
                 list.deep.ask(&client).await?;
             }
+            list.skipping.ask(&client).await?;
         }
     }
     api.stop().await?;
@@ -97,6 +98,8 @@ struct List {
     sort: &'static str,
     first: Page,
     deep: Page,
+    /// The same page by its offset, which grows with the depth: what a cursor that no index serves would take.
+    skipping: Page,
 }
 
 impl List {
@@ -110,14 +113,16 @@ impl List {
             sort,
             first: Page::new(sort.to_owned()),
             deep: Page::new(format!("{sort}&cursor={cursor}")),
+            skipping: Page::new(format!("{sort}&offset={DEPTH}")),
         })
     }
 
     fn finish(self) -> bool {
-        let (first, deep) = (median(self.first.times), median(self.deep.times));
+        let [first, deep, skipping] =
+            [self.first, self.deep, self.skipping].map(|page| median(page.times));
         let ratio = deep / first;
         line(format!(
-            "  by {:10}  offset 0: {first:7.2} ms  cursor behind {DEPTH}: {deep:7.2} ms  {ratio:.2} (within {CEILING} x)",
+            "  by {:10}  offset 0: {first:6.1} ms  cursor behind {DEPTH}: {deep:6.1} ms  {ratio:.2} (within {CEILING} x)  offset {DEPTH}: {skipping:6.1} ms",
             self.sort
         ));
         (1.0 / CEILING..=CEILING).contains(&ratio)
