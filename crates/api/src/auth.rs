@@ -155,7 +155,13 @@ fn me(user: Option<User>) -> Result<Json<Me>, ApiError> {
 
 async fn read_me(user: AuthUser, Own(database): Own<Database>) -> Result<Json<Me>, ApiError> {
     let mut connection = database.read(Freshness::OwnWrites).await?;
-    me(users::find(&mut connection, user.id).await?)
+    let mut found = users::find(&mut connection, user.id).await?;
+    if found.is_none() {
+        // A client without a token may have signed up a moment ago, and would take a refusal for the end of it.
+        connection = database.read(Freshness::Latest).await?;
+        found = users::find(&mut connection, user.id).await?;
+    }
+    me(found)
 }
 
 /// Fields that are not sent stay as they are; `null` clears those that may be empty. Role and

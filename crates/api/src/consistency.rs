@@ -8,9 +8,8 @@
 use std::time::Duration;
 
 use axum::{
-    Router,
     extract::{FromRef, FromRequestParts, Request, State},
-    middleware::{Next, from_fn_with_state},
+    middleware::Next,
     response::Response,
 };
 use bharatmart_commerce::{Accounts, Shop};
@@ -39,7 +38,11 @@ pub(crate) struct Consistency {
 }
 
 impl Consistency {
-    pub(crate) fn new(database: &Database, options: &RouterOptions) -> Self {
+    /// `None` without replicas.
+    pub(crate) fn new(database: &Database, options: &RouterOptions) -> Option<Self> {
+        if !database.has_replicas() {
+            return None;
+        }
         // By then every replica that is read from has come so far.
         let age = (options.max_replica_lag + MARGIN).as_secs();
         let origins = &options.cors_origins;
@@ -48,19 +51,10 @@ impl Consistency {
         } else {
             ""
         };
-        Self {
+        Some(Self {
             database: database.clone(),
             attributes: format!("; Path=/; Max-Age={age}; HttpOnly; SameSite=Lax{secure}"),
-        }
-    }
-
-    /// Lays the layer around `routes`, if there are replicas.
-    pub(crate) fn around(self, routes: Router) -> Router {
-        if self.database.has_replicas() {
-            routes.layer(from_fn_with_state(self, keep))
-        } else {
-            routes
-        }
+        })
     }
 
     fn cookie(&self, token: Position) -> String {
@@ -72,7 +66,8 @@ impl Consistency {
 #[derive(Clone)]
 struct Scoped(Database);
 
-async fn keep(
+/// Gives a request the database as its client has to see it, and its answer a token if something was written.
+pub(crate) async fn keep(
     State(consistency): State<Consistency>,
     mut request: Request,
     next: Next,
@@ -84,7 +79,7 @@ async fn keep(
     let database = consistency.database.for_request(seen);
     request.extensions_mut().insert(Scoped(database.clone()));
     let mut response = next.run(request).await;
-    if let Some(token) = database.written().and(database.needs()) {
+    if let Some(token) = database.token().await {
         let headers = response.headers_mut();
         // Digits and the words above are allowed in headers.
         if let (Ok(header), Ok(cookie)) = (
@@ -177,24 +172,27 @@ mod tests {
     fn the_latest_token_counts_and_nonsense_does_not() {
         assert_eq!(token_of(&[]), None);
         for (cookie, bytes) in [
-            ("bm_consistency=00000000000000ff", Some(255)),
-            ("a=b; bm_consistency=00000000000000ff; c=d", Some(255)),
+            ("bm_consistency=0000000100000000000000ff", Some(255)),
             (
-                "bm_consistency=00000000000000ff; bm_consistency=0000000000000001",
+                "a=b; bm_consistency=0000000100000000000000ff; c=d",
+                Some(255),
+            ),
+            (
+                "bm_consistency=0000000100000000000000ff; bm_consistency=000000010000000000000001",
                 Some(255),
             ),
             ("bm_consistency=ff", None),
-            ("bm_consistency2=00000000000000ff", None),
+            ("bm_consistency2=0000000100000000000000ff", None),
             ("bm_consistency", None),
             (";;=;", None),
         ] {
             assert_eq!(token_of(&[(COOKIE, cookie)]), bytes, "{cookie}");
         }
-        assert_eq!(token_of(&[(TOKEN, "00000000000000ff")]), Some(255));
+        assert_eq!(token_of(&[(TOKEN, "0000000100000000000000ff")]), Some(255));
         assert_eq!(token_of(&[(TOKEN, "0/FF")]), None);
         let both = [
-            (TOKEN, "0000000000000001"),
-            (COOKIE, "bm_consistency=00000000000000ff"),
+            (TOKEN, "000000010000000000000001"),
+            (COOKIE, "bm_consistency=0000000100000000000000ff"),
         ];
         assert_eq!(token_of(&both), Some(255));
     }

@@ -14,6 +14,7 @@ use axum::{
     Router,
     body::HttpBody,
     extract::{DefaultBodyLimit, Request},
+    middleware::from_fn_with_state,
     response::{IntoResponse, Response},
 };
 use bharatmart_config::{ApiConfig, ChaosConfig};
@@ -89,28 +90,37 @@ pub fn build_router(state: AppState, health: &Health, options: &RouterOptions) -
         .merge(system::router())
         .merge(users::router())
         .with_state(state);
-    with_layers(consistency.around(routes).merge(health.router()), options)
+    with_layers(routes.merge(health.router()), consistency, options)
 }
 
-fn with_layers(routes: Router, options: &RouterOptions) -> Router {
-    routes
+fn with_layers(
+    routes: Router,
+    consistency: Option<Consistency>,
+    options: &RouterOptions,
+) -> Router {
+    let routes = routes
         .fallback(async || ApiError::RouteNotFound)
-        .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
-        // A request meets the layers in this order:
-        // 1. `Observe` gives it an id, sees every answer, whichever layer gave it, logs and counts it,
-        //    and writes the bodies of problems;
-        // 2. CORS answers preflights and marks all other answers, also those of the layers below,
-        //    since a browser hides an unmarked error from its page;
-        // 3. `Guard` turns a panic into an answer, bounds time and size, and delays on purpose, within
-        //    the time;
-        // 4. the body limit tells the extractors how much to read at most.
-        // They are one layer to axum, which would box and clone each of several for every request.
-        .layer((
-            Observe::new(),
-            CrossOrigin::new(&options.cors_origins),
-            Guard::new(options),
-            DefaultBodyLimit::max(MAX_BODY),
-        ))
+        .method_not_allowed_fallback(async || ApiError::MethodNotAllowed);
+    // A request meets the layers in this order:
+    // 1. `Observe` gives it an id, sees every answer, whichever layer gave it, logs and counts it,
+    //    and writes the bodies of problems;
+    // 2. CORS answers preflights and marks all other answers, also those of the layers below,
+    //    since a browser hides an unmarked error from its page;
+    // 3. with replicas, `Consistency` gives it the database as its client has to see it, and every answer
+    //    behind which something may have been written a token, also one that came too late;
+    // 4. `Guard` turns a panic into an answer, bounds time and size, and delays on purpose, within
+    //    the time;
+    // 5. the body limit tells the extractors how much to read at most.
+    // They are one layer to axum, which would box and clone each of several for every request.
+    let outer = (Observe::new(), CrossOrigin::new(&options.cors_origins));
+    let inner = (Guard::new(options), DefaultBodyLimit::max(MAX_BODY));
+    match consistency {
+        None => routes.layer((outer, inner)),
+        Some(consistency) => {
+            let consistent = from_fn_with_state(consistency, consistency::keep);
+            routes.layer((outer, consistent, inner))
+        }
+    }
 }
 
 fn cors(origins: &[String]) -> CorsLayer {
@@ -351,7 +361,11 @@ mod tests {
 
     #[tokio::test]
     async fn every_answer_says_that_it_depends_on_the_origin() {
-        let router = with_layers(Router::new().route("/", get(async || "text")), &options());
+        let router = with_layers(
+            Router::new().route("/", get(async || "text")),
+            None,
+            &options(),
+        );
         for (origin, allowed) in [
             (None, None),
             (Some("https://evil.example"), None),
@@ -379,7 +393,7 @@ mod tests {
     #[tokio::test]
     async fn a_panic_is_an_answer_that_tells_nothing_of_it() {
         let panics = async || -> &'static str { panic!("the password is 42") };
-        let router = with_layers(Router::new().route("/", get(panics)), &options());
+        let router = with_layers(Router::new().route("/", get(panics)), None, &options());
         let request = Request::get("/")
             .header(ORIGIN, SHOP)
             .header(REQUEST_ID, "mine")

@@ -176,16 +176,6 @@ fn assemble(
 /// Orders are taken without the queue, but nothing is done without the database; without its primary, a
 /// replica still shows the shop.
 fn watch(health: &Health, database: &Database, queues: &JobQueues) {
-    if database.has_replicas() {
-        let database = database.clone();
-        health.watch(
-            "replicas",
-            Importance::Informational,
-            PROBE_INTERVAL,
-            PROBE_TIMEOUT,
-            move || std::future::ready(database.check_replicas()),
-        );
-    }
     let database = database.clone();
     let probe = move || {
         let database = database.clone();

@@ -55,7 +55,7 @@ pub struct Load {
     pub found: Loaded,
     /// It shows every change up to this number; changes are numbered by whoever makes them. `None` when
     /// nobody can tell: then it is for those who wait for it and is not kept.
-    pub as_of: Option<u64>,
+    pub as_of: Option<u128>,
 }
 
 /// An entry of the tier in the process.
@@ -65,7 +65,7 @@ pub(crate) struct Entry {
     pub(crate) body: Option<Body>,
     pub(crate) stamp: Stamp,
     /// It shows every change up to this number.
-    pub(crate) as_of: u64,
+    pub(crate) as_of: u128,
     /// From then on it is served only while it is loaded anew.
     pub(crate) fresh_until: Instant,
     /// From `fresh_until` on.
@@ -77,7 +77,7 @@ impl Entry {
     pub(crate) fn new(
         body: Option<Body>,
         stamp: Stamp,
-        as_of: u64,
+        as_of: u128,
         fresh_for: Duration,
         stale_for: Duration,
     ) -> Self {

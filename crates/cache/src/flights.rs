@@ -23,7 +23,7 @@ pub(crate) struct Flights<K, T> {
 /// A fetch that others may join.
 struct Listed<T> {
     /// What it fetches is at least as fresh as this.
-    at_least: u64,
+    at_least: u128,
     flight: Flight<T>,
 }
 
@@ -31,7 +31,7 @@ struct Listed<T> {
 struct Landing<K: Hash + Eq, T> {
     under_way: Arc<Mutex<HashMap<K, Listed<T>>>>,
     key: K,
-    at_least: u64,
+    at_least: u128,
 }
 
 impl<K: Hash + Eq, T> Drop for Landing<K, T> {
@@ -67,7 +67,7 @@ where
     pub(crate) fn join<F>(
         &self,
         key: K,
-        at_least: u64,
+        at_least: u128,
         fetch: impl FnOnce() -> F,
     ) -> (Flight<T>, bool)
     where

@@ -169,7 +169,7 @@ impl<E: Send + Sync + 'static> Cache<E> {
     /// What there is under `key`, by `load` if the cache does not know, or not up to the change `at_least`
     /// (0: whatever is not outdated). `load` runs in a task of its own and ends there even if nobody waits
     /// any more; it sees every change that was made before it began. What fails is not kept.
-    pub async fn get<L, F>(&self, key: Key, at_least: u64, load: L) -> Result<Found, FetchError<E>>
+    pub async fn get<L, F>(&self, key: Key, at_least: u128, load: L) -> Result<Found, FetchError<E>>
     where
         L: FnOnce() -> F + Send + 'static,
         F: Future<Output = Result<Load, E>> + Send + 'static,
@@ -225,7 +225,7 @@ impl<E: Send + Sync + 'static> Inner<E> {
         self: &Arc<Self>,
         key: Key,
         stamp: Stamp,
-        at_least: u64,
+        at_least: u128,
         load: L,
     ) -> (Flight<Result<Fetched, Arc<E>>>, bool)
     where
@@ -247,7 +247,7 @@ impl<E: Send + Sync + 'static> Inner<E> {
         self: Arc<Self>,
         key: Key,
         stamp: Stamp,
-        at_least: u64,
+        at_least: u128,
         load: L,
     ) -> Result<Fetched, Arc<E>>
     where
@@ -257,24 +257,18 @@ impl<E: Send + Sync + 'static> Inner<E> {
         let shared = self.invalidations.shared().cloned();
         let told = shared.as_ref().is_none_or(|shared| shared.is_live());
         let answer = match (&shared, key.reach) {
-            (Some(shared), Reach::Shared) if self.local.is_some() => shared.look_up(&key).await,
+            (Some(shared), Reach::Shared) if self.local.is_some() => {
+                shared.look_up(&key, at_least).await
+            }
             _ => Answer::Alone,
         };
         match (answer, shared) {
-            // Redis has one that is good for others: this process loads one for itself.
-            (Answer::Fresh(stored), Some(_)) if stored.as_of < at_least => {
-                self.load(key.name, stamp, load, told, None).await
-            }
             (Answer::Fresh(stored), Some(shared)) => {
                 let fresh = shared.fresh_for(&stored);
                 // Redis is asked again when that is over, and knows whether somebody loads it anew.
                 let Stored { body, as_of, .. } = stored;
                 let entry = Entry::new(Some(body), stamp, as_of, fresh, Duration::ZERO);
                 Ok(self.keep(key.name, entry, Source::Hit))
-            }
-            (Answer::Stale(stored, lease), Some(shared)) if stored.as_of < at_least => {
-                let share = lease.map(|lease| (shared, lease));
-                self.load(key.name, stamp, load, told, share).await
             }
             (Answer::Stale(stored, lease), Some(shared)) => {
                 let Stored { body, as_of, .. } = stored;

@@ -70,7 +70,7 @@ const API_POOL_SIZE: Variable = DATABASE_POOL_SIZE.default("20");
 const WORKER_POOL_SIZE: Variable = DATABASE_POOL_SIZE.default("10");
 const DATABASE_POOL_MIN: Variable = Variable::new(
     "DATABASE_POOL_MIN",
-    "Connections to the database that are kept open",
+    "Connections to the primary that are kept open",
     "a whole number, not above DATABASE_POOL_SIZE",
 )
 .default("1");
@@ -147,7 +147,7 @@ pub struct DatabaseConfig {
     pub pooler: Option<PoolerMode>,
     /// Connections at a time to each server, at most.
     pub pool_size: u32,
-    /// Connections to each server that are kept open; not above `pool_size`.
+    /// Connections to the primary that are kept open; not above `pool_size`. Those to replicas are opened when needed.
     pub pool_min: u32,
     /// How long to wait for a connection.
     pub connection_timeout: Duration,
@@ -266,7 +266,8 @@ impl Urls {
                 ));
             }
         }
-        if replicas.iter().any(|replica| replica.is_at(&primary)) {
+        // With several hosts, those that are no primary may well be read from.
+        if !primary.is_several() && replicas.iter().any(|replica| replica.is_at(&primary)) {
             source.warn("DATABASE_READ_URL names a server and database of DATABASE_URL: it takes no load off it");
         }
         let mut all = |parts: &[Parts]| -> Vec<_> {

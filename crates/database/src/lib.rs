@@ -41,6 +41,6 @@ pub use migrations::{
 };
 pub use position::{NotAPosition, Position};
 pub use replica::{ReplicaStatus, Rotation};
-pub use router::{AsOf, Database, OutOfRotation};
+pub use router::{AsOf, Database};
 pub use scope::Freshness;
 pub use server::PoolStatus;

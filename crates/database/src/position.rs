@@ -3,50 +3,76 @@
 use std::{
     fmt,
     str::FromStr,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
-/// A position in the write-ahead log: how many bytes were written before it (PostgreSQL's `pg_lsn`).
+/// A position in the write-ahead log: a timeline, which changes with each promotion, and how many bytes were
+/// written before (PostgreSQL's `pg_lsn`). What survives a promotion is part of the new timeline, so a
+/// position there is behind all of those before.
 ///
-/// As text it is 16 hexadecimal digits: a consistency token.
+/// As text it is 24 hexadecimal digits, 8 for the timeline: a consistency token.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Position(u64);
+pub struct Position {
+    timeline: u32,
+    bytes: u64,
+}
 
 impl Position {
     /// Before everything.
-    pub const ZERO: Self = Self(0);
+    pub const ZERO: Self = Self::new(0, 0);
+
+    /// The position on `timeline` before which so many bytes lie.
+    #[must_use]
+    pub const fn new(timeline: u32, bytes: u64) -> Self {
+        Self { timeline, bytes }
+    }
+
+    /// Its timeline.
+    #[must_use]
+    pub const fn timeline(self) -> u32 {
+        self.timeline
+    }
 
     /// How many bytes lie before it.
     #[must_use]
     pub const fn bytes(self) -> u64 {
-        self.0
+        self.bytes
     }
 
-    /// The position before which so many bytes lie.
+    /// A number that is greater for later positions.
     #[must_use]
-    pub const fn from_bytes(bytes: u64) -> Self {
-        Self(bytes)
+    pub fn ordinal(self) -> u128 {
+        u128::from(self.timeline) << u64::BITS | u128::from(self.bytes)
     }
 
     /// The position up to which the log is written when the next record begins at `next`. At the start of a page
     /// of `page` bytes that is behind the page's header, while those who replay the log stop before it.
-    pub(crate) const fn before(next: u64, page: u64) -> Self {
+    pub(crate) const fn before(timeline: u32, next: u64, page: u64) -> Self {
         match next.checked_rem(page) {
-            Some(header @ (PAGE_HEADER | SEGMENT_HEADER)) => Self(next - header),
-            _ => Self(next),
+            Some(header @ (PAGE_HEADER | SEGMENT_HEADER)) => Self::new(timeline, next - header),
+            _ => Self::new(timeline, next),
         }
     }
 
+    /// The same place on `timeline`.
+    pub(crate) const fn on(self, timeline: u32) -> Self {
+        Self::new(timeline, self.bytes)
+    }
+
+    /// The place of so many bytes more.
+    pub(crate) const fn plus(self, bytes: u64) -> Self {
+        Self::new(self.timeline, self.bytes.saturating_add(bytes))
+    }
+
     /// Bytes from `earlier` to here; 0 if that is not earlier.
-    #[must_use]
-    pub const fn since(self, earlier: Self) -> u64 {
-        self.0.saturating_sub(earlier.0)
+    pub(crate) const fn since(self, earlier: Self) -> u64 {
+        self.bytes.saturating_sub(earlier.bytes)
     }
 }
 
 impl fmt::Display for Position {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{:016x}", self.0)
+        write!(formatter, "{:08x}{:016x}", self.timeline, self.bytes)
     }
 }
 
@@ -56,12 +82,13 @@ impl fmt::Display for Position {
 const PAGE_HEADER: u64 = 24;
 const SEGMENT_HEADER: u64 = 40;
 
-/// Digits of a token.
-const DIGITS: usize = 16;
+/// Digits of a timeline and of the bytes in a token.
+const TIMELINE: usize = 8;
+const BYTES: usize = 16;
 
 /// A text that is not a [`Position`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a position is 16 hexadecimal digits")]
+#[error("a position is 24 hexadecimal digits")]
 pub struct NotAPosition;
 
 impl FromStr for Position {
@@ -69,32 +96,38 @@ impl FromStr for Position {
 
     fn from_str(text: &str) -> Result<Self, NotAPosition> {
         // `from_str_radix` would take a sign, too.
-        if text.len() != DIGITS || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        if text.len() != TIMELINE + BYTES || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Err(NotAPosition);
         }
-        u64::from_str_radix(text, 16)
-            .map(Self)
-            .map_err(|_| NotAPosition)
+        let (timeline, bytes) = text.split_at(TIMELINE);
+        match (
+            u32::from_str_radix(timeline, 16),
+            u64::from_str_radix(bytes, 16),
+        ) {
+            (Ok(timeline), Ok(bytes)) => Ok(Self::new(timeline, bytes)),
+            _ => Err(NotAPosition),
+        }
     }
 }
 
 /// A position that several tasks read and move on.
 #[derive(Debug, Default)]
-pub(crate) struct SharedPosition(AtomicU64);
+pub(crate) struct SharedPosition(Mutex<Position>);
 
 impl SharedPosition {
     pub(crate) fn get(&self) -> Position {
-        Position(self.0.load(Ordering::Acquire))
+        *self.lock()
     }
 
     /// Moves it on, never back.
     pub(crate) fn advance(&self, to: Position) {
-        self.0.fetch_max(to.0, Ordering::AcqRel);
+        let mut position = self.lock();
+        *position = (*position).max(to);
     }
 
-    /// Sets it, be that back: another server has taken over.
-    pub(crate) fn set(&self, to: Position) {
-        self.0.store(to.0, Ordering::Release);
+    fn lock(&self) -> MutexGuard<'_, Position> {
+        // No code that panics runs under the lock.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -106,16 +139,25 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_token_is_its_position(bytes in any::<u64>()) {
-            let position = Position::from_bytes(bytes);
+        fn a_token_is_its_position(timeline: u32, bytes: u64) {
+            let position = Position::new(timeline, bytes);
             prop_assert_eq!(position.to_string().parse(), Ok(position));
         }
 
         #[test]
-        fn any_text_is_a_position_or_refused(text in ".{0,20}") {
+        fn any_text_is_a_position_or_refused(text in ".{0,30}|[0-9a-fA-F]{24}") {
             if let Ok(position) = text.parse::<Position>() {
                 prop_assert_eq!(position.to_string(), text.to_ascii_lowercase());
             }
+        }
+
+        #[test]
+        fn ordinals_are_in_the_order_of_their_positions(
+            one: (u32, u64),
+            other: (u32, u64),
+        ) {
+            let (one, other) = (Position::new(one.0, one.1), Position::new(other.0, other.1));
+            prop_assert_eq!(one.cmp(&other), one.ordinal().cmp(&other.ordinal()));
         }
     }
 
@@ -125,9 +167,10 @@ mod tests {
             "",
             "0",
             "0/16B3748",
-            "+00000000000000f",
-            "00000000000000000",
-            "000000000000000g",
+            "00000001000000000000000",
+            "+0000001000000000000000f",
+            "0000000100000000000000000",
+            "00000001000000000000000g",
         ] {
             assert_eq!(text.parse::<Position>(), Err(NotAPosition), "{text}");
         }
@@ -143,18 +186,19 @@ mod tests {
             (3 * 8192 + 48, 3 * 8192 + 48),
             (4 * 8192 - 8, 4 * 8192 - 8),
         ] {
-            assert_eq!(Position::before(next, 8192), Position(expected), "{next}");
+            let position = Position::before(1, next, 8192);
+            assert_eq!(position, Position::new(1, expected), "{next}");
         }
-        assert_eq!(Position::before(24, 0), Position(24));
+        assert_eq!(Position::before(1, 24, 0), Position::new(1, 24));
     }
 
     #[test]
-    fn a_shared_position_moves_on_only_unless_it_is_set() {
+    fn a_shared_position_only_moves_on() {
         let shared = SharedPosition::default();
-        shared.advance(Position(5));
-        shared.advance(Position(3));
-        assert_eq!(shared.get(), Position(5));
-        shared.set(Position(3));
-        assert_eq!(shared.get(), Position(3));
+        shared.advance(Position::new(1, 5));
+        shared.advance(Position::new(1, 3));
+        assert_eq!(shared.get(), Position::new(1, 5));
+        shared.advance(Position::new(2, 3));
+        assert_eq!(shared.get(), Position::new(2, 3));
     }
 }

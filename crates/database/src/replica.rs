@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use bharatmart_config::PoolerMode;
 use bharatmart_telemetry::metrics::{
     DATABASE_REPLICA_IN_ROTATION, DATABASE_REPLICA_LAG_BYTES, DATABASE_REPLICA_LAG_SECONDS,
     DATABASE_REPLICA_ROTATION_CHANGES_TOTAL,
@@ -22,7 +23,7 @@ use crate::{
     error::{Error, Result},
     position::Position,
     primary::Primary,
-    server::{Facts, Link, Server},
+    server::{Content, Facts, Link, Server},
 };
 
 /// How often a replica is asked when nobody waits for it.
@@ -47,6 +48,10 @@ pub enum Rotation {
     Promoted,
     /// It has not followed the primary since another server took over, or is ahead of it.
     Diverged,
+    /// It is a replica of something else.
+    Foreign,
+    /// Its role does not see the shop's rows.
+    Unfit,
 }
 
 impl Rotation {
@@ -60,6 +65,8 @@ impl Rotation {
             Self::Lagging => "lagging",
             Self::Promoted => "promoted",
             Self::Diverged => "diverged",
+            Self::Foreign => "foreign",
+            Self::Unfit => "unfit",
         }
     }
 }
@@ -71,8 +78,7 @@ pub(crate) struct Replica {
     rotation: watch::Sender<Rotation>,
     /// Whether a connection to it was lost and its monitor has not heard from it since.
     is_suspect: AtomicBool,
-    /// Up to where it has replayed the log.
-    replayed: watch::Sender<Position>,
+    replayed: watch::Sender<Replayed>,
     lag_micros: AtomicU64,
     lag_bytes: AtomicU64,
     /// Which server the monitor speaks with.
@@ -81,6 +87,24 @@ pub(crate) struct Replica {
     waiting: AtomicUsize,
     wake: Notify,
     gauges: Gauges,
+}
+
+/// Up to where a replica has replayed the log.
+#[derive(Clone, Copy, Debug)]
+struct Replayed {
+    /// On the timeline of the primary.
+    position: Position,
+    /// When it was asked.
+    asked: std::time::Instant,
+}
+
+impl Replayed {
+    fn nothing() -> Self {
+        Self {
+            position: Position::ZERO,
+            asked: std::time::Instant::now(),
+        }
+    }
 }
 
 struct Gauges {
@@ -121,7 +145,7 @@ impl Replica {
             server,
             rotation: watch::Sender::new(Rotation::New),
             is_suspect: AtomicBool::new(false),
-            replayed: watch::Sender::new(Position::ZERO),
+            replayed: watch::Sender::new(Replayed::nothing()),
             lag_micros: AtomicU64::new(0),
             lag_bytes: AtomicU64::new(0),
             identity: AtomicI64::new(0),
@@ -140,7 +164,7 @@ impl Replica {
     }
 
     pub(crate) fn has_replayed(&self, position: Position) -> bool {
-        *self.replayed.borrow() >= position
+        self.replayed.borrow().position >= position
     }
 
     /// How old the oldest thing is that it does not show yet.
@@ -161,29 +185,26 @@ impl Replica {
     pub(crate) async fn reach(&self, position: Position, deadline: Instant) -> bool {
         let mut replayed = self.replayed.subscribe();
         let _waiting = Waiting::on(self);
-        let reached = replayed.wait_for(|replayed| *replayed >= position);
+        let reached = replayed.wait_for(|replayed| replayed.position >= position);
         matches!(timeout_at(deadline, reached).await, Ok(Ok(_)))
     }
 
-    /// Whether the server behind a connection has replayed the log up to `position`. Usually that is known;
-    /// it is not when several servers share the address.
+    /// Whether the server behind a connection has replayed the log up to `position`. Usually that is known. It is
+    /// not when several servers share the address, nor when the server was last asked before the connection was
+    /// made: after a crash a standby begins again further back.
     pub(crate) async fn has_reached(&self, link: &mut Link, position: Position) -> Result<bool> {
+        let Replayed {
+            position: replayed,
+            asked,
+        } = *self.replayed.borrow();
         let is_the_one = link.facts.server == self.identity.load(Ordering::Acquire)
-            && link.mode == bharatmart_config::PoolerMode::Session;
+            && link.mode == PoolerMode::Session
+            && asked > link.opened;
         if is_the_one {
-            return Ok(self.has_replayed(position));
+            return Ok(replayed >= position);
         }
         let facts = link.ask().await?;
-        Ok(facts.in_recovery && facts.position >= position)
-    }
-
-    /// Ends when the replica does not answer any more.
-    pub(crate) async fn lost(&self) {
-        let mut rotation = self.rotation.subscribe();
-        // The sender lives as long as the replica.
-        let _ = rotation
-            .wait_for(|rotation| *rotation == Rotation::Unreachable)
-            .await;
+        Ok(facts.in_recovery && facts.position.on(replayed.timeline()) >= position)
     }
 
     /// Has nobody sent to it until its monitor has heard from it. Those who are there stay: one lost connection
@@ -191,6 +212,20 @@ impl Replica {
     pub(crate) fn suspect(&self) {
         self.is_suspect.store(true, Ordering::Release);
         self.wake.notify_one();
+    }
+
+    /// Publishes the lag of one that follows the primary; that of others nobody knows.
+    fn show_lag(&self, rotation: Rotation) {
+        let follows = matches!(rotation, Rotation::In | Rotation::New | Rotation::Lagging);
+        #[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
+        let bytes = self.lag_bytes.load(Ordering::Relaxed) as f64;
+        let (bytes, seconds) = if follows {
+            (bytes, self.lag().as_secs_f64())
+        } else {
+            (f64::NAN, f64::NAN)
+        };
+        self.gauges.lag_bytes.set(bytes);
+        self.gauges.lag_seconds.set(seconds);
     }
 
     /// Notes whether it is read from; says so when that changes.
@@ -208,10 +243,11 @@ impl Replica {
             "reason" => to.as_str()
         )
         .increment(1);
-        let lag_ms = self.lag().as_millis();
+        let lag_ms = u64::try_from(self.lag().as_millis()).unwrap_or(u64::MAX);
         if is_in {
             tracing::info!(replica = self.name(), lag_ms, "replica in rotation");
-        } else if from == Rotation::In || from == Rotation::New {
+        } else if to != Rotation::Unreachable && to != Rotation::New {
+            // The monitor has said why it is unreachable, and a new one has not been in.
             tracing::warn!(
                 replica = self.name(),
                 reason = to.as_str(),
@@ -245,8 +281,12 @@ pub(crate) struct Monitor {
     primary: Arc<Primary>,
     max_lag: Duration,
     link: Option<Link>,
+    /// What it holds, once it was asked.
+    content: Option<Content>,
     /// What it must have replayed before it is read from, and in which term of the primary that was set.
     admission: Option<(u64, Position)>,
+    /// When the primary was last asked because this one had more than was known.
+    compared: Option<Instant>,
 }
 
 impl Monitor {
@@ -260,21 +300,26 @@ impl Monitor {
             primary,
             max_lag,
             link: None,
+            content: None,
             admission: None,
+            compared: None,
         }
     }
 
     /// Watches for ever.
     pub(crate) async fn run(mut self) {
         loop {
-            let rotation = if let Ok(facts) = self.look().await {
-                self.judge(facts).await
-            } else {
-                self.link = None;
-                self.replica.server.distrust();
-                Rotation::Unreachable
+            let asked = std::time::Instant::now();
+            let rotation = match self.look().await {
+                Ok(facts) => self.judge(facts, asked).await,
+                Err(error) => {
+                    self.link = None;
+                    self.lose(&error);
+                    Rotation::Unreachable
+                }
             };
             self.replica.turn(rotation);
+            self.replica.show_lag(rotation);
             let is_close =
                 rotation == Rotation::In && self.replica.waiting.load(Ordering::Acquire) > 0;
             if is_close {
@@ -297,41 +342,64 @@ impl Monitor {
             {
                 return Ok::<_, sqlx::Error>(facts);
             }
-            // One broken connection is no verdict: a new one tells.
+            // One broken connection is no verdict: a new one tells. What the old one told holds no more.
             self.replica.server.distrust();
-            let link = self.link.insert(Link::open(host, true).await?);
+            self.replica.replayed.send_replace(Replayed::nothing());
+            let mut link = Link::open(host, true).await?;
+            self.content = Some(link.content().await?);
             self.replica
                 .identity
                 .store(link.facts.server, Ordering::Release);
-            Ok(link.facts)
+            Ok(self.link.insert(link).facts)
         };
         timeout(PATIENCE, asked)
             .await
-            .map_err(|_| Error::Unavailable(sqlx::Error::PoolTimedOut))?
+            .map_err(|_| Error::silent())?
             .map_err(Error::from)
     }
 
-    async fn judge(&mut self, facts: Facts) -> Rotation {
+    /// Ends what waits for an answer, and says once why there is none.
+    fn lose(&self, error: &Error) {
+        self.replica.server.cut();
+        if *self.replica.rotation.borrow() != Rotation::Unreachable {
+            tracing::warn!(
+                replica = self.replica.name(),
+                error = error as &dyn std::error::Error,
+                "replica out of rotation"
+            );
+        }
+    }
+
+    async fn judge(&mut self, facts: Facts, asked: std::time::Instant) -> Rotation {
         if !facts.in_recovery {
             return Rotation::Promoted;
         }
-        let replayed = facts.position;
         let mut known = self.primary.known();
         let mut told = true;
-        if known == Position::ZERO || replayed > known {
-            // The primary was not asked yet, or has written since, or this one follows another.
-            let answer = self.primary.ask().await;
-            told = answer.is_some();
-            known = answer.unwrap_or(replayed);
+        if known == Position::ZERO || facts.position.bytes() > known.bytes() {
+            // The primary was not asked yet, or has written since, or this one follows another. While
+            // somebody waits for the replica it is looked at too often to ask each time.
+            let is_due = self
+                .compared
+                .is_none_or(|compared| compared.elapsed() > INTERVAL);
+            if known == Position::ZERO || is_due {
+                let answer = self.primary.ask().await;
+                self.compared = Some(Instant::now());
+                told = answer.is_some();
+                known = answer.unwrap_or_else(|| facts.position.on(known.timeline()));
+            } else {
+                known = facts.position.on(known.timeline());
+            }
         }
+        if let Some(reason) = self.strangeness().await {
+            return reason;
+        }
+        let replayed = facts.position.on(known.timeline());
         let bytes = known.since(replayed);
         let lag = self.primary.lag_behind(replayed);
         let micros = u64::try_from(lag.as_micros()).unwrap_or(u64::MAX);
         self.replica.lag_bytes.store(bytes, Ordering::Relaxed);
         self.replica.lag_micros.store(micros, Ordering::Relaxed);
-        #[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
-        self.replica.gauges.lag_bytes.set(bytes as f64);
-        self.replica.gauges.lag_seconds.set(lag.as_secs_f64());
         if replayed > known {
             return Rotation::Diverged;
         }
@@ -341,14 +409,31 @@ impl Monitor {
         }
         // Only now: whoever waits for a position must not be sent to one that follows another primary.
         self.replica.replayed.send_if_modified(|last| {
-            let moved = *last != replayed;
-            *last = replayed;
+            let moved = last.position != replayed;
+            *last = Replayed {
+                position: replayed,
+                asked,
+            };
             moved
         });
         if lag > self.max_lag {
             return Rotation::Lagging;
         }
         Rotation::In
+    }
+
+    /// Why a replica would show something else than the primary does, if that is so.
+    async fn strangeness(&mut self) -> Option<Rotation> {
+        if self.content.is_none_or(|content| !content.shows_rows) {
+            // Somebody may have mended that, or the first migrations may have come.
+            self.content = self.link.as_mut()?.content().await.ok();
+        }
+        let content = self.content?;
+        match self.primary.content() {
+            Some(other) if !other.is_that_of(&content) => Some(Rotation::Foreign),
+            Some(other) if other.shows_rows && !content.shows_rows => Some(Rotation::Unfit),
+            Some(_) | None => None,
+        }
     }
 
     /// Why a replica is not to be read from before it has caught up, if that is so. Its position alone does
@@ -359,8 +444,7 @@ impl Monitor {
         let (since, needed) = *self.admission.get_or_insert((term, known));
         if since != term {
             // Beyond where both stood when the other server took over.
-            let beyond = known.max(replayed).bytes() + 1;
-            self.admission = Some((term, Position::from_bytes(beyond)));
+            self.admission = Some((term, known.max(replayed).plus(1)));
             return Some(Rotation::Diverged);
         }
         if replayed < needed {

@@ -12,7 +12,10 @@ use std::{
 use bharatmart_config::{DatabaseConfig, DatabaseUrl};
 use futures_util::future::select_ok;
 use metrics::Counter;
-use tokio::{task::JoinSet, time::Instant};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, timeout},
+};
 
 use crate::{
     connection::{Connection, Transaction},
@@ -21,7 +24,7 @@ use crate::{
     position::Position,
     primary::Primary,
     reads::Reads,
-    replica::{self, Replica, ReplicaStatus, Rotation},
+    replica::{self, Replica, ReplicaStatus},
     scope::{Freshness, Scope},
     server::{Host, Limits, PoolStatus, Role, Server},
 };
@@ -30,6 +33,12 @@ use crate::{
 const CATCH_UP: Duration = Duration::from_millis(10);
 /// A replica that lags more is not waited for.
 const CLOSE: Duration = Duration::from_millis(500);
+/// How long a server may take to say how far it is, or the primary whether it is well, where another would do.
+const QUESTION: Duration = Duration::from_millis(500);
+/// More bytes than the log grows by in the time that passes between two looks at the primary: no token is so
+/// far ahead of what is known, and nobody is asked about one that is.
+const AHEAD: u64 = 64 << 20;
+const RECENT: Duration = Duration::from_secs(1);
 /// How long such a read waits for a replica when there is no primary that could answer.
 const CATCH_UP_WITHOUT_PRIMARY: Duration = Duration::from_secs(1);
 
@@ -50,11 +59,6 @@ struct Router {
     /// Ends with the router.
     _tasks: JoinSet<()>,
 }
-
-/// Some replicas are not read from.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("out of rotation: {0}")]
-pub struct OutOfRotation(String);
 
 /// A connection for reads, and how fresh they are.
 #[derive(Debug)]
@@ -134,11 +138,16 @@ impl Database {
         !self.router.replicas.is_empty()
     }
 
-    /// A position behind all writes of this request; `None` when it wrote nothing, or when there are no
-    /// replicas.
-    #[must_use]
-    pub fn written(&self) -> Option<Position> {
-        self.scope.as_ref().and_then(|scope| scope.written())
+    /// What the client of this request must bring with the next one to see all that this one has written or
+    /// may have; `None` when it wrote nothing, or when there are no replicas.
+    pub async fn token(&self) -> Option<Position> {
+        let scope = self.scope.as_ref()?;
+        if scope.is_in_doubt()
+            && let Some(position) = self.router.primary.ask().await
+        {
+            scope.note(position);
+        }
+        scope.written().and(scope.needs())
     }
 
     /// What the client of this request must see, by its token and its writes.
@@ -154,10 +163,21 @@ impl Database {
             return None;
         }
         let primary = &self.router.primary;
-        if token <= primary.known() {
+        let known = primary.known();
+        if token <= known {
             return Some(token);
         }
-        match primary.ask().await {
+        let is_beyond = token.timeline() == known.timeline() && token.since(known) > AHEAD;
+        if is_beyond && primary.heard().elapsed() < RECENT {
+            return None;
+        }
+        let asked = if token.timeline() > known.timeline() {
+            // Another instance may know of a primary that has taken over.
+            primary.ask_anew().await
+        } else {
+            primary.ask().await
+        };
+        match asked {
             Some(position) if token > position => None,
             Some(_) | None => Some(token),
         }
@@ -188,9 +208,8 @@ impl Database {
     pub async fn read(&self, freshness: Freshness) -> Result<Connection> {
         let router = &self.router;
         if !self.has_replicas() {
-            return router
-                .read_primary(&router.reads.no_replicas, None, false)
-                .await;
+            let read = Read::of(router, None);
+            return router.read_primary(&router.reads.no_replicas, read).await;
         }
         let position = match freshness {
             Freshness::Latest => None,
@@ -202,14 +221,18 @@ impl Database {
                 .map(|scope| scope.needs().unwrap_or_default()),
             Freshness::Current => router.primary.ask().await,
         };
-        match position {
-            Some(position) => router.read(position, Vec::new()).await,
-            None => router.read_primary(&router.reads.latest, None, false).await,
+        if let Some(position) = position {
+            return router.read(position, Vec::new()).await;
         }
+        let read = Read {
+            scope: self.scope.clone(),
+            ..Read::of(router, None)
+        };
+        router.read_primary(&router.reads.latest, read).await
     }
 
     /// [`Database::read`] with [`Freshness::Current`], and how fresh that is. While the primary does not
-    /// answer, any replica does.
+    /// answer, any replica does that shows the client of this request their own writes.
     pub async fn read_as_of_now(&self) -> Result<AsOf> {
         let router = &self.router;
         if !self.has_replicas() {
@@ -219,10 +242,10 @@ impl Database {
             });
         }
         let position = router.primary.ask().await;
+        // Nobody who waits for this read may see less than they have written.
+        let needed = position.max(self.needs()).unwrap_or_default();
         Ok(AsOf {
-            connection: router
-                .read(position.unwrap_or_default(), Vec::new())
-                .await?,
+            connection: router.read(needed, Vec::new()).await?,
             position,
         })
     }
@@ -235,26 +258,13 @@ impl Database {
     /// Asks as [`Database::check_schema`] does, and while the primary does not answer, a replica: it is good
     /// for reads.
     pub async fn check_reads(&self) -> Result<(), SchemaError> {
-        match migrations::check_schema(self, Freshness::Latest).await {
-            Err(error) if error.is_transient() && self.has_replicas() => {
-                migrations::check_schema(self, Freshness::Any).await
-            }
-            checked => checked,
+        if !self.has_replicas() {
+            return self.check_schema().await;
         }
-    }
-
-    /// Whether every replica is read from.
-    pub fn check_replicas(&self) -> Result<(), OutOfRotation> {
-        let out: Vec<_> = self
-            .replicas()
-            .into_iter()
-            .filter(|replica| replica.rotation != Rotation::In)
-            .map(|replica| format!("{} ({})", replica.name, replica.rotation.as_str()))
-            .collect();
-        if out.is_empty() {
-            Ok(())
-        } else {
-            Err(OutOfRotation(out.join(", ")))
+        match timeout(QUESTION, self.check_schema()).await {
+            Ok(Err(error)) if !error.is_transient() => Err(error),
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => migrations::check_schema(self, Freshness::Any).await,
         }
     }
 
@@ -298,6 +308,10 @@ impl Router {
                     return Ok(connection);
                 }
                 Ok(None) => break &self.reads.behind,
+                // It has been waited for long enough, and others are as busy.
+                Err(Error::Unavailable(sqlx::Error::PoolTimedOut)) => {
+                    return Err(Error::Unavailable(sqlx::Error::PoolTimedOut));
+                }
                 Err(error) => {
                     if error.is_loss() {
                         replica.suspect();
@@ -306,7 +320,10 @@ impl Router {
                 }
             }
         };
-        match self.read_primary(reason, Some(position), false).await {
+        match self
+            .read_primary(reason, Read::of(self, Some(position)))
+            .await
+        {
             Err(error) if error.is_loss() || matches!(error, Error::ReadOnly) => self
                 .read_without_primary(position, failed)
                 .await
@@ -342,55 +359,35 @@ impl Router {
         connection
     }
 
-    /// A connection to the primary; `why` is counted. A replica that has replayed the log up to `position`
-    /// would do.
-    async fn read_primary(
-        self: &Arc<Self>,
-        why: &Counter,
-        position: Option<Position>,
-        is_second: bool,
-    ) -> Result<Connection> {
-        self.primary.check()?;
+    /// A connection to the primary; `why` is counted.
+    async fn read_primary(self: &Arc<Self>, why: &Counter, read: Read) -> Result<Connection> {
+        self.primary.check_reads()?;
         why.increment(1);
-        let read = Read {
-            router: Arc::clone(self),
-            replica: None,
-            position,
-            failed: Vec::new(),
-            is_second,
-        };
         Connection::for_reads(self.primary.server.lease().await?, read).await
     }
 
     /// A connection to `replica`; `None` when its server has not replayed the log up to `position` after
-    /// all. Given up when the replica stops to answer.
+    /// all.
     async fn read_replica(
         self: &Arc<Self>,
         replica: &Arc<Replica>,
         position: Position,
         failed: &[Arc<Replica>],
     ) -> Result<Option<Connection>> {
-        let connect = async {
-            let lease = replica.server.lease().await?;
-            let read = Read {
-                router: Arc::clone(self),
-                replica: Some(Arc::clone(replica)),
-                position: Some(position),
-                failed: failed.to_vec(),
-                is_second: false,
-            };
-            let mut connection = Connection::for_reads(lease, read).await?;
-            let has_reached = position == Position::ZERO
-                || replica.has_reached(connection.link(), position).await?;
-            Ok(has_reached.then_some(connection))
+        let lease = replica.server.lease().await?;
+        let read = Read {
+            replica: Some(Arc::clone(replica)),
+            failed: failed.to_vec(),
+            ..Read::of(self, Some(position))
         };
-        tokio::select! {
-            biased;
-            outcome = connect => outcome,
-            () = replica.lost() => {
-                Err(Error::Unavailable(sqlx::Error::Io(io::ErrorKind::TimedOut.into())))
-            }
-        }
+        let mut connection = Connection::for_reads(lease, read).await?;
+        let has_reached = position == Position::ZERO
+            || timeout(QUESTION, replica.has_reached(connection.link(), position))
+                .await
+                .map_err(|_| {
+                    Error::Unavailable(sqlx::Error::Io(io::ErrorKind::TimedOut.into()))
+                })??;
+        Ok(has_reached.then_some(connection))
     }
 
     /// The least loaded replica in rotation that has replayed the log up to `position` or is about to.
@@ -448,38 +445,48 @@ impl Router {
 pub(crate) struct Read {
     router: Arc<Router>,
     /// `None` for the primary.
-    pub(crate) replica: Option<Arc<Replica>>,
+    replica: Option<Arc<Replica>>,
     /// What a replica must have replayed; `None` if it must be the primary.
     position: Option<Position>,
     failed: Vec<Arc<Replica>>,
     /// Whether it is the second attempt at the primary.
     is_second: bool,
+    /// Who must not read less later than what is read here.
+    pub(crate) scope: Option<Arc<Scope>>,
 }
 
 impl Read {
-    /// A connection to another server after `error`; `None` when there is nowhere left to go.
-    pub(crate) async fn elsewhere(self, error: &sqlx::Error) -> Option<Connection> {
-        let Self {
-            router,
-            replica,
+    /// A read from the primary, for which a replica that has replayed the log up to `position` would do.
+    fn of(router: &Arc<Router>, position: Option<Position>) -> Self {
+        Self {
+            router: Arc::clone(router),
+            replica: None,
             position,
-            mut failed,
-            is_second,
-        } = self;
+            failed: Vec::new(),
+            is_second: false,
+            scope: None,
+        }
+    }
+
+    /// A connection to another server after `error`; `None` when there is nowhere left to go.
+    pub(crate) async fn elsewhere(mut self, error: &sqlx::Error) -> Option<Connection> {
         tracing::debug!(
             error = error as &dyn std::error::Error,
             "a read that its server failed at is run again"
         );
-        if let Some(replica) = replica {
+        let (router, position) = (Arc::clone(&self.router), self.position);
+        if let Some(replica) = self.replica.take() {
             if is_loss(error) {
                 replica.suspect();
             }
-            failed.push(replica);
-            return router.read(position?, failed).await.ok();
+            self.failed.push(replica);
+            return router.read(position?, self.failed).await.ok();
         }
         // The connection may have been broken for long; a new one tells.
-        if !is_second {
-            let again = router.read_primary(&router.reads.failed, position, true);
+        let failed = std::mem::take(&mut self.failed);
+        if !self.is_second {
+            self.is_second = true;
+            let again = router.read_primary(&router.reads.failed, self);
             if let Ok(connection) = again.await {
                 return Some(connection);
             }

@@ -1,6 +1,9 @@
 //! How fresh a read must be, and what a client has written.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use crate::{
     position::{Position, SharedPosition},
@@ -32,6 +35,8 @@ pub(crate) struct Scope {
     seen: Option<Position>,
     /// By this request; zero when it wrote nothing.
     written: SharedPosition,
+    /// Whether something may have been written behind that.
+    is_in_doubt: AtomicBool,
 }
 
 impl Scope {
@@ -40,6 +45,7 @@ impl Scope {
             primary,
             seen,
             written: SharedPosition::default(),
+            is_in_doubt: AtomicBool::new(false),
         }
     }
 
@@ -47,6 +53,22 @@ impl Scope {
     pub(crate) fn note(&self, position: Position) {
         self.written.advance(position);
         self.primary.learn(position);
+        self.trust();
+    }
+
+    /// Notes that something may be written from now on.
+    pub(crate) fn doubt(&self) {
+        self.is_in_doubt.store(true, Ordering::Release);
+    }
+
+    /// Notes that what may have been written is known, or was not.
+    pub(crate) fn trust(&self) {
+        self.is_in_doubt.store(false, Ordering::Release);
+    }
+
+    /// Whether something may have been written of which nobody knows where.
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        self.is_in_doubt.load(Ordering::Acquire)
     }
 
     /// Behind the last write of this request, if it has written.

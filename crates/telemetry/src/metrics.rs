@@ -135,8 +135,8 @@ declare! {
         "Time until a connection to a database server was lent, in seconds";
     DATABASE_READS_TOTAL = "database_reads_total", Kind::Counter, ["target", "reason"],
         "Reads, by where they went (primary, replica) and why";
-    DATABASE_PRIMARY_UP = "database_primary_up", Kind::Gauge, [],
-        "1 while a server takes writes, 0 while none does; watched with replicas or several hosts";
+    DATABASE_PRIMARY_UP = "database_primary_up", Kind::Gauge, ["server"],
+        "1 while a server takes writes, 0 while none does; shown with replicas or several hosts";
     DATABASE_PRIMARY_CHANGES_TOTAL = "database_primary_changes_total", Kind::Counter, [],
         "Times that another host became the primary";
     DATABASE_REPLICA_IN_ROTATION = "database_replica_in_rotation", Kind::Gauge, ["replica"],

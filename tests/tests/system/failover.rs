@@ -7,14 +7,16 @@ use bharatmart_test_support::{servers::Replication, wait_until};
 use sqlx::PgPool;
 use tokio::{
     sync::watch,
+    task::JoinSet,
     time::{interval, sleep},
 };
 use uuid::Uuid;
 
 use crate::{
     load::{Wire, spread},
-    replicated::{self, DATABASE, Replicated},
-    stack::SOON,
+    replicated::{self, DATABASE, Replicated, in_rotation},
+    shopper::Shopper,
+    stack::{SOON, customer},
     traffic::{Kind, Traffic, Visit, report},
 };
 
@@ -168,5 +170,107 @@ async fn a_standby_takes_over_and_what_was_confirmed_is_there() -> Result<()> {
     let unready = answers.iter().filter(|status| **status != 200).count();
     println!("{} probes, {unready} not ready", answers.len());
     assert_eq!(unready, 0);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn orders_that_a_frozen_primary_holds_up_are_not_in_the_way_of_those_after_the_promotion()
+-> Result<()> {
+    const POOL: usize = 2;
+    const AWAY: Duration = Duration::from_secs(1);
+    /// How long an order may take that nobody can answer.
+    const GIVEN_UP: Duration = Duration::from_secs(8);
+    let mut shop = Replicated::start(Duration::ZERO).await?;
+    let api = shop.api().database_url(&url(&shop.servers));
+    let api = api.env("DATABASE_POOL_SIZE", POOL.to_string());
+    let api = api.start().await?;
+    let product = shop.product("Dhoop", 1000).await?;
+    let held = shop.product("Loban", 1000).await?;
+    let customer = customer(&api).await?;
+    let access = customer.token().context("signed in")?;
+    let mut shopper = Shopper::open(&api, access).await?;
+    shopper.order(product).await?.expect(201)?;
+    shop.servers.wait_until_replayed().await?;
+
+    let mut lock = shop.pool.begin().await?;
+    sqlx::query("SELECT FROM products WHERE id = $1 FOR UPDATE")
+        .bind(held)
+        .execute(&mut *lock)
+        .await?;
+    let mut under_way = JoinSet::new();
+    for _ in 0..POOL {
+        let mut shopper = Shopper::open(&api, access).await?;
+        under_way.spawn(async move {
+            let reply = shopper.order(held).await?;
+            anyhow::Ok((Instant::now(), reply.status))
+        });
+    }
+    wait_until("the orders to be under way", SOON, async || {
+        let waiting: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM pg_stat_activity
+             WHERE wait_event_type = 'Lock' AND application_name = 'bharatmart-api'",
+        )
+        .fetch_one(&shop.pool)
+        .await?;
+        Ok(usize::try_from(waiting)? == POOL)
+    })
+    .await?;
+
+    shop.servers.primary.pause()?;
+    let frozen = Instant::now();
+    sleep(AWAY).await;
+    shop.servers.standbys[0].promote().await?;
+    let promoted = Instant::now();
+    wait_until("an order", RESUMED, async || {
+        let asked = Instant::now();
+        let reply = shopper.order(product).await?;
+        ensure!(asked.elapsed() < RESUMED, "{:?}", asked.elapsed());
+        Ok(reply.status == 201)
+    })
+    .await?;
+    println!(
+        "orders are taken again {:?} after the promotion",
+        promoted.elapsed()
+    );
+    while let Some(outcome) = under_way.join_next().await {
+        let (ended, status) = outcome??;
+        let took = ended - frozen;
+        println!("one that was under way: {status} {took:?} after the primary froze");
+        assert_eq!(status, 503);
+        assert!(took < GIVEN_UP, "{took:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replicas_answer_however_long_the_primary_is_away() -> Result<()> {
+    const MAX_LAG: Duration = Duration::from_secs(2);
+    let mut shop = Replicated::start(Duration::ZERO).await?;
+    let api = shop.api().env("DATABASE_MAX_REPLICA_LAG", "2s");
+    let api = api.start().await?;
+    let product = shop.product("Camphor", 1000).await?;
+    shop.servers.wait_until_replayed().await?;
+    shop.all_in_rotation(&api).await?;
+    let traffic = Traffic::start(&api, product, 6, 0, Duration::from_millis(50)).await?;
+    // The API sees how far the primary writes, and no standby ever gets all of it.
+    let mut open = shop.pool.begin().await?;
+    let mut ticks = interval(Duration::from_millis(20));
+    for _ in 0..50 {
+        ticks.tick().await;
+        sqlx::query("UPDATE products SET price = price + 1")
+            .execute(&mut *open)
+            .await?;
+    }
+    shop.servers.primary.kill9()?;
+    sleep(2 * MAX_LAG).await;
+    let visits = traffic.end().await?;
+    println!("{} reads", visits.len());
+    let failed = visits.iter().find(|visit| !visit.is_answered());
+    ensure!(failed.is_none(), "{failed:?}");
+    let lagging = "database_replica_rotation_changes_total{reason=\"lagging\"}";
+    assert_eq!(api.metric(lagging).await?, None);
+    for standby in &shop.servers.standbys {
+        in_rotation(&api, standby, true, Duration::ZERO).await?;
+    }
     Ok(())
 }

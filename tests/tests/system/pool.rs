@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use bharatmart_test_support::{App, wait_until};
+use bharatmart_test_support::{App, AppBuilder, servers::Replication, wait_until};
 use futures_util::future::{join_all, try_join_all};
 use sqlx::PgPool;
 use tokio::{
@@ -14,8 +14,9 @@ use tokio::{
 use crate::{
     cache::page_of,
     load::spread,
+    replicated::Replicated,
     shopper::Shopper,
-    stack::{SOON, Stack, customer},
+    stack::{SOON, Stack, add_product, customer},
 };
 
 const POOL: u8 = 10;
@@ -45,16 +46,26 @@ async fn in_use(api: &App) -> Result<Option<f64>> {
         .await
 }
 
-/// Has 300 ask for what nobody gets for as long as the table is `locked`; every second of them hangs up. How
-/// many of the others got it.
-async fn crowd(locked: Duration, statement_timeout: Duration) -> Result<usize> {
-    const CROWD: usize = 300;
+/// [`crowd`] in a shop without replicas.
+async fn crowd_without_replicas(locked: Duration, statement_timeout: Duration) -> Result<usize> {
     let stack = Stack::new().await?;
-    let product = stack.product("Jalebi", 60, 100).await?;
+    let api = stack.api().database_url(stack.database.direct_url());
+    crowd(api, &stack.pool, None, locked, statement_timeout).await
+}
+
+/// Has 300 ask for what nobody gets for as long as the tables are `locked`, on all `servers` if there are several;
+/// every second of them hangs up. How many of the others got it.
+async fn crowd(
+    api: AppBuilder,
+    pool: &PgPool,
+    servers: Option<&Replication>,
+    locked: Duration,
+    statement_timeout: Duration,
+) -> Result<usize> {
+    const CROWD: usize = 300;
+    let product = add_product(pool, "Jalebi", 60, 100).await?;
     let millis = |duration: Duration| duration.as_millis().to_string();
-    let api = stack
-        .api()
-        .database_url(stack.database.direct_url())
+    let api = api
         .env("CACHE_TYPE", "none")
         .env("DATABASE_POOL_SIZE", POOL.to_string())
         .env("DATABASE_CONNECTION_TIMEOUT", millis(CONNECTION_TIMEOUT))
@@ -67,12 +78,17 @@ async fn crowd(locked: Duration, statement_timeout: Duration) -> Result<usize> {
     let paths = [page_of(product), "/api/orders".to_owned()];
     let shoppers = try_join_all((0..CROWD).map(|_| Shopper::open(&api, access))).await?;
     let watching = watch::Sender::new(true);
-    let backends = tokio::spawn(most_backends(stack.pool.clone(), watching.subscribe()));
+    let backends = tokio::spawn(most_backends(pool.clone(), watching.subscribe()));
 
-    let mut lock = stack.pool.begin().await?;
+    let mut lock = pool.begin().await?;
     sqlx::query("LOCK TABLE products, orders IN ACCESS EXCLUSIVE MODE")
         .execute(&mut *lock)
         .await?;
+    if let Some(servers) = servers {
+        // Standbys get the lock with the next commit.
+        sqlx::query("CREATE TABLE locked ()").execute(pool).await?;
+        servers.wait_until_replayed().await?;
+    }
     let begin = Instant::now();
     let asking = shoppers
         .into_iter()
@@ -133,14 +149,14 @@ async fn crowd(locked: Duration, statement_timeout: Duration) -> Result<usize> {
     watching.send_replace(false);
     let backends = backends.await??;
     println!("at most {backends} connections");
-    // Between the end of one and the server's notice of it there is another.
-    assert!(backends <= i64::from(POOL) + 1, "{backends}");
+    // Between the end of one and the server's notice of it there is another. Replicas need a monitor.
+    assert!(backends <= i64::from(POOL) + 2, "{backends}");
     Ok(got)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_gets_no_connection_in_time_is_told_to_come_again() -> Result<()> {
-    let got = crowd(Duration::from_millis(2500), Duration::from_secs(10)).await?;
+    let got = crowd_without_replicas(Duration::from_millis(2500), Duration::from_secs(10)).await?;
     // Those who had one.
     assert!(got <= usize::from(POOL), "{got}");
     Ok(())
@@ -148,14 +164,29 @@ async fn who_gets_no_connection_in_time_is_told_to_come_again() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn statements_that_run_too_long_make_room_for_others() -> Result<()> {
-    let got = crowd(Duration::from_secs(4), Duration::from_millis(700)).await?;
+    let got = crowd_without_replicas(Duration::from_secs(4), Duration::from_millis(700)).await?;
     assert_eq!(got, 0);
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_gets_a_connection_in_time_is_answered() -> Result<()> {
-    let got = crowd(Duration::from_secs(1), Duration::from_secs(10)).await?;
+    let got = crowd_without_replicas(Duration::from_secs(1), Duration::from_secs(10)).await?;
     assert_eq!(got, 150);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_gets_no_connection_to_a_replica_either_is_told_so_in_the_same_time() -> Result<()> {
+    let shop = Replicated::start(Duration::ZERO).await?;
+    let got = crowd(
+        shop.api(),
+        &shop.pool,
+        Some(&shop.servers),
+        Duration::from_millis(2500),
+        Duration::from_secs(10),
+    )
+    .await?;
+    assert!(got <= 3 * usize::from(POOL), "{got}");
     Ok(())
 }

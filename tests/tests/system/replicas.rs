@@ -215,6 +215,8 @@ async fn a_token_sees_its_write_through_the_shared_cache_as_well() -> Result<()>
 #[tokio::test]
 async fn reads_without_a_token_and_with_an_invented_one_are_answered_by_replicas() -> Result<()> {
     const READS: usize = 100;
+    /// All hosts may be asked whether there is such a timeline.
+    const FOUND_OUT: Duration = Duration::from_millis(1_200);
     let shop = Replicated::start(Duration::ZERO).await?;
     let api = shop.api().start().await?;
     let product = shop.product("Toran", 100).await?;
@@ -224,9 +226,25 @@ async fn reads_without_a_token_and_with_an_invented_one_are_answered_by_replicas
     shop.all_in_rotation(&api).await?;
     let page = page_of(product);
 
-    let forged = ["ffffffffffffffff", "7fffffffffffffff", "7000000000000000"];
+    // Of this timeline, of one that may come, and of the last one.
+    let forged = [
+        "000000017000000000000000",
+        "00000001ffffffffffffffff",
+        "000000020000000000000000",
+        "0000000200000000ffffffff",
+        "ffffffffffffffffffffffff",
+    ];
     let long = "f".repeat(4000);
-    let nonsense = ["", "0", "0/16B3748", "-000000000000001", "%00", "🪔", &long];
+    let nonsense = [
+        "",
+        "0",
+        "0/16B3748",
+        "ffffffffffffffff",
+        "-00000010000000000000001",
+        "%00",
+        "🪔",
+        &long,
+    ];
     let tokens: Vec<_> = forged
         .iter()
         .chain(&nonsense)
@@ -236,11 +254,14 @@ async fn reads_without_a_token_and_with_an_invented_one_are_answered_by_replicas
         })
         .collect();
     let before = Reads::of(&api).await?;
+    let mut longest = Duration::ZERO;
     for token in &tokens {
         let asked = Instant::now();
         let reply = shopper.get(&page, Some(token)).await?;
         assert_eq!(reply.status, 200, "{token:?}");
-        assert!(asked.elapsed() < Duration::from_millis(500), "{token:?}");
+        let took = asked.elapsed();
+        longest = longest.max(took);
+        assert!(took < FOUND_OUT, "{token:?}: {took:?}");
         assert!(reply.header(HEADER).is_none(), "a read gives no token");
         // What others are told must not be what somebody has invented.
         let body = json!({ "full_name": "Asha" });
@@ -250,12 +271,17 @@ async fn reads_without_a_token_and_with_an_invented_one_are_answered_by_replicas
             .await?;
         let given = reply.header(HEADER).context("no token")?;
         assert_eq!(reply.status, 200, "{token:?}");
-        let position = u64::from_str_radix(given, 16)?;
+        let (timeline, position) = given.split_at_checked(8).context("no timeline")?;
+        assert_eq!(timeline, "00000001", "{given}");
+        let position = u64::from_str_radix(position, 16)?;
         let written = shop.servers.primary.wal_position().await?;
         assert!(position <= written + 16 * 1024 * 1024, "{given}");
     }
     let reads = Reads::since(before, &api).await?;
-    println!("{} reads with inventions: {reads:?}", tokens.len());
+    println!(
+        "{} reads with inventions, at most {longest:?}: {reads:?}",
+        tokens.len()
+    );
     assert!(reads.primary < 1.0, "{reads:?}");
 
     shop.servers.wait_until_replayed().await?;
@@ -284,7 +310,7 @@ async fn without_replicas_no_answer_has_a_token() -> Result<()> {
     let customer = customer(&api).await?;
     let mut shopper = Shopper::open(&api, customer.token().context("signed in")?).await?;
     let order = shopper.order(product).await?;
-    let token = Token::Header("ffffffffffffffff".to_owned());
+    let token = Token::Header("000000017fffffffffffffff".to_owned());
     let read = shopper.get("/api/orders", Some(&token)).await?;
     for (reply, status) in [(order, 201), (read, 200)] {
         reply.expect(status)?;
@@ -345,5 +371,69 @@ async fn replicas_may_die_hang_and_come_back_and_no_request_fails() -> Result<()
     println!("p99 {nearly_all:?}, at most {most:?}");
     let mut visitor = Wire::open(&api).await?;
     visitor.json(&page_of(product)).await?;
+    Ok(())
+}
+
+/// The worker's write is newer than the payer's own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_came_of_a_payment_that_was_waited_for_stays_so() -> Result<()> {
+    const PAYMENTS: usize = 3;
+    const DELAY: Duration = Duration::from_secs(1);
+    let shop = Replicated::start(Duration::ZERO).await?;
+    let api = shop.api().start().await?;
+    let product = shop.product("Sindoor", 100).await?;
+    let customer = customer(&api).await?;
+    let access = customer.token().context("signed in")?;
+    let mut payer = Shopper::open(&api, access).await?;
+    let mut reader = Shopper::open(&api, access).await?;
+    shop.all_in_rotation(&api).await?;
+    shop.delay(DELAY).await?;
+    let mails = tempfile::tempdir()?;
+    for _ in 0..PAYMENTS {
+        let order = id(&payer.order_paid_by(product, "upi").await?.expect(201)?)?;
+        let body = json!({
+            "order_id": order,
+            "payment_method": "upi",
+            "payment_token": "success@upi",
+        });
+        let paying = payer.send_preferring("wait=10", "/api/payments", &body);
+        // It begins when the payment is there.
+        let working = async {
+            let there = "SELECT count(*) FROM payments WHERE status = 'pending'";
+            wait_until("the payment", SOON, async || {
+                let count: i64 = sqlx::query_scalar(there).fetch_one(&shop.pool).await?;
+                Ok(count > 0)
+            })
+            .await?;
+            let worker = shop.worker("all").mail_dir(mails.path());
+            worker.start().await
+        };
+        let (paid, worker) = tokio::join!(paying, working);
+        let (paid, _worker) = (paid?, worker?);
+        let answer = paid.expect(201)?;
+        assert_eq!(answer["status"], "completed");
+        let token = Token::header(&paid)?;
+        let pages = [
+            (format!("/api/payments/{}", id(&answer)?), "/status"),
+            (format!("/api/orders/{order}"), "/payment/status"),
+        ];
+        let before = Reads::of(&api).await?;
+        let paid = Instant::now();
+        while paid.elapsed() < DELAY + Duration::from_secs(2) {
+            for (path, status) in &pages {
+                let shown = reader.get(path, Some(&token)).await?.expect(200)?;
+                let status = shown.pointer(status).context("a status")?;
+                ensure!(
+                    status == "completed",
+                    "{path} after {:?}: {shown}",
+                    paid.elapsed()
+                );
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+        let reads = Reads::since(before, &api).await?;
+        println!("reads of what came of a payment: {reads:?}");
+        assert!(reads.replica > 0.0 && reads.primary > 0.0, "{reads:?}");
+    }
     Ok(())
 }

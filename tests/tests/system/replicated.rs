@@ -30,6 +30,11 @@ impl Replicated {
             settings: vec![("log_line_prefix".to_owned(), "%m [%p] [%e] ".to_owned())],
             ..PostgresOptions::default()
         };
+        Self::start_with(options, delay).await
+    }
+
+    /// The same with options of the servers.
+    pub async fn start_with(options: PostgresOptions, delay: Duration) -> Result<Self> {
         let servers = Replication::start_with(options, 2, delay).await?;
         let url = servers.primary.create_database(DATABASE).await?;
         App::api().database_url(&url).run(&["migrate"]).await?;
@@ -63,6 +68,16 @@ impl Replicated {
     pub async fn all_in_rotation(&self, api: &App) -> Result<()> {
         for standby in &self.servers.standbys {
             in_rotation(api, standby, true, SOON).await?;
+        }
+        Ok(())
+    }
+
+    /// Has the standbys show nothing of what is committed from now on for so long.
+    pub async fn delay(&self, delay: Duration) -> Result<()> {
+        let delay = format!("{}ms", delay.as_millis());
+        self.servers.wait_until_replayed().await?;
+        for standby in &self.servers.standbys {
+            standby.set("recovery_min_apply_delay", &delay).await?;
         }
         Ok(())
     }

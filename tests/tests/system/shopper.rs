@@ -74,12 +74,31 @@ impl Shopper {
         self.wire.send(method, path, &headers, body).await
     }
 
+    /// The same as a POST with this `Prefer` header.
+    pub async fn send_preferring(
+        &mut self,
+        preference: &str,
+        path: &str,
+        body: &Value,
+    ) -> Result<Reply> {
+        let headers = [
+            ("authorization", self.authorization.as_str()),
+            ("prefer", preference),
+        ];
+        self.wire.send("POST", path, &headers, Some(body)).await
+    }
+
     /// Orders one of the product, to be paid on delivery.
     pub async fn order(&mut self, product: Uuid) -> Result<Reply> {
+        self.order_paid_by(product, "cash_on_delivery").await
+    }
+
+    /// Orders one of the product.
+    pub async fn order_paid_by(&mut self, product: Uuid, method: &str) -> Result<Reply> {
         let body = json!({
             "items": [{"product_id": product, "quantity": 1}],
             "shipping_address": "12 MG Road, Bengaluru 560001",
-            "payment_method": "cash_on_delivery",
+            "payment_method": method,
         });
         self.send("POST", "/api/orders", None, Some(&body)).await
     }

@@ -55,7 +55,7 @@ impl Pages {
         let needed = database.needs().unwrap_or_default();
         let found = self
             .cache
-            .get(page.key(), needed.bytes(), move || async move {
+            .get(page.key(), needed.ordinal(), move || async move {
                 // Once, however many wait for it.
                 load(page, &database, kept).await.inspect_err(ApiError::log)
             })
@@ -100,7 +100,7 @@ async fn load<P: Page>(page: P, database: &Database, kept: bool) -> Result<Load,
     };
     Ok(Load {
         found,
-        as_of: position.map(Position::bytes),
+        as_of: position.map(Position::ordinal),
     })
 }
 

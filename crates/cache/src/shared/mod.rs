@@ -151,7 +151,7 @@ pub(crate) struct Lease {
     name: String,
     shows: Shows,
     token: Token,
-    /// Whether there is a stale body under the key.
+    /// Whether there is a body under the key that others are shown meanwhile.
     refreshes: bool,
     /// As of before the load.
     edition: generations::Edition,
@@ -223,12 +223,16 @@ impl Shared {
         [&self.config.prefix, ":", name].concat()
     }
 
-    /// Looks for a body, and arranges who loads one that is not there.
-    pub(crate) async fn look_up(&self, key: &Key) -> Answer {
+    /// Looks for a body that shows every change up to `at_least`, and arranges who loads one that is not
+    /// there.
+    pub(crate) async fn look_up(&self, key: &Key, at_least: u128) -> Answer {
         let Some(live) = self.live() else {
             return Answer::Alone;
         };
-        let answer = self.find(&live, key).await.unwrap_or(Answer::Alone);
+        let answer = self
+            .find(&live, key, at_least)
+            .await
+            .unwrap_or(Answer::Alone);
         let counted = match &answer {
             Answer::Fresh(_) => &self.meters.hits,
             Answer::Stale(..) => &self.meters.stale,
@@ -238,7 +242,12 @@ impl Shared {
         answer
     }
 
-    async fn find(&self, live: &Arc<Live>, key: &Key) -> Result<Answer, CommandError> {
+    async fn find(
+        &self,
+        live: &Arc<Live>,
+        key: &Key,
+        at_least: u128,
+    ) -> Result<Answer, CommandError> {
         let name = self.key(&key.name);
         let give_up = Instant::now() + LONGEST_WAIT;
         loop {
@@ -273,14 +282,21 @@ impl Shared {
                     continue;
                 }
                 Some(Value::Body { token, stored }) if stored.edition == edition => {
+                    let suffices = stored.as_of >= at_least;
                     if !stored.fresh_for(self.clock.now()).is_zero() {
-                        return Ok(Answer::Fresh(stored));
+                        // What is too old for this client stays for others until there is a newer one.
+                        return Ok(if suffices {
+                            Answer::Fresh(stored)
+                        } else {
+                            Answer::Load(lease(token, true))
+                        });
                     }
                     let claimed = self.claim(live, &name, token).await?;
-                    return Ok(Answer::Stale(
-                        stored,
-                        claimed.map(|token| lease(token, true)),
-                    ));
+                    return Ok(match claimed.map(|token| lease(token, true)) {
+                        claimed if suffices => Answer::Stale(stored, claimed),
+                        Some(lease) => Answer::Load(lease),
+                        None => Answer::Alone,
+                    });
                 }
                 Some(Value::Body { token, .. }) => token.as_bytes().to_vec(),
             };
@@ -299,7 +315,7 @@ impl Shared {
 
     /// Gives the others what was loaded. Nothing comes of it when the lease is over, because it took
     /// too long or because a change has outdated what was loaded.
-    pub(crate) async fn store(&self, lease: &Lease, body: &Body, as_of: u64) {
+    pub(crate) async fn store(&self, lease: &Lease, body: &Body, as_of: u128) {
         let (fresh, stale) = (self.ages.fresh(), self.ages.stale());
         let stored = Stored {
             body: body.clone(),
@@ -325,7 +341,7 @@ impl Shared {
             .await;
     }
 
-    /// Lets somebody else load. A stale body stays where it is, and counts as fresh until its claim is over.
+    /// Lets somebody else load. A body that is there stays; a stale one counts as fresh until its claim is over.
     pub(crate) async fn give_up(&self, lease: &Lease) {
         if !lease.refreshes {
             self.delete(lease).await;

@@ -7,9 +7,9 @@
 //! | 17..25 | the epoch that it was loaded in                                            |
 //! | 25..33 | the generation within that epoch                                           |
 //! | 33..41 | fresh until, in milliseconds since 1970                                    |
-//! | 41..49 | the number of the last change that it surely shows                         |
-//! | 49     | length of the entity tag                                                   |
-//! | 50..   | entity tag, body                                                           |
+//! | 41..57 | the number of the last change that it surely shows                         |
+//! | 57     | length of the entity tag                                                   |
+//! | 58..   | entity tag, body                                                           |
 //!
 //! Numbers are big-endian. Scripts compare the token and write `fresh until`, and know nothing else.
 
@@ -24,7 +24,7 @@ use crate::entry::Body;
 pub(crate) const TOKEN: usize = 16;
 /// Where `fresh until` begins.
 pub(crate) const FRESH_UNTIL: usize = 33;
-const HEAD: usize = 50;
+const HEAD: usize = 58;
 const LEASE: u8 = b'L';
 const BODY: u8 = b'B';
 
@@ -68,7 +68,7 @@ pub(crate) struct Stored {
     pub(crate) edition: Edition,
     pub(crate) fresh_until: DateTime<Utc>,
     /// It shows every change up to this number.
-    pub(crate) as_of: u64,
+    pub(crate) as_of: u128,
 }
 
 /// How `fresh until` is written.
@@ -131,7 +131,7 @@ struct Head {
     token: Token,
     edition: Edition,
     fresh_until: DateTime<Utc>,
-    as_of: u64,
+    as_of: u128,
 }
 
 /// The head, and the length of the entity tag.
@@ -156,7 +156,7 @@ fn decode_head(value: &[u8]) -> Option<(Head, usize)> {
         token: Token(*token),
         edition,
         fresh_until,
-        as_of: u64::from_be_bytes(*as_of),
+        as_of: u128::from_be_bytes(*as_of),
     };
     Some((head, etag))
 }
@@ -216,7 +216,7 @@ mod tests {
             bytes in prop::collection::vec(any::<u8>(), 0..200),
             epoch: u64,
             generation: u64,
-            as_of: u64,
+            as_of: u128,
             millis in 0..i64::from(i32::MAX) * 1000,
         ) {
             let stored = Stored {

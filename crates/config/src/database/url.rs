@@ -185,6 +185,11 @@ impl Parts {
         self.servers.iter().map(url).collect()
     }
 
+    /// Whether it names more than one server.
+    pub(super) const fn is_several(&self) -> bool {
+        self.servers.len() > 1
+    }
+
     /// Whether one of the hosts and the database are those of `other`.
     pub(super) fn is_at(&self, other: &Self) -> bool {
         let is_same = |one: &Server, two: &Server| {

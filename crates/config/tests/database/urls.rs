@@ -253,7 +253,8 @@ fn a_replica_that_is_the_primary_is_a_warning() {
         warnings.len() == 1
     };
     assert!(warned("postgres://a:b@h/db", "postgres://c:d@H:5432/db"));
-    assert!(warned(
+    // Of several hosts all but one are standbys, and may well be read from.
+    assert!(!warned(
         "postgres://h1,h2:1/db",
         "postgres://r/db,postgres://h2:1/db"
     ));

@@ -1,16 +1,10 @@
 //! How statements run on a [`Connection`]: sqlx's own way, but through a transaction pooler without names,
 //! and a read that its server fails at is run again on another one.
 
-use std::{
-    io,
-    pin::Pin,
-    task::{Context, Poll, ready},
-};
-
 use bharatmart_config::PoolerMode;
 use futures_util::{
-    FutureExt, Stream, StreamExt, TryFutureExt, TryStreamExt,
-    future::BoxFuture,
+    FutureExt, StreamExt, TryFutureExt, TryStreamExt,
+    future::{BoxFuture, ready},
     stream::{self, BoxStream},
 };
 use sqlx::{
@@ -19,10 +13,7 @@ use sqlx::{
 };
 
 use super::Connection;
-use crate::{
-    error::is_of_the_server,
-    server::{Health, Link},
-};
+use crate::error::is_of_the_server;
 
 /// A statement with its arguments, and whether the server may keep it under a name.
 #[derive(Clone)]
@@ -62,38 +53,19 @@ impl Execute<'_, Postgres> for Statement {
     }
 }
 
-impl Link {
-    /// Marks the connection as busy and makes `statement` fit for it.
-    fn start(&mut self, statement: Statement) -> Statement {
-        self.health = Health::Busy;
-        Statement {
-            // Even with its cache of statements off, sqlx gives a name to what may have one.
-            named: statement.named && self.mode == PoolerMode::Session,
-            ..statement
-        }
-    }
-}
-
 type Step = Either<PgQueryResult, PgRow>;
 
 impl<'c> Executor<'c> for &'c mut Connection {
     type Database = Postgres;
 
-    /// The rows of a read, and of a statement that needs something behind it, are handed out when all are
-    /// there; those of a transaction as they come.
+    /// Rows are handed out when all are there: so a read can be run again, and nothing is left half done.
     fn fetch_many<'e, 'q: 'e, E>(self, query: E) -> BoxStream<'e, sqlx::Result<Step>>
     where
         'c: 'e,
         E: 'q + Execute<'q, Postgres>,
     {
-        let statement = match Statement::of(query) {
-            Ok(statement) => statement,
-            Err(error) => return stream::once(async { Err(error) }).boxed(),
-        };
-        if !self.is_read() && !self.is_wrapped() {
-            return self.steps(statement).boxed();
-        }
-        self.all_steps(statement)
+        let statement = Statement::of(query);
+        async move { self.steps(statement?).await }
             .map_ok(|steps| stream::iter(steps).map(Ok))
             .try_flatten_stream()
             .boxed()
@@ -106,102 +78,71 @@ impl<'c> Executor<'c> for &'c mut Connection {
     {
         let statement = Statement::of(query);
         async move {
-            let statement = statement?;
-            if self.is_read() || self.is_wrapped() {
-                let steps = self.all_steps(statement).await?;
-                return Ok(steps.into_iter().find_map(Either::right));
-            }
-            let link = self.link();
-            let statement = link.start(statement);
-            let row = link.connection.fetch_optional(statement).await;
-            link.note(&row);
-            row
+            let steps = self.steps(statement?).await?;
+            Ok(steps.into_iter().find_map(Either::right))
         }
         .boxed()
     }
 
+    /// Refused: what is prepared in one transaction may not be there in the next.
     fn prepare_with<'e>(
         self,
-        sql: SqlStr,
-        parameters: &'e [PgTypeInfo],
+        _: SqlStr,
+        _: &'e [PgTypeInfo],
     ) -> BoxFuture<'e, sqlx::Result<PgStatement>>
     where
         'c: 'e,
     {
-        self.link().connection.prepare_with(sql, parameters)
+        ready(Err(not_by_itself())).boxed()
     }
 
-    fn describe<'e>(self, sql: SqlStr) -> BoxFuture<'e, sqlx::Result<sqlx::Describe<Postgres>>>
+    /// Refused, as preparing is.
+    fn describe<'e>(self, _: SqlStr) -> BoxFuture<'e, sqlx::Result<sqlx::Describe<Postgres>>>
     where
         'c: 'e,
     {
-        self.link().connection.describe(sql)
+        ready(Err(not_by_itself())).boxed()
     }
+}
+
+fn not_by_itself() -> sqlx::Error {
+    sqlx::Error::Configuration("a statement is not prepared without being run".into())
 }
 
 impl Connection {
     /// Runs a statement to its end.
-    async fn all_steps(&mut self, statement: Statement) -> sqlx::Result<Vec<Step>> {
+    async fn steps(&mut self, statement: Statement) -> sqlx::Result<Vec<Step>> {
         if self.is_read() {
             return self.read(statement).await;
         }
+        if !self.is_wrapped() {
+            return self.steps_here(statement).await;
+        }
         self.open_statement().await?;
-        let outcome = self.steps(statement).try_collect().await;
-        // What is behind the statement must be done before its first row is handed out.
+        let outcome = self.steps_here(statement).await;
         self.close_statement(outcome).await
     }
 
     /// Runs a read, on another server if the one at hand fails.
     async fn read(&mut self, statement: Statement) -> sqlx::Result<Vec<Step>> {
         loop {
-            let error = match self.read_here(statement.clone()).await {
+            let error = match self.steps_here(statement.clone()).await {
                 Err(error) if is_of_the_server(&error) => error,
-                outcome => return outcome,
+                Ok(steps) => {
+                    self.remember().await?;
+                    return Ok(steps);
+                }
+                Err(error) => return Err(error),
             };
             self.fail_over(error).await?;
         }
     }
 
-    async fn read_here(&mut self, statement: Statement) -> sqlx::Result<Vec<Step>> {
-        let replica = self.replica().cloned();
-        let steps = self.steps(statement).try_collect();
-        let Some(replica) = replica else {
-            return steps.await;
-        };
-        tokio::select! {
-            biased;
-            outcome = steps => outcome,
-            // It may never answer; its monitor has noticed.
-            () = replica.lost() => Err(sqlx::Error::Io(io::ErrorKind::TimedOut.into())),
-        }
-    }
-
-    fn steps(&mut self, statement: Statement) -> Steps<'_> {
-        let link = self.link();
-        let statement = link.start(statement);
-        Steps {
-            steps: link.connection.fetch_many(statement),
-            health: &mut link.health,
-        }
-    }
-}
-
-/// The steps of a statement; notes on the connection how it ended.
-struct Steps<'e> {
-    steps: BoxStream<'e, sqlx::Result<Step>>,
-    health: &'e mut Health,
-}
-
-impl Stream for Steps<'_> {
-    type Item = sqlx::Result<Step>;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let step = ready!(self.steps.poll_next_unpin(context));
-        match &step {
-            Some(Ok(_)) => {}
-            None => *self.health = Health::Idle,
-            Some(Err(error)) => *self.health = Health::after(error),
-        }
-        Poll::Ready(step)
+    async fn steps_here(&mut self, mut statement: Statement) -> sqlx::Result<Vec<Step>> {
+        // Even with its cache of statements off, sqlx gives a name to what may have one.
+        statement.named &= self.link().mode == PoolerMode::Session;
+        self.lease
+            .run(|connection| connection.fetch_many(statement).try_collect().boxed())
+            .await
     }
 }

@@ -11,12 +11,11 @@ use bharatmart_config::PoolerMode;
 use sqlx::{Executor as _, Row, SqlStr};
 
 use crate::{
-    error::{Error, Result},
+    error::{Error, Result, is_end, is_loss},
     position::Position,
-    replica::Replica,
     router::Read,
     scope::Scope,
-    server::{Health, Lease, Link},
+    server::{Facts, Health, Lease, Link},
 };
 
 /// Tells up to where the log was written when what this session has committed was in it. A commit waits until
@@ -66,7 +65,7 @@ impl Connection {
         let mut connection = Self {
             lease,
             in_transaction: false,
-            scope: None,
+            scope: read.scope.clone(),
             read: Some(read),
         };
         if connection.link().mode == PoolerMode::Transaction {
@@ -80,17 +79,14 @@ impl Connection {
         self.read.is_some()
     }
 
-    /// The replica that is read from, if it is one.
-    fn replica(&self) -> Option<&Arc<Replica>> {
-        self.read.as_ref()?.replica.as_ref()
-    }
-
     /// Goes on with another server after `error`.
     async fn fail_over(&mut self, error: sqlx::Error) -> sqlx::Result<()> {
         let Some(read) = self.read.take() else {
             return Err(error);
         };
-        // Else all who have lost their connections would wait for each other's places.
+        // Else those who go from one server to another would wait for each other's places. What the server
+        // has cancelled is rare enough to lose a connection over it.
+        self.link().health = Health::Broken;
         self.lease.discard();
         match read.elsewhere(&error).await {
             Some(connection) => {
@@ -111,39 +107,50 @@ impl Connection {
             && (self.scope.is_some() || self.link().mode == PoolerMode::Transaction)
     }
 
-    async fn begin(&mut self, statement: SqlStr) -> Result<()> {
+    async fn begin(&mut self, statement: SqlStr) -> sqlx::Result<()> {
         // Whoever is cancelled here leaves a transaction behind.
         self.in_transaction = true;
-        self.control(statement).await?;
-        Ok(())
+        self.control(statement).await
     }
 
-    /// Sends a statement that begins or ends something.
+    /// Sends a statement that begins or ends something. If that fails, nobody knows what state the session is
+    /// in.
     async fn control(&mut self, statement: SqlStr) -> sqlx::Result<()> {
-        let link = self.link();
-        link.health = Health::Busy;
-        let done = link.connection.execute(statement).await;
-        link.note(&done);
+        let done = self
+            .lease
+            .run(|connection| connection.execute(statement))
+            .await;
+        if done.is_err() {
+            self.link().health = Health::Broken;
+        }
         done.map(|_| ())
     }
 
-    /// Commits, and notes up to where the log was written.
+    /// Commits, and notes up to where the log was written. A failed statement before has made it a rollback.
     async fn commit(&mut self) -> sqlx::Result<()> {
         match self.scope.clone() {
             None => self.control(SqlStr::from_static("COMMIT")).await?,
-            Some(scope) => scope.note(self.tell(COMMIT_AND_TELL).await?),
+            Some(scope) => {
+                scope.doubt();
+                scope.note(self.tell(COMMIT_AND_TELL).await?);
+            }
         }
         self.in_transaction = false;
         Ok(())
     }
 
     async fn tell(&mut self, statement: &'static str) -> sqlx::Result<Position> {
+        let told = self
+            .lease
+            .run(|connection| connection.fetch_one(statement))
+            .await;
         let link = self.link();
-        link.health = Health::Busy;
-        let told = link.connection.fetch_one(statement).await;
-        link.note(&told);
+        if told.is_err() {
+            link.health = Health::Broken;
+        }
         let bytes: i64 = told?.try_get(0)?;
-        Ok(Position::before(bytes.unsigned_abs(), link.facts.page))
+        let Facts { timeline, page, .. } = link.facts;
+        Ok(Position::before(timeline, bytes.unsigned_abs(), page))
     }
 
     async fn rollback(&mut self) -> sqlx::Result<()> {
@@ -155,9 +162,10 @@ impl Connection {
     /// Opens what a statement of its own needs.
     async fn open_statement(&mut self) -> sqlx::Result<()> {
         if self.link().mode == PoolerMode::Transaction {
-            self.in_transaction = true;
             let begin = self.link().host.statements.begin.clone();
-            self.control(begin).await?;
+            self.begin(begin).await?;
+        } else if let Some(scope) = &self.scope {
+            scope.doubt();
         }
         Ok(())
     }
@@ -171,17 +179,30 @@ impl Connection {
                 // connection is not lent again.
                 Err(_) => drop(self.rollback().await),
             }
-        } else if let (Ok(_), Some(scope)) = (&outcome, self.scope.clone()) {
-            match self.tell(TELL).await {
-                Ok(position) => scope.note(position),
-                // What was written is written.
-                Err(error) => tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "the position of a write is not known: its client may read an older state from a replica"
-                ),
+        } else if let Some(scope) = self.scope.clone() {
+            match &outcome {
+                Ok(_) => match self.tell(TELL).await {
+                    Ok(position) => scope.note(position),
+                    // What was written is written.
+                    Err(error) => tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "the position of a write is not known: its client may read an older state from a replica"
+                    ),
+                },
+                // The server has refused it.
+                Err(error) if !is_fatal(error) => scope.trust(),
+                Err(_) => {}
             }
         }
         outcome
+    }
+
+    /// Notes up to where the log was written, for whoever has read it to read no less later.
+    async fn remember(&mut self) -> sqlx::Result<()> {
+        if let Some(scope) = self.scope.clone() {
+            scope.note(self.tell(TELL).await?);
+        }
+        Ok(())
     }
 }
 
@@ -198,7 +219,7 @@ impl Drop for Connection {
 
 impl Link {
     /// Notes what became of a statement.
-    fn note<T>(&mut self, outcome: &sqlx::Result<T>) {
+    pub(crate) fn note<T>(&mut self, outcome: &sqlx::Result<T>) {
         self.health = match outcome {
             Ok(_) => Health::Idle,
             Err(error) => Health::after(error),
@@ -219,15 +240,14 @@ impl Health {
 
 /// Whether a connection is of no use after an error, or not for what it was opened for.
 fn is_fatal(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) => true,
-        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
-            // The server is going, takes no writes any more, or there is a pooler that was not seen.
-            ["08", "57P"].iter().any(|class| code.starts_with(class))
-                || ["25006", "26000", "42P05"].contains(&code.as_ref())
-        }),
-        _ => false,
-    }
+    // The server takes no writes any more, or there is a pooler that was not seen.
+    const UNFIT: [&str; 3] = ["25006", "26000", "42P05"];
+    is_loss(error)
+        || is_end(error)
+        || error
+            .as_database_error()
+            .and_then(sqlx::error::DatabaseError::code)
+            .is_some_and(|code| UNFIT.contains(&&*code))
 }
 
 /// A transaction; rolled back when it is dropped.
@@ -246,7 +266,8 @@ impl Transaction {
         Ok(Self { connection })
     }
 
-    /// Commits. When it fails, nobody knows whether it was committed.
+    /// Commits. When it fails, nobody knows whether it was committed. After a statement that has failed there is
+    /// nothing to commit, and nothing is.
     pub async fn commit(mut self) -> Result<()> {
         self.connection.commit().await.map_err(Error::from)
     }

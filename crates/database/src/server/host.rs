@@ -16,7 +16,6 @@ use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr, postgres::PgConnectOptions};
 use crate::error::{Error, Result};
 
 /// Where a server is and how to talk to it.
-#[derive(Debug)]
 pub(crate) struct Host {
     /// `host:port`, for logs and metrics.
     pub(crate) name: Arc<str>,
@@ -90,7 +89,7 @@ impl Host {
             // Values travel in binary, and PgBouncer refuses the parameter.
             .extra_float_digits(None);
         Ok(Self {
-            name: format!("{}:{}", url.host, url.port).into(),
+            name: name(&url.host, url.port).into(),
             options,
             mode: Mode::new(config.pooler.or(url.pooler)),
             statements: Statements::new(config.statement_timeout),
@@ -115,6 +114,21 @@ impl Host {
                 "there is a connection pooler before the database: each unit of work is a transaction without named statements"
             );
         }
+    }
+}
+
+// The driver's options would show the password.
+impl fmt::Debug for Host {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.name, formatter)
+    }
+}
+
+fn name(host: &str, port: u16) -> String {
+    if host.contains(':') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
     }
 }
 

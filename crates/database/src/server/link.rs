@@ -22,7 +22,8 @@ pub(super) const FACTS: &str = "\
         CASE WHEN pg_is_in_recovery() THEN 0 \
             ELSE ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::bigint END AS timeline, \
         CASE WHEN pg_is_in_recovery() THEN pg_wal_lsn_diff(coalesce(pg_last_wal_replay_lsn(), '0/0'), '0/0') \
-            ELSE pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0') END::bigint AS position";
+            WHEN current_setting('synchronous_commit') = 'off' THEN pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0') \
+            ELSE pg_wal_lsn_diff(pg_current_wal_flush_lsn(), '0/0') END::bigint AS position";
 
 /// What a server said of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,10 +35,10 @@ pub(crate) struct Facts {
     /// When it was started, in microseconds: no two servers are started in the same one.
     pub(crate) server: i64,
     /// The timeline that it writes; 0 in recovery. It grows with each promotion.
-    pub(crate) timeline: i64,
+    pub(crate) timeline: u32,
     /// Bytes of a page of its log.
     pub(crate) page: u64,
-    /// Up to where its log is written, or replayed.
+    /// Up to where its log is written and flushed, so that what was committed lies before, or replayed.
     pub(crate) position: Position,
 }
 
@@ -45,6 +46,36 @@ impl Facts {
     /// Whether the server takes writes.
     pub(crate) const fn is_writable(self) -> bool {
         !self.in_recovery && !self.read_only
+    }
+}
+
+/// What a server holds, and what of it its role may see.
+const CONTENT: &str = "\
+    SELECT oid::bigint AS database, \
+        coalesce(NOT row_security_active(to_regclass('products')) \
+            AND has_table_privilege(to_regclass('products'), 'SELECT'), false) AS shows_rows \
+    FROM pg_database WHERE datname = current_database()";
+const CLUSTER: &str = "SELECT system_identifier FROM pg_control_system()";
+
+/// What a server holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Content {
+    /// The cluster that it is one of: all that follow one primary have the same number. `None` where the role
+    /// may not know.
+    pub(crate) cluster: Option<i64>,
+    /// The number of the database: the same on all of a cluster.
+    pub(crate) database: i64,
+    /// Whether the role sees the shop's rows.
+    pub(crate) shows_rows: bool,
+}
+
+impl Content {
+    /// Whether both hold the same, as far as is known.
+    pub(crate) fn is_that_of(&self, other: &Self) -> bool {
+        let is_other = |one: Option<i64>, other: Option<i64>| {
+            one.zip(other).is_some_and(|(one, other)| one != other)
+        };
+        self.database == other.database && !is_other(self.cluster, other.cluster)
     }
 }
 
@@ -174,22 +205,25 @@ impl Link {
         Ok(facts)
     }
 
+    /// Asks what the server holds.
+    pub(crate) async fn content(&mut self) -> sqlx::Result<Content> {
+        let row = self.connection.fetch_one(CONTENT).await?;
+        // A role may be kept from knowing the cluster; everything else goes on without.
+        let cluster = self.connection.fetch_one(CLUSTER).await;
+        Ok(Content {
+            cluster: cluster.ok().and_then(|row| row.try_get(0).ok()),
+            database: row.try_get("database")?,
+            shows_rows: row.try_get("shows_rows")?,
+        })
+    }
+
     /// Waits for what is under way, and rolls a transaction back that was left open.
-    pub(crate) async fn settle(&mut self, patience: Duration) -> Result<(), Unsettled> {
-        let rollback = self.connection.execute("ROLLBACK");
-        if let Ok(Ok(_)) = tokio::time::timeout(patience, rollback).await {
-            self.health = Health::Idle;
-            Ok(())
-        } else {
-            self.health = Health::Broken;
-            Err(Unsettled)
-        }
+    pub(crate) async fn settle(&mut self) -> sqlx::Result<()> {
+        self.connection.execute("ROLLBACK").await?;
+        self.health = Health::Idle;
+        Ok(())
     }
 }
-
-/// A connection that did not come to rest.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Unsettled;
 
 async fn ask(
     connection: &mut PgConnection,
@@ -198,14 +232,16 @@ async fn ask(
     let row = connection.fetch_one(statement.into_sql_str()).await?;
     let page = row.try_get::<i64, _>("page")?.unsigned_abs();
     let position = row.try_get::<i64, _>("position")?.unsigned_abs();
+    let timeline = row.try_get::<i64, _>("timeline")?;
+    let timeline = u32::try_from(timeline).map_err(|error| sqlx::Error::Decode(error.into()))?;
     let facts = Facts {
         in_recovery: row.try_get("in_recovery")?,
         read_only: row.try_get("read_only")?,
         server: row.try_get("server")?,
-        timeline: row.try_get("timeline")?,
+        timeline,
         page,
         // Also in recovery, so that the two can be compared.
-        position: Position::before(position, page),
+        position: Position::before(timeline, position, page),
     };
     let session: Option<String> = row.try_get("session")?;
     Ok((facts, session.as_deref() == Some("kept")))

@@ -7,6 +7,6 @@ mod pool;
 mod unreachable;
 
 pub(crate) use host::Host;
-pub(crate) use link::{Facts, Health, Link};
+pub(crate) use link::{Content, Facts, Health, Link};
 pub use pool::PoolStatus;
 pub(crate) use pool::{Lease, Limits, Role, Server};

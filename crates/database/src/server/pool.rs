@@ -1,9 +1,10 @@
 //! The pool of a server's connections.
 
 use std::{
+    io,
     sync::{
         Arc,
-        atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -12,18 +13,16 @@ use bharatmart_telemetry::metrics::{
     DATABASE_ACQUIRE_SECONDS, DATABASE_POOL_CONNECTIONS, DATABASE_POOL_WAITERS,
 };
 use deadpool::managed::{self, Metrics, Object, PoolConfig, PoolError, QueueMode, RecycleError};
-use futures_util::future::join_all;
+use futures_util::future::{BoxFuture, join_all};
 use metrics::{Gauge, Histogram, gauge, histogram};
-use sqlx::Connection as _;
+use sqlx::{Connection as _, PgConnection};
 use tokio::{
     runtime::Handle,
-    time::{interval, timeout},
+    sync::watch,
+    time::{interval, sleep, timeout},
 };
 
-use super::{
-    Host, Link,
-    link::{Health, Unsettled},
-};
+use super::{Host, Link, link::Health};
 use crate::error::{Error, Result};
 
 /// A connection that was not used for longer is tried before it is lent. A ping before each use would
@@ -38,6 +37,8 @@ const TRUSTED_READ_ONLY: Duration = Duration::from_secs(1);
 const LIFETIME: Duration = Duration::from_mins(30);
 /// Connections beyond the minimum are closed when they were not used for so long.
 const IDLE: Duration = Duration::from_mins(10);
+/// How long to wait when the server takes no more connections, before it or the pool is asked again.
+const FULL: Duration = Duration::from_millis(50);
 const MAINTENANCE: Duration = Duration::from_secs(30);
 /// How much longer than a statement may run it is waited for the end of one that nobody waits for.
 const SETTLE_MARGIN: Duration = Duration::from_secs(1);
@@ -69,7 +70,24 @@ pub(crate) struct Server {
     limits: Limits,
     /// Those who have a connection or wait for one.
     load: AtomicUsize,
+    /// What its monitor has given up.
+    cuts: watch::Sender<Cuts>,
     gauges: Gauges,
+}
+
+/// How many times statements were given up.
+#[derive(Clone, Copy, Debug, Default)]
+struct Cuts {
+    /// Since the server does not answer any more.
+    lost: u64,
+    /// Since another host is the one.
+    moved: u64,
+}
+
+impl Cuts {
+    const fn is_after(self, other: Self) -> bool {
+        self.lost > other.lost || self.moved > other.moved
+    }
 }
 
 struct Gauges {
@@ -126,6 +144,7 @@ impl Server {
             pool,
             limits,
             load: AtomicUsize::new(0),
+            cuts: watch::Sender::new(Cuts::default()),
             gauges: Gauges::new(&label),
         }))
     }
@@ -139,17 +158,61 @@ impl Server {
         self.pool.manager().preferred.load(Ordering::Acquire)
     }
 
-    /// Makes connections to another host from now on, if its timeline is not older than one that was
-    /// seen, and drops those to the one before.
-    pub(crate) fn prefer(&self, host: usize, timeline: i64) {
+    /// Makes connections to this host from now on, whose timeline is the one that counts, and gives those to
+    /// another one up.
+    pub(crate) fn prefer(&self, host: usize, timeline: u32) {
         let manager = self.pool.manager();
-        manager.timeline.fetch_max(timeline, Ordering::AcqRel);
-        manager.preferred.store(host, Ordering::Release);
+        manager.timeline.store(timeline, Ordering::Release);
+        if manager.preferred.swap(host, Ordering::AcqRel) != host {
+            self.distrust();
+            // Who waits for a connection gets one to the other host.
+            self.cuts.send_modify(|cuts| cuts.moved += 1);
+        }
+    }
+
+    /// Ends all statements that are under way and all who wait for a connection: the server does not answer.
+    pub(crate) fn cut(&self) {
         self.distrust();
+        self.cuts.send_modify(|cuts| cuts.lost += 1);
+    }
+
+    /// Waits for `work`, but no longer than until it `is_cut`.
+    async fn until<T>(
+        &self,
+        is_cut: impl Fn(&Cuts) -> bool,
+        work: impl Future<Output = sqlx::Result<T>>,
+    ) -> sqlx::Result<T> {
+        let mut cuts = self.cuts.subscribe();
+        tokio::select! {
+            biased;
+            outcome = work => outcome,
+            _ = cuts.wait_for(|cuts| is_cut(cuts)) => {
+                Err(sqlx::Error::Io(io::Error::new(io::ErrorKind::NotConnected, "the server was given up")))
+            }
+        }
+    }
+
+    /// Waits for `work` on a connection that was lent after `since`: until it is cut, and not much longer than a
+    /// statement may run, since a server that is gone cannot end its statements.
+    async fn bounded<T>(
+        &self,
+        since: Cuts,
+        work: impl Future<Output = sqlx::Result<T>>,
+    ) -> sqlx::Result<T> {
+        let patience = self.limits.statement_timeout + SETTLE_MARGIN;
+        timeout(patience, self.until(|cuts| cuts.is_after(since), work))
+            .await
+            .unwrap_or_else(|_| {
+                let silent = "the server did not answer in time";
+                Err(sqlx::Error::Io(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    silent,
+                )))
+            })
     }
 
     /// The latest timeline that was seen.
-    pub(crate) fn timeline(&self) -> i64 {
+    pub(crate) fn timeline(&self) -> u32 {
         self.pool.manager().timeline.load(Ordering::Acquire)
     }
 
@@ -167,14 +230,13 @@ impl Server {
     pub(crate) async fn lease(self: &Arc<Self>) -> Result<Lease> {
         let load = Load::on(self);
         let asked = Instant::now();
-        let object = timeout(self.limits.patience, self.pool.get())
+        let since = *self.cuts.borrow();
+        // Large, and part of every request.
+        let get = Box::pin(async { Ok(self.get().await) });
+        let is_cut = |cuts: &Cuts| cuts.lost > since.lost;
+        let object = timeout(self.limits.patience, self.until(is_cut, get))
             .await
-            .map_err(|_| Error::Unavailable(sqlx::Error::PoolTimedOut))?
-            .map_err(|error| match error {
-                PoolError::Backend(error) => error,
-                // Neither hooks nor timeouts of its own are set, and it is never closed.
-                _ => Error::Unavailable(sqlx::Error::PoolClosed),
-            })?;
+            .map_err(|_| Error::Unavailable(sqlx::Error::PoolTimedOut))???;
         self.gauges
             .acquire_seconds
             .record(asked.elapsed().as_secs_f64());
@@ -182,7 +244,22 @@ impl Server {
             object: Some(object),
             broken: None,
             load: Some(load),
+            server: Arc::clone(self),
+            since: *self.cuts.borrow(),
         })
+    }
+
+    async fn get(&self) -> Result<Object<Manager>> {
+        loop {
+            match self.pool.get().await {
+                Ok(object) => return Ok(object),
+                // Somebody gives a connection back, or another process does.
+                Err(PoolError::Backend(error)) if error.is_full() => sleep(FULL).await,
+                Err(PoolError::Backend(error)) => return Err(error),
+                // Neither hooks nor timeouts of its own are set, and it is never closed.
+                Err(_) => return Err(Error::Unavailable(sqlx::Error::PoolClosed)),
+            }
+        }
     }
 
     /// How full the pool is.
@@ -269,6 +346,9 @@ pub(crate) struct Lease {
     /// Instead of that, a broken connection whose place in the pool was given up.
     broken: Option<Link>,
     load: Option<Load>,
+    server: Arc<Server>,
+    /// What there was of it when the connection was lent.
+    since: Cuts,
 }
 
 impl Lease {
@@ -280,6 +360,20 @@ impl Lease {
         let lent = self.object.as_deref_mut();
         lent.or(self.broken.as_mut())
             .expect("a lease has a connection")
+    }
+
+    /// Runs a piece of work on the connection, and notes what state that leaves it in. Work that the server
+    /// does not end in time is given up, and the connection with it.
+    pub(crate) async fn run<T>(
+        &mut self,
+        work: impl for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, sqlx::Result<T>>,
+    ) -> sqlx::Result<T> {
+        let (server, since) = (Arc::clone(&self.server), self.since);
+        let link = self.link();
+        link.health = Health::Busy;
+        let outcome = server.bounded(since, work(&mut link.connection)).await;
+        link.note(&outcome);
+        outcome
     }
 
     /// Gives a broken connection's place in the pool up, for those who want one that works.
@@ -308,9 +402,9 @@ impl Drop for Lease {
                 };
                 // Its place in the pool stays taken until the server is done with it: many who give up
                 // must not make many connections.
-                let patience = load.0.limits.statement_timeout + SETTLE_MARGIN;
+                let since = self.since;
                 runtime.spawn(async move {
-                    if let Err(Unsettled) = object.settle(patience).await {
+                    if load.0.bounded(since, object.settle()).await.is_err() {
                         drop(Object::take(object));
                     }
                     drop(load);
@@ -329,7 +423,7 @@ pub(crate) struct Manager {
     /// How many times connections turned out to be broken.
     epoch: AtomicU64,
     /// The latest timeline of a writable host. One with an older timeline was the primary once.
-    timeline: AtomicI64,
+    timeline: AtomicU32,
 }
 
 impl Manager {
@@ -339,7 +433,7 @@ impl Manager {
             hosts,
             preferred: AtomicUsize::new(0),
             epoch: AtomicU64::new(0),
-            timeline: AtomicI64::new(0),
+            timeline: AtomicU32::new(0),
         }
     }
 
@@ -353,7 +447,7 @@ impl Manager {
     async fn try_open(&self, index: usize) -> Result<Link> {
         timeout(TRIAL, self.open(&self.hosts[index]))
             .await
-            .map_err(|_| Error::Unavailable(sqlx::Error::PoolTimedOut))?
+            .map_err(|_| Error::silent())?
     }
 
     /// Connects to the host that took writes last; if it does not any more, to the one of the latest timeline
@@ -438,7 +532,7 @@ impl managed::Manager for Manager {
     async fn create(&self) -> Result<Link> {
         let mut link = match self.hosts.as_slice() {
             [host] => self.open(host).await?,
-            _ => self.open_one().await?,
+            _ => Box::pin(self.open_one()).await?,
         };
         link.lifetime = LIFETIME.mul_f64(rand::random_range(0.83..=1.17));
         Ok(link)

@@ -45,7 +45,12 @@ fn hint(host: &str, addresses: &[SocketAddr]) -> Option<String> {
     } else {
         "give this network IPv6, or the server an IPv4 address"
     };
-    Some(format!("{host} has IPv6 addresses only: {cure}"))
+    let guess = if addresses.is_empty() {
+        "there is no such project, or it"
+    } else {
+        "it"
+    };
+    Some(format!("{guess} has IPv6 addresses only: {cure}"))
 }
 
 #[cfg(test)]

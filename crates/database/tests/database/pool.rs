@@ -79,6 +79,42 @@ async fn who_gets_no_connection_in_time_is_told_to_come_back() -> Result<()> {
     Ok(())
 }
 
+/// The patience is for the whole read, not for each server that it might come from.
+#[tokio::test]
+async fn who_gets_no_connection_of_any_server_in_time_is_told_to_come_back() -> Result<()> {
+    let servers = Servers::start(2).await?;
+    let database = servers
+        .open(&[
+            ("DATABASE_POOL_SIZE", "1"),
+            ("DATABASE_CONNECTION_TIMEOUT", "1s"),
+        ])
+        .await?;
+    write(&database, 1).await?;
+    servers.wait_until_replayed().await?;
+    let _held = [
+        database.write().await?,
+        database.read(Freshness::Any).await?,
+        database.read(Freshness::Any).await?,
+    ];
+    let all = [
+        Freshness::Any,
+        Freshness::OwnWrites,
+        Freshness::Current,
+        Freshness::Latest,
+    ];
+    let patience = Duration::from_secs(1)..Duration::from_secs(2);
+    let questions = all.map(async |freshness| {
+        let asked = Instant::now();
+        let outcome = read(&database, freshness, 1).await;
+        (freshness, asked.elapsed(), outcome)
+    });
+    for (freshness, took, outcome) in join_all(questions).await {
+        ensure_transient(&outcome)?;
+        ensure!(patience.contains(&took), "{freshness:?} took {took:?}");
+    }
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn those_who_give_up_leave_no_trace_in_the_answers_of_others() -> Result<()> {
     const POOL: usize = 5;

@@ -344,7 +344,7 @@ async fn own_writes_are_seen_through_poolers_on_both_ways() -> Result<()> {
                     } else {
                         write_in_transaction(&request, id).await?;
                     }
-                    let next = database.for_request(request.written());
+                    let next = database.for_request(request.token().await);
                     let (server, seen) = read(&next, Freshness::OwnWrites, id).await?;
                     ensure!(seen, "{server} does not show note {id}");
                     let (server, _) = read(&next, Freshness::Any, id).await?;

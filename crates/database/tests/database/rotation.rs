@@ -16,7 +16,10 @@ use bharatmart_test_support::{
     wait_until,
 };
 use sqlx::Executor;
-use tokio::task::JoinSet;
+use tokio::{
+    task::JoinSet,
+    time::{interval, sleep},
+};
 
 use crate::servers::{
     Metrics, NAME, SOON, Servers, number, open, read, rotation, wait_for_rotation, who, write,
@@ -220,7 +223,7 @@ async fn a_replica_that_does_not_follow_the_new_primary_is_not_read_from() -> Re
     let request = database.for_request(None);
     for id in 1_000.. {
         write(&request, id).await?;
-        let written = request.written().context("it has written")?;
+        let written = request.token().await.context("it has written")?;
         let answer = read(&request, Freshness::OwnWrites, id).await?;
         assert_eq!(answer, ("standby1".to_owned(), true));
         let (server, _) = read(&database, Freshness::Any, id).await?;
@@ -337,7 +340,7 @@ async fn own_writes_are_seen_when_several_servers_share_a_replicas_address() -> 
                     let id = 1_000 * round + 100 * client + number;
                     let request = database.for_request(None);
                     write(&request, id).await?;
-                    let next = database.for_request(request.written());
+                    let next = database.for_request(request.token().await);
                     let (server, seen) = read(&next, Freshness::OwnWrites, id).await?;
                     ensure!(seen, "{server} does not show note {id}");
                     read(&next, Freshness::Any, id).await?;
@@ -351,5 +354,65 @@ async fn own_writes_are_seen_when_several_servers_share_a_replicas_address() -> 
     }
     ensure!(metrics.reads("primary", "behind") > 0);
     assert_eq!(metrics.reads("replica", "any"), 400);
+    Ok(())
+}
+
+/// What is written and not committed stays where it is, and nobody replays it.
+#[tokio::test]
+async fn replicas_do_not_lag_while_a_transaction_is_open() -> Result<()> {
+    const LOOKS: usize = 40;
+    let servers = Servers::start(2).await?;
+    let database = servers.open(&[("DATABASE_MAX_REPLICA_LAG", "1s")]).await?;
+    let mut direct = servers.primary.connect(NAME).await?;
+    direct.execute("BEGIN").await?;
+    let mut ticks = interval(Duration::from_millis(100));
+    let mut at_primary = 0;
+    for look in 0..LOOKS {
+        ticks.tick().await;
+        sqlx::query("INSERT INTO notes VALUES ($1, 'not yet')")
+            .bind(i64::try_from(look)?)
+            .execute(&mut direct)
+            .await?;
+        let (server, seen) = read(&database, Freshness::Current, 0).await?;
+        ensure!(!seen, "{server}");
+        at_primary += usize::from(server == "primary");
+        assert_eq!(
+            rotation(&database),
+            [Rotation::In; 2],
+            "{:?}",
+            database.replicas()
+        );
+    }
+    // Now and then the server writes down what is open.
+    ensure!(at_primary <= 2, "{at_primary} of {LOOKS}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn replicas_do_not_lag_behind_a_primary_that_is_away() -> Result<()> {
+    let mut servers = Servers::start(2).await?;
+    let database = servers.open(&[("DATABASE_MAX_REPLICA_LAG", "1s")]).await?;
+    write(&database, 0).await?;
+    servers.wait_until_replayed().await?;
+    let mut direct = servers.primary.connect(NAME).await?;
+    direct
+        .execute("BEGIN; INSERT INTO notes VALUES (1, 'never')")
+        .await?;
+    // Its monitor sees it.
+    sleep(Duration::from_millis(500)).await;
+    servers.primary().kill9()?;
+    let away = Instant::now();
+    let mut ticks = interval(Duration::from_millis(50));
+    while away.elapsed() < Duration::from_secs(4) {
+        ticks.tick().await;
+        let (server, seen) = read(&database, Freshness::Any, 0).await?;
+        ensure!(server.starts_with("standby") && seen, "{server}: {seen}");
+        assert_eq!(
+            rotation(&database),
+            [Rotation::In; 2],
+            "{:?}",
+            database.replicas()
+        );
+    }
     Ok(())
 }

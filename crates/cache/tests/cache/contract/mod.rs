@@ -75,6 +75,8 @@ const FACTS: &[Fact] = facts![
     changes::what_was_loaded_before_a_change_is_shown_to_nobody_after_it,
     changes::a_write_is_announced_once_it_is_committed_whoever_still_waits,
     freshness::who_has_seen_more_than_a_kept_body_shows_gets_a_new_one,
+    freshness::what_is_too_old_for_one_client_is_shown_to_others_until_there_is_a_newer_one,
+    freshness::what_is_past_its_time_and_too_old_is_loaded_for_all,
     freshness::what_nobody_can_date_is_not_kept,
     times::a_body_past_its_time_is_shown_while_one_process_loads_it_anew,
     times::a_body_is_not_shown_long_after_its_time,

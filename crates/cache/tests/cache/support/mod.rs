@@ -128,7 +128,7 @@ impl Process {
     }
 
     /// Whatever comes of a request of somebody who must see every change up to `at_least`.
-    pub async fn request_at_least<L, F>(&self, key: &Key, at_least: u64, load: L) -> Outcome
+    pub async fn request_at_least<L, F>(&self, key: &Key, at_least: u128, load: L) -> Outcome
     where
         L: FnOnce() -> F + Send + 'static,
         F: Future<Output = Result<Load, OutOfOrder>> + Send + 'static,
