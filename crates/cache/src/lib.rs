@@ -66,7 +66,8 @@ struct Inner<E> {
     /// `None` when nothing is cached.
     local: Option<Local>,
     ages: Ages,
-    flights: Flights<(String, Stamp), Result<Fetched, Arc<E>>>,
+    /// What those who have seen more demand may not be had while others can be served, so they fly apart.
+    flights: Flights<(String, Stamp, bool), Result<Fetched, Arc<E>>>,
     invalidations: Invalidations,
     counters: Counters,
 }
@@ -239,7 +240,8 @@ impl<E: Send + Sync + 'static> Inner<E> {
             // Without a cache nobody would hear of a change that another process makes meanwhile.
             return (flights::alone(fetch()), false);
         }
-        self.flights.join((name, stamp), at_least, fetch)
+        self.flights
+            .join((name, stamp, at_least > 0), at_least, fetch)
     }
 
     /// Brings what is under `key` from the shared tier or by `load`.

@@ -141,8 +141,9 @@ async fn own_order_is_seen(
     println!("{primary:?}: with a token {own:?}; without {others:?}");
     assert_eq!(own.old, 0);
     assert!(own.new + own.refused > 0);
-    // The replicas still show what they have.
+    // The replicas still show what they have, and to everybody who has not seen more.
     assert!(others.old > 0);
+    assert_eq!(others.refused, 0);
     Ok(())
 }
 
