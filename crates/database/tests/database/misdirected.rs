@@ -96,3 +96,39 @@ async fn a_replica_that_lets_nobody_in_is_out_of_reach() -> Result<()> {
     wait_for_rotation(&database, &[Rotation::Unreachable]).await?;
     ensure_only_the_primary_is_read(&database).await
 }
+
+/// Each would show an empty shop, or fail at everything.
+#[tokio::test]
+async fn a_replica_that_shows_another_database_or_no_rows_is_not_read_from() -> Result<()> {
+    let servers = Servers::start(1).await?;
+    servers.primary.create_database("staging").await?;
+    let mut direct = servers.primary.connect(NAME).await?;
+    direct
+        .execute(
+            "CREATE TABLE products (id int);
+             ALTER TABLE products ENABLE ROW LEVEL SECURITY;
+             CREATE ROLE reader LOGIN;
+             GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader",
+        )
+        .await?;
+    servers.wait_until_replayed().await?;
+    let url = servers.read_url();
+    let staging = url.replace(&format!("/{NAME}"), "/staging");
+    let blind = url.replace("postgres@", "reader@");
+    ensure!(staging != url && blind != url, "{url}");
+    for (read_url, reason) in [(&staging, "foreign"), (&blind, "unfit")] {
+        let database = open(&[
+            ("DATABASE_URL", &servers.primary.url(NAME)),
+            ("DATABASE_READ_URL", read_url),
+        ]);
+        wait_for_reason(&database, reason).await?;
+    }
+
+    let database = open(&[
+        ("DATABASE_URL", &servers.primary.url(NAME)),
+        ("DATABASE_READ_URL", &blind),
+    ]);
+    wait_for_reason(&database, "unfit").await?;
+    direct.execute("ALTER ROLE reader BYPASSRLS").await?;
+    wait_for_rotation(&database, &[Rotation::In]).await
+}
