@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use bharatmart_test_support::{App, ShopClient, servers::SmtpServer, wait_until};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use tokio::{
@@ -101,6 +101,32 @@ async fn every_mail_came_once(stack: &Stack, smtp: &SmtpServer, orders: &[String
     Ok(())
 }
 
+/// What has not come to its end, and what the queues say of it.
+async fn left_undone(stack: &Stack) -> Result<String> {
+    let orders: Vec<(String, String)> = sqlx::query_as(
+        "SELECT id::text, status FROM orders WHERE status <> 'processing' OR processed_at IS NULL",
+    )
+    .fetch_all(&stack.pool)
+    .await?;
+    let mails: Vec<(String, String, Option<String>)> = sqlx::query_as(
+        "SELECT orders.id::text, kinds.kind, mail_deliveries.status
+         FROM orders
+         CROSS JOIN unnest(ARRAY['order_confirmation', 'payment_success']) AS kinds (kind)
+         LEFT JOIN mail_deliveries
+            ON mail_deliveries.order_id = orders.id AND mail_deliveries.kind = kinds.kind
+         WHERE coalesce(mail_deliveries.status, '') NOT IN ('sent', 'unconfirmed')",
+    )
+    .fetch_all(&stack.pool)
+    .await?;
+    let mut failures = Vec::new();
+    for (_, queue) in WORKERS {
+        failures.extend(stack.failures(queue).await?);
+    }
+    Ok(format!(
+        "orders {orders:?}, mails {mails:?}, failed jobs {failures:?}"
+    ))
+}
+
 #[tokio::test]
 async fn workers_killed_at_any_moment_process_charge_and_mail_every_order_exactly_once()
 -> Result<()> {
@@ -136,7 +162,7 @@ async fn workers_killed_at_any_moment_process_charge_and_mail_every_order_exactl
     let placed = i64::try_from(orders.len())?;
     println!("{placed} orders, {} kills", KILLS_OF_EACH * workers.len());
 
-    wait_until(
+    let ended = wait_until(
         "every order to be paid, confirmed and mailed",
         Duration::from_mins(2),
         async || {
@@ -154,13 +180,10 @@ async fn workers_killed_at_any_moment_process_charge_and_mail_every_order_exactl
             Ok(done == placed && mailed == placed * 2)
         },
     )
-    .await
-    .with_context(|| {
-        workers
-            .iter()
-            .map(|worker| worker.log_tail(20))
-            .collect::<String>()
-    })?;
+    .await;
+    if let Err(error) = ended {
+        return Err(error.context(left_undone(&stack).await?));
+    }
 
     let history = "SELECT count(*) FROM order_history WHERE to_status = 'processing'";
     assert_eq!(

@@ -98,6 +98,18 @@ impl Stack {
         Ok(delayed + self.llen(queue, "wait").await? + self.llen(queue, "active").await? == 0)
     }
 
+    /// The jobs of the queue that have failed for good, and why.
+    pub async fn failures(&self, queue: &str) -> Result<Vec<String>> {
+        let mut redis = self.redis().await?;
+        let key = |name: &str| format!("{}:{queue}:{name}", self.prefix);
+        let mut failures = Vec::new();
+        for job in redis.zrange(key("failed"), 0, -1).await? {
+            let reason = redis.hget(key(&job), "failedReason").await?;
+            failures.push(format!("{job}: {}", reason.unwrap_or_default()));
+        }
+        Ok(failures)
+    }
+
     /// Has Redis forget the jobs that wait in the queue.
     pub async fn forget(&self, queue: &str) -> Result<()> {
         self.redis()
