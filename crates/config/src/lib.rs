@@ -38,11 +38,11 @@ pub use http::HttpConfig;
 pub use mail::{MailConfig, MailTransport, SmtpSecurity};
 pub use payment::{PaymentConfig, PaymentProvider};
 pub use process::{Environment, ProcessConfig};
-pub use queue::QueueConfig;
+pub use queue::{QueueConfig, QueueServers};
 pub use source::Source;
 pub use telemetry::{LogFormat, TelemetryConfig};
 pub use variable::{Default, Table, Variable};
-pub use worker::{WorkerConfig, WorkerType};
+pub use worker::{JobLimit, WorkerConfig, WorkerType};
 
 use reader::Reader;
 

@@ -8,6 +8,9 @@ use std::time::Duration;
 use secrecy::SecretString;
 use url::Url;
 
+/// Where Redis listens when nothing else is said.
+pub(crate) const REDIS_PORT: u16 = 6379;
+
 /// No duration may be longer: ten years. Far more, and adding it to the time of day would overflow.
 const LONGEST: Duration = Duration::from_hours(24 * 3650);
 
@@ -136,6 +139,28 @@ pub(crate) fn redis_address(value: &str, port: u16) -> Option<Url> {
         url.set_port(Some(port)).ok()?;
     }
     (url.port() != Some(0)).then_some(url)
+}
+
+/// Addresses separated by commas, at least one, all of the same scheme, user and password, and none with a database:
+/// servers that are found later have no URL to take these from.
+pub(crate) fn redis_addresses(value: &str, port: u16) -> Option<Vec<Url>> {
+    value
+        .split(',')
+        .map(|part| redis_address(part.trim(), port).filter(is_database_0))
+        .collect::<Option<Vec<_>>>()
+        .filter(|urls| are_alike(urls, |url| url.scheme().to_owned()))
+        .filter(|urls| are_alike(urls, |url| url.username().to_owned()))
+        .filter(|urls| are_alike(urls, |url| url.password().map(str::to_owned)))
+}
+
+fn are_alike<T: PartialEq>(urls: &[Url], property: impl Fn(&Url) -> T) -> bool {
+    urls.windows(2)
+        .all(|pair| property(&pair[0]) == property(&pair[1]))
+}
+
+/// Whether a URL names no other database than the only one that a cluster has.
+pub(crate) fn is_database_0(url: &Url) -> bool {
+    matches!(url.path(), "" | "/" | "/0")
 }
 
 /// An origin as browsers send it: scheme, host and perhaps a port. A closing slash is dropped.

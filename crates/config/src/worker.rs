@@ -7,6 +7,8 @@
 //! - `JOB_TIMEOUT`
 //! - `WORKER_LOCK_DURATION`
 //! - `WORKER_STALLED_INTERVAL`
+//! - `QUEUE_LIMITER_MAX`
+//! - `QUEUE_LIMITER_DURATION`
 
 use std::time::Duration;
 
@@ -54,6 +56,18 @@ const WORKER_STALLED_INTERVAL: Variable = Variable::new(
     "milliseconds from 1000, or a duration such as 30s",
 )
 .default("30000");
+const QUEUE_LIMITER_MAX: Variable = Variable::new(
+    "QUEUE_LIMITER_MAX",
+    "The most jobs of each queue that all workers together begin within QUEUE_LIMITER_DURATION",
+    "a whole number above 0",
+)
+.unset("no limit");
+const QUEUE_LIMITER_DURATION: Variable = Variable::new(
+    "QUEUE_LIMITER_DURATION",
+    "The time in which no more jobs than QUEUE_LIMITER_MAX are begun",
+    "milliseconds above 0, or a duration such as 1s",
+)
+.default("1000");
 
 pub(crate) const TABLE: Table = Table {
     title: "Worker",
@@ -65,6 +79,8 @@ pub(crate) const TABLE: Table = Table {
         JOB_TIMEOUT,
         WORKER_LOCK_DURATION,
         WORKER_STALLED_INTERVAL,
+        QUEUE_LIMITER_MAX,
+        QUEUE_LIMITER_DURATION,
     ],
 };
 
@@ -119,6 +135,17 @@ pub struct WorkerConfig {
     pub lock_duration: Duration,
     /// How often to look for jobs whose worker died.
     pub stalled_interval: Duration,
+    /// How many jobs of a queue all workers together may begin; `None` is any number.
+    pub limiter: Option<JobLimit>,
+}
+
+/// No more than so many jobs within a time.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct JobLimit {
+    /// The most jobs.
+    pub max: u64,
+    /// The time.
+    pub duration: Duration,
 }
 
 impl WorkerConfig {
@@ -133,13 +160,17 @@ impl WorkerConfig {
         let job_timeout = reader.required(&JOB_TIMEOUT, parse::positive_milliseconds);
         let lock_duration = reader.required(&WORKER_LOCK_DURATION, at_least_a_second);
         let stalled_interval = reader.required(&WORKER_STALLED_INTERVAL, at_least_a_second);
+        let max = reader.optional(&QUEUE_LIMITER_MAX, parse::positive::<u64>);
+        let duration = reader.required(&QUEUE_LIMITER_DURATION, parse::positive_milliseconds);
         reader.finish(|| {
+            let duration = duration?;
             Some(Self {
                 worker_type: worker_type?,
                 concurrency: concurrency?.min(bound?.unwrap_or(usize::MAX)),
                 job_timeout: job_timeout?,
                 lock_duration: lock_duration?,
                 stalled_interval: stalled_interval?,
+                limiter: max?.map(|max| JobLimit { max, duration }),
             })
         })
     }

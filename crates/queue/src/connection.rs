@@ -4,16 +4,21 @@
 //! back with waits of up to 5 s. So Redis is asked first, with waits of our own, and the crate
 //! connects when it has answered.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use bharatmart_breaker::Backoff;
-use bharatmart_config::QueueConfig;
+use bharatmart_config::{QueueConfig, QueueServers};
 use bharatmart_telemetry::metrics::{RETRY_ATTEMPTS_TOTAL, dependency};
 use bullmq::{
-    Queue, QueueKeys, QueueOptions, options::RedisConnectionOptions,
+    Error, Queue, QueueKeys, QueueOptions,
+    options::{RedisConnectionOptions, TlsCerts},
     redis_connection::RedisConnection,
 };
-use redis::{AsyncConnectionConfig, RedisResult, aio::MultiplexedConnection};
+use futures_util::{FutureExt, future::select_ok};
+use redis::{
+    AsyncConnectionConfig, Client, IntoConnectionInfo, RedisResult, TlsCertificates,
+    aio::MultiplexedConnection,
+};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::{sleep, timeout};
 
@@ -33,15 +38,34 @@ const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// Where the queues are.
 #[derive(Clone, Debug)]
 pub(crate) struct Endpoint {
-    url: SecretString,
+    /// One server, or some of a cluster's nodes.
+    urls: Vec<SecretString>,
+    is_cluster: bool,
+    ca_file: Option<PathBuf>,
     prefix: String,
 }
 
 impl Endpoint {
     pub(crate) fn new(config: &QueueConfig) -> Self {
+        let password = config.password.as_ref();
+        let urls = match &config.servers {
+            QueueServers::Standalone { url, db } => vec![with_credentials(url, password, *db)],
+            QueueServers::Cluster { nodes } => nodes
+                .iter()
+                .map(|node| with_credentials(node, password, None))
+                .collect(),
+        };
+        let is_cluster = matches!(config.servers, QueueServers::Cluster { .. });
         Self {
-            url: effective_url(config),
-            prefix: config.prefix.clone(),
+            urls,
+            is_cluster,
+            ca_file: config.ca_file.clone(),
+            // The scripts of a queue use several keys, which a cluster keeps together by what is in braces.
+            prefix: if is_cluster {
+                format!("{{{}}}", config.prefix)
+            } else {
+                config.prefix.clone()
+            },
         }
     }
 
@@ -49,20 +73,53 @@ impl Endpoint {
         &self.prefix
     }
 
-    pub(crate) fn options(&self) -> RedisConnectionOptions {
-        RedisConnectionOptions::new().url(self.url.expose_secret())
+    /// The settings as the crate wants them; an error when the file of authorities cannot be read.
+    pub(crate) fn options(&self) -> Result<RedisConnectionOptions, Error> {
+        let mut urls = self.urls.iter().map(ExposeSecret::expose_secret);
+        let options = RedisConnectionOptions::new();
+        let options = if self.is_cluster {
+            options.cluster_nodes(urls)
+        } else {
+            options.url(urls.next().unwrap_or_default())
+        };
+        let certificates = self.certificates().map_err(|error| {
+            Error::InvalidConfig(format!("QUEUE_REDIS_CA_FILE cannot be read: {error}"))
+        })?;
+        Ok(match certificates {
+            // They make the crate speak TLS, so they are kept from a server that does not.
+            Some(root) if self.is_encrypted() => options.tls_certs(TlsCerts {
+                root_cert: Some(root),
+                ..TlsCerts::default()
+            }),
+            _ => options,
+        })
+    }
+
+    fn is_encrypted(&self) -> bool {
+        self.urls
+            .first()
+            .is_some_and(|url| url.expose_secret().starts_with("rediss://"))
+    }
+
+    fn certificates(&self) -> std::io::Result<Option<Vec<u8>>> {
+        self.ca_file.as_ref().map(std::fs::read).transpose()
     }
 
     /// Connects all queues over one connection, however long that takes.
     pub(crate) async fn open_queues(&self) -> Link {
-        self.until_ready(|| Link::open(self.options(), self.prefix.clone()))
+        self.until_ready(|| async { Link::open(self.options()?, self.prefix.clone()).await })
             .await
+    }
+
+    /// A connection for single commands.
+    pub(crate) async fn open_connection(&self) -> Result<RedisConnection, Error> {
+        RedisConnection::new_managed_only(&self.options()?).await
     }
 
     /// Calls `open` once Redis has answered, and again until it succeeds.
     pub(crate) async fn until_ready<T, Fut>(&self, open: impl Fn() -> Fut) -> T
     where
-        Fut: Future<Output = Result<T, bullmq::Error>>,
+        Fut: Future<Output = Result<T, Error>>,
     {
         let mut delay = Backoff::jittered(FIRST_WAIT, LONGEST_WAIT);
         let mut reported = false;
@@ -91,15 +148,13 @@ impl Endpoint {
     /// Wakes a worker that waits for jobs of `queue`.
     ///
     /// A worker that stops may have swallowed the wake-up of a job that it no longer takes.
-    pub(crate) async fn wake_a_worker(&self, queue: QueueName) -> RedisResult<()> {
+    pub(crate) async fn wake_a_worker(&self, queue: QueueName) -> Result<(), Error> {
         let marker = QueueKeys::new(queue.as_str(), Some(&self.prefix)).marker();
-        let mut connection = self.dial().await?;
-        redis::cmd("ZADD")
-            .arg(marker)
-            .arg(0)
-            .arg("0")
-            .query_async(&mut connection)
-            .await
+        // The crate waits for a Redis that is away for longer than anybody has time here.
+        self.dial().await?;
+        let connection = self.open_connection().await?;
+        let mut wake = redis::cmd("ZADD");
+        connection.cmd(wake.arg(marker).arg(0).arg("0")).await
     }
 
     /// Whether Redis answers on a new connection.
@@ -107,20 +162,44 @@ impl Endpoint {
         self.dial().await.is_ok()
     }
 
-    /// A connection that has been answered; bounded by [`DIAL_TIMEOUT`] a step.
-    async fn dial(&self) -> RedisResult<MultiplexedConnection> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(DIAL_TIMEOUT))
-            .set_response_timeout(Some(DIAL_TIMEOUT));
-        let client = redis::Client::open(self.url.expose_secret())?;
-        let mut connection = client
-            .get_multiplexed_async_connection_with_config(&config)
-            .await?;
-        redis::cmd("PING")
-            .query_async::<()>(&mut connection)
-            .await?;
+    /// A connection that has been answered, in a cluster by any of the nodes that are named; bounded by
+    /// [`DIAL_TIMEOUT`] a step.
+    pub(crate) async fn dial(&self) -> RedisResult<MultiplexedConnection> {
+        let certificates = self.certificates()?;
+        let dialling = self
+            .urls
+            .iter()
+            .map(|url| dial(url, certificates.clone()).boxed());
+        let (connection, _) = select_ok(dialling).await?;
         Ok(connection)
     }
+}
+
+async fn dial(
+    url: &SecretString,
+    certificates: Option<Vec<u8>>,
+) -> RedisResult<MultiplexedConnection> {
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(DIAL_TIMEOUT))
+        .set_response_timeout(Some(DIAL_TIMEOUT));
+    let info = url.expose_secret().into_connection_info()?;
+    let client = match certificates {
+        Some(root) if url.expose_secret().starts_with("rediss://") => Client::build_with_tls(
+            info,
+            TlsCertificates {
+                client_tls: None,
+                root_cert: Some(root),
+            },
+        )?,
+        _ => Client::open(info)?,
+    };
+    let mut connection = client
+        .get_multiplexed_async_connection_with_config(&config)
+        .await?;
+    redis::cmd("PING")
+        .query_async::<()>(&mut connection)
+        .await?;
+    Ok(connection)
 }
 
 /// All queues over one connection.
@@ -130,7 +209,7 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    async fn open(options: RedisConnectionOptions, prefix: String) -> Result<Self, bullmq::Error> {
+    async fn open(options: RedisConnectionOptions, prefix: String) -> Result<Self, Error> {
         let connection = RedisConnection::new_managed_only(&options).await?;
         let queue = |name: QueueName| {
             let options = QueueOptions::new().prefix(&prefix);
@@ -155,27 +234,31 @@ impl Link {
     }
 }
 
-/// The configured URL, with the database number and password that were given beside it.
+/// A URL with the password and database number that were given beside it.
 ///
 /// A URL that cannot be read is left as it is, for the client to say so.
-fn effective_url(config: &QueueConfig) -> SecretString {
-    if config.db.is_none() && config.password.is_none() {
-        return config.url.clone();
+fn with_credentials(
+    url: &SecretString,
+    password: Option<&SecretString>,
+    db: Option<u8>,
+) -> SecretString {
+    if db.is_none() && password.is_none() {
+        return url.clone();
     }
-    let Some(mut url) = redis::parse_redis_url(config.url.expose_secret()) else {
-        return config.url.clone();
+    let Some(mut changed) = redis::parse_redis_url(url.expose_secret()) else {
+        return url.clone();
     };
-    if let Some(db) = config.db {
-        url.set_path(&format!("/{db}"));
+    if let Some(db) = db {
+        changed.set_path(&format!("/{db}"));
     }
-    if let Some(password) = &config.password {
+    if let Some(password) = password {
         // The setter encodes everything that needs it but the percent sign.
         let encoded = password.expose_secret().replace('%', "%25");
-        if url.set_password(Some(&encoded)).is_err() {
-            return config.url.clone();
+        if changed.set_password(Some(&encoded)).is_err() {
+            return url.clone();
         }
     }
-    String::from(url).into()
+    String::from(changed).into()
 }
 
 #[cfg(test)]
@@ -186,13 +269,9 @@ mod tests {
 
     #[test]
     fn database_and_password_beside_the_url_win() {
-        let config = QueueConfig {
-            url: "rediss://ann:old@queue.example:6380/1".into(),
-            db: Some(7),
-            password: Some("p@ss:w/or%41d?#".into()),
-            prefix: "bull".into(),
-        };
-        let info = effective_url(&config)
+        let url = "rediss://ann:old@queue.example:6380/1".into();
+        let password = "p@ss:w/or%41d?#".into();
+        let info = with_credentials(&url, Some(&password), Some(7))
             .expose_secret()
             .into_connection_info()
             .unwrap();
@@ -204,13 +283,8 @@ mod tests {
 
     #[test]
     fn the_url_alone_is_left_alone() {
-        let url = "redis://queue.example";
-        let config = QueueConfig {
-            url: url.into(),
-            db: None,
-            password: None,
-            prefix: "bull".into(),
-        };
-        assert_eq!(effective_url(&config).expose_secret(), url);
+        let url = "redis://queue.example".into();
+        let same = with_credentials(&url, None, None);
+        assert_eq!(same.expose_secret(), url.expose_secret());
     }
 }

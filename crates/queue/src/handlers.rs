@@ -1,6 +1,6 @@
 //! Which function runs which job.
 
-use std::{collections::BTreeMap, error::Error, fmt, pin::Pin, sync::Arc};
+use std::{collections::BTreeMap, error::Error, fmt, pin::Pin, sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
@@ -42,6 +42,8 @@ pub enum JobError {
     Retry(BoxError),
     /// Trying again would not help.
     Fail(BoxError),
+    /// Its turn has not come: run it again after this time. That counts as no attempt.
+    Postpone(Duration),
 }
 
 impl JobError {
@@ -59,7 +61,9 @@ impl JobError {
 impl fmt::Display for JobError {
     /// The error and what caused it, joined by colons: a failed job keeps no more than a text.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::Retry(error) | Self::Fail(error)) = self;
+        let (Self::Retry(error) | Self::Fail(error)) = self else {
+            return f.write_str("its turn has not come");
+        };
         write!(f, "{error}")?;
         let mut source = error.source();
         while let Some(cause) = source {

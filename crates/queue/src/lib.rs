@@ -17,6 +17,7 @@ mod policy;
 mod producer;
 mod relay;
 mod runner;
+mod server;
 mod worker;
 
 pub use bharatmart_database::outbox::{NewJob, PendingJob};
@@ -29,4 +30,5 @@ pub use name::{QueueName, UnknownQueue};
 pub use policy::{Backoff, Policy};
 pub use producer::{Added, Counts, JobQueues, QueueError};
 pub use relay::{Relay, RelayHandle};
+pub use server::{UnfitServer, check_server};
 pub use worker::{QueueWorker, Shutdown, WorkerOptions, WorkerState};

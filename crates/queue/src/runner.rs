@@ -6,9 +6,10 @@ use std::{
 };
 
 use bharatmart_telemetry::metrics::{JOB_DURATION_SECONDS, JOBS_IN_FLIGHT, JOBS_PROCESSED_TOTAL};
-use bullmq::{Error, Job};
+use bullmq::{Error, Job, QueueKeys, redis_connection::RedisConnection};
 use serde_json::Value;
 use tokio::{
+    sync::OnceCell,
     task::JoinError,
     time::{Instant, sleep, timeout},
 };
@@ -16,6 +17,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::{Instrument, Span};
 
 use crate::{
+    connection::Endpoint,
     handlers::{Handlers, JobContext, JobError, JobResult},
     policy::{Policy, millis},
     worker::WorkerOptions,
@@ -25,11 +27,19 @@ use crate::{
 const DROP_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long a job may take to be moved back to its queue.
 const HAND_BACK_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long it may take to write down how an attempt failed.
+const NOTE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Where Node keeps how attempts failed, and how many of them are kept.
+const STACK_TRACES: &str = "stacktrace";
+const KEPT_TRACES: usize = 10;
 
 /// Runs the jobs of one worker.
 pub(crate) struct Runner {
     handlers: Handlers,
     options: WorkerOptions,
+    endpoint: Endpoint,
+    /// For what the crate does not write: opened with the first job that fails.
+    connection: OnceCell<RedisConnection>,
     /// No job is begun any more; one that still arrives goes straight back.
     pub(crate) stopping: CancellationToken,
     /// Jobs that run are given up and go back.
@@ -107,10 +117,12 @@ enum Ending {
 }
 
 impl Runner {
-    pub(crate) fn new(handlers: Handlers, options: WorkerOptions) -> Self {
+    pub(crate) fn new(handlers: Handlers, options: WorkerOptions, endpoint: Endpoint) -> Self {
         Self {
             handlers,
             options,
+            endpoint,
+            connection: OnceCell::new(),
             stopping: CancellationToken::new(),
             release: CancellationToken::new(),
             tally: Tally::default(),
@@ -224,7 +236,13 @@ impl Runner {
             Ending::Returned(Err(error @ JobError::Fail(_))) => {
                 self.tally.finished.fetch_add(1, Ordering::AcqRel);
                 tracing::error!(%error, duration_ms = millis(duration), "job failed for good");
-                return ("failed", Err(Error::Unrecoverable(error.to_string())));
+                let reason = error.to_string();
+                self.note_failure(job, attempt, &reason).await;
+                return ("failed", Err(Error::Unrecoverable(reason)));
+            }
+            Ending::Returned(Err(JobError::Postpone(wait))) => {
+                tracing::debug!(wait_ms = millis(wait), "job postponed");
+                return ("postponed", Err(self.delay(job, wait).await));
             }
             Ending::LockLost => {
                 self.tally.abandoned.fetch_add(1, Ordering::AcqRel);
@@ -262,10 +280,51 @@ impl Runner {
                 "job failed; it will be tried again"
             );
         }
+        self.note_failure(job, attempt, &reason).await;
         if attempt.by_policy && !attempt.is_last() {
-            return (outcome, Err(self.delay(job, attempt.number).await));
+            let wait = self.handlers.queue().policy().delay_after(attempt.number);
+            return (outcome, Err(self.delay(job, wait).await));
         }
         (outcome, Err(Error::ProcessingError(reason)))
+    }
+
+    /// Adds the failure to the job's stack traces, which the crate leaves empty: they are what dashboards show of
+    /// each attempt. Nothing depends on them.
+    async fn note_failure(&self, job: &Job, attempt: Attempt, reason: &str) {
+        let queue = self.handlers.queue();
+        let trace = format!(
+            "Error: {reason}\n    at attempt {} of {} at {} {} ({queue})",
+            attempt.number,
+            attempt.most,
+            job.name(),
+            job.id()
+        );
+        let note = async {
+            let open = || self.endpoint.open_connection();
+            let connection = self.connection.get_or_try_init(open).await?;
+            let keys = QueueKeys::new(queue.as_str(), Some(self.endpoint.prefix()));
+            let key = keys.job_key(job.id());
+            let mut ask = redis::cmd("HGET");
+            let noted: Option<String> = connection.cmd(ask.arg(&key).arg(STACK_TRACES)).await?;
+            let mut traces: Vec<String> = noted
+                .and_then(|noted| serde_json::from_str(&noted).ok())
+                .unwrap_or_default();
+            traces.push(trace);
+            let first = traces.len().saturating_sub(KEPT_TRACES);
+            let kept = serde_json::json!(traces[first..]).to_string();
+            let mut note = redis::cmd("HSET");
+            connection
+                .cmd::<()>(note.arg(&key).arg(STACK_TRACES).arg(kept))
+                .await
+        };
+        match timeout(NOTE_TIMEOUT, note).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                "the failure was not added to the job's stack traces"
+            ),
+            Err(_) => tracing::debug!("the failure was not added to the job's stack traces in time"),
+        }
     }
 
     /// Puts the job back where the next worker takes it from; its attempts are as they were.
@@ -288,8 +347,7 @@ impl Runner {
     }
 
     /// Arranges another attempt that the crate would not make.
-    async fn delay(&self, job: &Job, attempt: u32) -> Error {
-        let wait = self.handlers.queue().policy().delay_after(attempt);
+    async fn delay(&self, job: &Job, wait: Duration) -> Error {
         // The crate takes a point in time and subtracts the system's; a clock of ours would disagree.
         let now = SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)

@@ -9,9 +9,9 @@ use std::{
     time::Duration,
 };
 
-use bharatmart_config::{QueueConfig, WorkerConfig};
+use bharatmart_config::{JobLimit, QueueConfig, WorkerConfig};
 use bullmq::{
-    Job, Worker,
+    Job, RateLimiterOptions, Worker,
     worker::{CancellationToken as CrateToken, WorkerEvent},
 };
 use tokio::{
@@ -49,6 +49,8 @@ pub struct WorkerOptions {
     pub stalled_interval: Duration,
     /// How long an attempt may take.
     pub job_timeout: Duration,
+    /// How many jobs all workers of the queue together may begin.
+    pub limiter: Option<JobLimit>,
 }
 
 impl From<&WorkerConfig> for WorkerOptions {
@@ -58,6 +60,7 @@ impl From<&WorkerConfig> for WorkerOptions {
             lock_duration: config.lock_duration,
             stalled_interval: config.stalled_interval,
             job_timeout: config.job_timeout,
+            limiter: config.limiter,
         }
     }
 }
@@ -112,7 +115,7 @@ impl QueueWorker {
     pub fn spawn(config: &QueueConfig, options: WorkerOptions, handlers: Handlers) -> Self {
         let queue = handlers.queue();
         let endpoint = Endpoint::new(config);
-        let runner = Arc::new(Runner::new(handlers, options));
+        let runner = Arc::new(Runner::new(handlers, options, endpoint.clone()));
         let state = WorkerState::default();
         let (stop, stopped) = oneshot::channel();
         let ended = state.ended.clone().drop_guard();
@@ -214,15 +217,15 @@ async fn serve(
     state: WorkerState,
     mut stopped: oneshot::Receiver<Duration>,
 ) -> Shutdown {
-    let crate_options = crate_options(&endpoint, queue, options);
     let connect = async || {
-        let open = || {
+        let open = || async {
             let runner = Arc::clone(&runner);
             let process = move |job: Job, _: CrateToken| {
                 let runner = Arc::clone(&runner);
                 async move { runner.run(job).await }
             };
-            Worker::with_options(queue.as_str(), process, crate_options.clone())
+            let crate_options = crate_options(&endpoint, queue, options)?;
+            Worker::with_options(queue.as_str(), process, crate_options).await
         };
         endpoint.until_ready(open).await
     };
@@ -312,10 +315,10 @@ fn crate_options(
     endpoint: &Endpoint,
     queue: QueueName,
     options: WorkerOptions,
-) -> bullmq::WorkerOptions {
+) -> Result<bullmq::WorkerOptions, bullmq::Error> {
     let policy = queue.policy();
-    bullmq::WorkerOptions::new()
-        .connection(endpoint.options())
+    let crate_options = bullmq::WorkerOptions::new()
+        .connection(endpoint.options()?)
         .prefix(endpoint.prefix())
         .concurrency(options.concurrency.max(1))
         .lock_duration(options.lock_duration)
@@ -330,7 +333,13 @@ fn crate_options(
         // The runner renews each lock itself: the crate would renew that of a dead job for ever and not
         // notice a lost one.
         .skip_lock_renewal()
-        .manual_start()
+        .manual_start();
+    Ok(match options.limiter {
+        Some(JobLimit { max, duration }) => {
+            crate_options.limiter(RateLimiterOptions::new(max, duration))
+        }
+        None => crate_options,
+    })
 }
 
 async fn wind_down(worker: Worker, runner: &Runner, grace: Duration) -> Shutdown {

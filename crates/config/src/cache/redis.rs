@@ -21,14 +21,12 @@ use url::Url;
 
 use super::CacheBackend;
 use crate::certificates;
-use crate::parse;
+use crate::parse::{self, REDIS_PORT};
 use crate::queue::REDIS_URL;
 use crate::reader::Reader;
 use crate::source::Source;
 use crate::variable::Variable;
 
-/// Where Redis listens when nothing else is said.
-const REDIS_PORT: u16 = 6379;
 /// Where a sentinel listens when nothing else is said.
 const SENTINEL_PORT: u16 = 26379;
 
@@ -327,7 +325,7 @@ fn cluster(reader: &mut Reader<'_>) -> Option<Option<Vec<Url>>> {
     }
     // Not REDIS_URL: the queues' Redis is seldom a node of the cache's cluster.
     let seed = reader.optional(&CACHE_REDIS_URL, own_url)?;
-    if seed.as_ref().is_some_and(|seed| !is_database_0(seed)) {
+    if seed.as_ref().is_some_and(|seed| !parse::is_database_0(seed)) {
         reader.refuse(
             &CACHE_REDIS_URL,
             "a URL without a database number: a cluster has only database 0",
@@ -346,33 +344,12 @@ fn shared_url(value: &str) -> Option<Url> {
     parse::redis(value).and_then(|_| own_url(value))
 }
 
-/// The nodes of a cluster share user and password, because those that are found later have no URL to take them from.
 fn nodes(value: &str) -> Option<Vec<Url>> {
-    addresses(value, REDIS_PORT)
+    parse::redis_addresses(value, REDIS_PORT)
 }
 
 fn sentinels(value: &str) -> Option<Vec<Url>> {
-    addresses(value, SENTINEL_PORT)
-}
-
-/// Addresses separated by commas, at least one, all of the same scheme, user and password, and none with a database.
-fn addresses(value: &str, port: u16) -> Option<Vec<Url>> {
-    value
-        .split(',')
-        .map(|part| parse::redis_address(part.trim(), port).filter(is_database_0))
-        .collect::<Option<Vec<_>>>()
-        .filter(|urls| are_alike(urls, |url| url.scheme().to_owned()))
-        .filter(|urls| are_alike(urls, |url| url.username().to_owned()))
-        .filter(|urls| are_alike(urls, |url| url.password().map(str::to_owned)))
-}
-
-fn are_alike<T: PartialEq>(urls: &[Url], property: impl Fn(&Url) -> T) -> bool {
-    urls.windows(2)
-        .all(|pair| property(&pair[0]) == property(&pair[1]))
-}
-
-fn is_database_0(url: &Url) -> bool {
-    matches!(url.path(), "" | "/" | "/0")
+    parse::redis_addresses(value, SENTINEL_PORT)
 }
 
 fn master_name(value: &str) -> Option<String> {
