@@ -3,8 +3,9 @@
 use std::{error::Error, time::Duration};
 
 use bharatmart_commerce::Accounts;
-use bharatmart_config::DatabaseConfig;
+use bharatmart_config::{DatabaseConfig, QueueConfig};
 use bharatmart_database::{self as database, Database, MigrateError};
+use bharatmart_queue::check_server;
 use bharatmart_telemetry::chain;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
@@ -66,6 +67,14 @@ impl Schema {
             Ok(())
         };
         stop.run_until_cancelled(arrival).await.unwrap_or(Ok(()))
+    }
+}
+
+/// Says once what is wrong with the queue's Redis. Orders are taken all the same, since their jobs are in the
+/// outbox as well; workers refuse to work with it.
+pub(crate) async fn look_at_queue(config: QueueConfig) {
+    if let Err(error) = check_server(&config).await {
+        tracing::error!("{error}");
     }
 }
 

@@ -17,10 +17,11 @@ use axum::{
 use bharatmart_telemetry::metrics::{
     ERRORS_TOTAL, HTTP_REQUEST_DURATION_SECONDS, HTTP_REQUESTS_IN_FLIGHT, HTTP_REQUESTS_TOTAL,
 };
+use bharatmart_telemetry::trace::{self, TRACE_PARENT, TraceContext};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header::CACHE_CONTROL};
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use tower::{Layer, Service};
-use tracing::{Instrument, info_span};
+use tracing::{Instrument, field, info_span};
 use uuid::fmt::Hyphenated;
 
 use crate::{problem::Problem, router::HEALTH};
@@ -62,6 +63,13 @@ fn new_id() -> HeaderValue {
     let text = id.hyphenated().encode_lower(&mut text);
     // Digits, letters and hyphens are allowed in a header.
     HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+/// The trace that the client has begun; what may leave jobs behind begins one otherwise.
+fn trace_of(request: &Request) -> Option<TraceContext> {
+    let sent = request.headers().get(TRACE_PARENT);
+    sent.and_then(|sent| TraceContext::parse(sent.to_str().ok()?))
+        .or_else(|| (!request.method().is_safe()).then(TraceContext::begin))
 }
 
 /// A method as a label: clients can invent methods, and each would be a series of its own.
@@ -197,12 +205,22 @@ where
         let method = method_label(request.method());
         let matched = request.extensions().get::<MatchedPath>().cloned();
         let uri = request.uri().clone();
-        let answer = self.inner.call(request);
+        let traced = trace_of(&request);
+        let answer = trace::scope(traced, self.inner.call(request));
         Box::pin(async move {
             let _in_flight = in_flight;
             let route = matched.as_ref().map_or("unmatched", MatchedPath::as_str);
             let path = uri.path();
-            let span = info_span!("request", request_id = id.as_str(), method, route);
+            let span = info_span!(
+                "request",
+                request_id = id.as_str(),
+                method,
+                route,
+                trace_id = field::Empty
+            );
+            if let Some(traced) = traced {
+                span.record("trace_id", traced.trace_id());
+            }
             let mut answer = pin!(answer.instrument(span));
             let mut response = answer.as_mut().await?;
 

@@ -164,6 +164,11 @@ fn assemble(
         clock,
     );
     let stop = lifecycle.stopping();
+    let looking = background::look_at_queue(config.queue.clone());
+    let stopped = stop.clone();
+    lifecycle.spawn("queue server", async move {
+        stopped.run_until_cancelled(looking).await;
+    });
     lifecycle.spawn("outbox relay", relay.run(stop.clone()));
     lifecycle.spawn(
         "clean-up",

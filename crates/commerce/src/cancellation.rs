@@ -33,6 +33,6 @@ pub(crate) async fn cancel(
             PaymentStatus::Failed | PaymentStatus::Refunded => {}
         }
     }
-    consequences.add(&compose(MailKind::OrderCancelled, order));
+    consequences.mail(&compose(MailKind::OrderCancelled, order));
     Ok(())
 }

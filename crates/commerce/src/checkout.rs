@@ -8,8 +8,11 @@ use bharatmart_database::{
     orders::{self, NewOrder, Order, Placement, Shortage},
 };
 use bharatmart_domain::{OrderId, PaymentMethod, ProductId, UserId};
-use bharatmart_telemetry::metrics::{
-    ORDERS_CREATED_TOTAL, ORDERS_FAILED_TOTAL, ORDERS_SUCCESS_TOTAL, ORDERS_VALUE_TOTAL,
+use bharatmart_telemetry::{
+    metrics::{
+        ORDERS_CREATED_TOTAL, ORDERS_FAILED_TOTAL, ORDERS_SUCCESS_TOTAL, ORDERS_VALUE_TOTAL,
+    },
+    trace,
 };
 use metrics::counter;
 
@@ -78,6 +81,7 @@ async fn place(shop: &Shop, checkout: Checkout) -> Result<Order, CheckoutError> 
         shipping_address: checkout.shipping_address,
         payment_method: checkout.payment_method,
         lines: lines.into_iter().collect(),
+        trace_parent: trace::current().map(|context| context.to_string()),
     };
     let changes = order
         .lines

@@ -27,5 +27,5 @@ pub use payments::{
     ChangePaymentError, SettleError, StartPayment, StartPaymentError, change_payment_status,
     charge_payment, refund_payment, start_payment, wait_for_outcome,
 };
-pub use reconciliation::{reconcile_orders, reconcile_payments};
+pub use reconciliation::{reconcile_mails, reconcile_orders, reconcile_payments};
 pub use shop::Shop;

@@ -96,7 +96,7 @@ pub async fn change_order_status(
         OrderStatus::Cancelled => cancel(&mut transaction, &mut consequences, &order, by).await?,
         OrderStatus::Shipped => {
             orders::set_status(&mut transaction, id, order.status, to, Some(by)).await?;
-            consequences.add(&compose(MailKind::OrderShipped, &order));
+            consequences.mail(&compose(MailKind::OrderShipped, &order));
         }
         OrderStatus::Delivered => {
             orders::set_status(&mut transaction, id, order.status, to, Some(by)).await?;
@@ -130,7 +130,7 @@ pub async fn process_order(shop: &Shop, id: OrderId) -> Result<(), database::Err
     }
     orders::mark_processed(&mut transaction, id).await?;
     let mut consequences = Consequences::default();
-    consequences.add(&compose(MailKind::OrderConfirmation, &order));
+    consequences.mail(&compose(MailKind::OrderConfirmation, &order));
     if order.status.is_payable() {
         let prepaid = order.payment_method.is_none_or(PaymentMethod::is_prepaid);
         if prepaid {

@@ -423,7 +423,7 @@ async fn record(
                 });
             } else {
                 paid(&mut transaction, &order).await?;
-                consequences.add(&compose(MailKind::PaymentSuccess, &order));
+                consequences.mail(&compose(MailKind::PaymentSuccess, &order));
             }
             PaymentStatus::Completed
         }
@@ -433,7 +433,7 @@ async fn record(
                 let to = OrderStatus::PaymentFailed;
                 orders::set_status(&mut transaction, order.id, order.status, to, Some(&reason))
                     .await?;
-                consequences.add(&compose(MailKind::PaymentFailed, &order));
+                consequences.mail(&compose(MailKind::PaymentFailed, &order));
             }
             PaymentStatus::Failed
         }

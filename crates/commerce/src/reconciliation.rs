@@ -6,15 +6,17 @@
 
 use std::time::Duration;
 
-use bharatmart_database::{self as database, orders, payments};
+use bharatmart_database::{self as database, mail_deliveries, orders, payments};
+use bharatmart_domain::{MailKind, OrderId};
 use bharatmart_telemetry::metrics::{RETRY_ATTEMPTS_TOTAL, dependency};
 use chrono::{DateTime, Utc};
 use metrics::counter;
 
 use crate::{
+    mails::compose,
     orders::{expire_order, process_order},
     payments::{SettleError, charge_payment, refund_payment},
-    shop::Shop,
+    shop::{Consequences, Shop},
 };
 
 /// How long a job is trusted to be on its way.
@@ -60,6 +62,35 @@ pub async fn reconcile_payments(shop: &Shop) -> Result<usize, database::Error> {
         report(refund_payment(shop, id).await);
     }
     Ok(unsettled.len() + owed.len())
+}
+
+/// Has mails sent again whose jobs were lost; how many.
+///
+/// A job that only waits is added a second time, under its own id, which changes nothing.
+pub async fn reconcile_mails(shop: &Shop) -> Result<usize, database::Error> {
+    let before = shop.clock.now() - PATIENCE;
+    let mut connection = shop.database.write().await?;
+    let overdue = mail_deliveries::take_overdue(&mut connection, before, BATCH).await?;
+    drop(connection);
+    for &(order, kind) in &overdue {
+        tracing::warn!(order.id = %order, mail.kind = %kind, "this mail is overdue; its job is added once more");
+        report(
+            mail_again(shop, order, kind)
+                .await
+                .map_err(SettleError::from),
+        );
+    }
+    Ok(overdue.len())
+}
+
+async fn mail_again(shop: &Shop, order: OrderId, kind: MailKind) -> Result<(), database::Error> {
+    let mut transaction = shop.database.begin().await?;
+    let Some(order) = orders::lock(&mut transaction, order).await? else {
+        return Ok(());
+    };
+    let mut consequences = Consequences::default();
+    consequences.mail(&compose(kind, &order));
+    shop.commit(transaction, consequences).await
 }
 
 /// What fails now is found again the next time, so it must not keep the rest from being done.

@@ -3,9 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use bharatmart_cache::{Change, Effect, Invalidations};
-use bharatmart_database::{Database, Error, Transaction, outbox};
-use bharatmart_domain::{Clock, ProductId};
-use bharatmart_queue::{Job, NewJob, RelayHandle};
+use bharatmart_database::{Database, Error, Transaction, mail_deliveries, outbox};
+use bharatmart_domain::{Clock, MailKind, OrderId, ProductId};
+use bharatmart_queue::{Job, NewJob, RelayHandle, SendEmail};
 use chrono::{DateTime, Utc};
 
 use crate::gateway::Gateway;
@@ -32,6 +32,8 @@ pub struct Shop {
 pub(crate) struct Consequences {
     /// In the order in which they are to be carried.
     jobs: Vec<NewJob>,
+    /// Those of them that are mails.
+    mails: Vec<(OrderId, MailKind)>,
     /// Products whose stock is another one.
     stock: Vec<ProductId>,
 }
@@ -43,6 +45,11 @@ impl Consequences {
 
     pub(crate) fn add_at<J: Job>(&mut self, job: &J, run_at: DateTime<Utc>) {
         self.jobs.push(as_row(job.to_outbox_at(run_at)));
+    }
+
+    pub(crate) fn mail(&mut self, mail: &SendEmail) {
+        self.mails.push((mail.order_id, mail.kind));
+        self.add(mail);
     }
 
     pub(crate) fn restocked(&mut self, products: Vec<ProductId>) {
@@ -65,7 +72,10 @@ impl Shop {
         mut transaction: Transaction,
         consequences: Consequences,
     ) -> Result<(), Error> {
-        let Consequences { jobs, stock } = consequences;
+        let Consequences { jobs, mails, stock } = consequences;
+        for (order, kind) in mails {
+            mail_deliveries::announce(&mut transaction, order, kind).await?;
+        }
         if !jobs.is_empty() {
             outbox::insert(&mut transaction, &jobs).await?;
         }

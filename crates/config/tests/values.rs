@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bharatmart_config::{
     AdminConfig, ApiConfig, AuthConfig, CacheBackend, ConfigError, DatabaseConfig, Environment,
-    MailConfig, MailTransport, Process, QueueConfig, SmtpSecurity, Source, TelemetryConfig,
-    WorkerConfig, WorkerProcessConfig, WorkerType,
+    MailConfig, MailTransport, Process, QueueConfig, QueueServers, SmtpSecurity, Source,
+    TelemetryConfig, WorkerConfig, WorkerProcessConfig, WorkerType,
 };
 use secrecy::ExposeSecret;
 
@@ -106,7 +106,12 @@ const BAD: &[(Process, &str, &str, &str)] = &[
         "from 1 to 2147483647",
     ),
     (Process::Api, "QUEUE_REDIS_DB", "256", "0 to 255"),
-    (Process::Api, "QUEUE_PREFIX", "bull:shop", "without a colon"),
+    (
+        Process::Api,
+        "QUEUE_PREFIX",
+        "bull:shop",
+        "colons and braces",
+    ),
     (
         Process::Api,
         "CACHE_TYPE",
@@ -321,20 +326,45 @@ fn aliases_and_fallbacks_are_understood() {
         ("QUEUE_REDIS_URL", "redis://queue"),
         ("REDIS_URL", "redis://all"),
     ];
-    assert_eq!(
-        QueueConfig::read(&Source::from_map(own))
-            .unwrap()
-            .url
-            .expose_secret(),
-        "redis://queue"
-    );
-    assert_eq!(
-        QueueConfig::read(&Source::from_map([own[1]]))
-            .unwrap()
-            .url
-            .expose_secret(),
-        "redis://all"
-    );
+    for (variables, expected) in [(&own[..], "redis://queue"), (&own[1..], "redis://all")] {
+        let source = Source::from_map(variables.iter().copied());
+        match QueueConfig::read(&source).unwrap().servers {
+            QueueServers::Standalone { url, .. } => assert_eq!(url.expose_secret(), expected),
+            cluster @ QueueServers::Cluster { .. } => panic!("{cluster:?}"),
+        }
+    }
+}
+
+#[test]
+fn queues_are_on_one_server_or_in_a_cluster() {
+    let read = |variables: &[(&str, &str)]| {
+        QueueConfig::read(&Source::from_map(variables.iter().copied()))
+    };
+    let cluster = [
+        ("QUEUE_REDIS_CLUSTER_NODES", "one:7000, redis://two"),
+        ("REDIS_URL", "redis://all"),
+    ];
+    let QueueServers::Cluster { nodes } = read(&cluster).unwrap().servers else {
+        panic!("a cluster was named");
+    };
+    let nodes: Vec<_> = nodes.iter().map(ExposeSecret::expose_secret).collect();
+    assert_eq!(nodes, ["redis://one:7000", "redis://two:6379"]);
+    for (more, named) in [
+        (("QUEUE_REDIS_URL", "redis://queue"), "not both"),
+        (("QUEUE_REDIS_DB", "3"), "no other database"),
+        (("QUEUE_REDIS_CA_FILE", "/nowhere.pem"), "PEM form"),
+    ] {
+        let error = read(&[cluster[0], more]).unwrap_err().to_string();
+        assert!(error.contains(named), "{error}");
+    }
+}
+
+#[test]
+fn jobs_are_limited_when_a_most_is_given() {
+    let limiter = |more: &[(&str, &str)]| WorkerConfig::read(&source(more)).unwrap().limiter;
+    assert_eq!(limiter(&[("QUEUE_LIMITER_DURATION", "5s")]), None);
+    let limit = limiter(&[("QUEUE_LIMITER_MAX", "20")]).unwrap();
+    assert_eq!((limit.max, limit.duration), (20, Duration::from_secs(1)));
 }
 
 #[test]

@@ -17,6 +17,8 @@ pub struct NewJob {
     pub payload: serde_json::Value,
     /// When it may start; `None` is at once.
     pub run_at: Option<DateTime<Utc>>,
+    /// The W3C Trace Context of what makes it necessary.
+    pub trace_parent: Option<String>,
 }
 
 /// A row that the relay has yet to carry to the queue.
@@ -36,6 +38,8 @@ pub struct PendingJob {
     pub run_at: DateTime<Utc>,
     /// When it was written.
     pub created_at: DateTime<Utc>,
+    /// The W3C Trace Context of what made it necessary.
+    pub trace_parent: Option<String>,
 }
 
 /// What the relay has before it.
@@ -55,18 +59,20 @@ pub async fn insert(connection: &mut Connection, jobs: &[NewJob]) -> Result<()> 
     let ids: Vec<_> = jobs.iter().map(|job| job.job_id.clone()).collect();
     let payloads: Vec<_> = jobs.iter().map(|job| job.payload.clone()).collect();
     let run_at: Vec<_> = jobs.iter().map(|job| job.run_at).collect();
+    let traces: Vec<_> = jobs.iter().map(|job| job.trace_parent.clone()).collect();
     sqlx::query!(
         r#"
-        INSERT INTO outbox (queue, job_name, job_id, payload, run_at)
-        SELECT queue, job_name, job_id, payload, coalesce(run_at, now())
-        FROM unnest($1::text[], $2::text[], $3::text[], $4::jsonb[], $5::timestamptz[])
-            AS job (queue, job_name, job_id, payload, run_at)
+        INSERT INTO outbox (queue, job_name, job_id, payload, run_at, trace_parent)
+        SELECT queue, job_name, job_id, payload, coalesce(run_at, now()), trace_parent
+        FROM unnest($1::text[], $2::text[], $3::text[], $4::jsonb[], $5::timestamptz[], $6::text[])
+            AS job (queue, job_name, job_id, payload, run_at, trace_parent)
         "#,
         &queues,
         &names,
         &ids,
         &payloads,
         &run_at as &[Option<DateTime<Utc>>],
+        &traces as &[Option<String>],
     )
     .execute(connection)
     .await?;
@@ -88,7 +94,8 @@ pub async fn claim(connection: &mut Connection, limit: i64) -> Result<Vec<Pendin
             job_id,
             payload,
             run_at,
-            created_at
+            created_at,
+            trace_parent
         FROM outbox
         WHERE dispatched_at IS NULL
         ORDER BY id
@@ -124,7 +131,77 @@ pub async fn mark_dispatched(connection: &mut Connection, ids: &[i64]) -> Result
     Ok(())
 }
 
-/// Deletes up to `limit` rows that were carried before `before`; the number deleted.
+/// Marks a row as one that the queue will never take, for this reason. It stays to be seen.
+#[tracing::instrument(name = "db.outbox.refuse", skip_all)]
+pub async fn refuse(connection: &mut Connection, id: i64, reason: &str) -> Result<()> {
+    sqlx::query!(
+        r#"
+        UPDATE outbox
+        SET dispatched_at = now(), failed_at = now(), failed_reason = $2
+        WHERE id = $1
+        "#,
+        id,
+        reason,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// The first and the last row that there is; `None` when there is none.
+#[tracing::instrument(name = "db.outbox.bounds", skip_all)]
+pub async fn bounds(connection: &mut Connection) -> Result<Option<(i64, i64)>> {
+    let bounds = sqlx::query!("SELECT min(id) AS first, max(id) AS last FROM outbox")
+        .fetch_one(connection)
+        .await?;
+    Ok(bounds.first.zip(bounds.last))
+}
+
+/// Has rows from `first` to `last` carried again whose work is not done: their queue has lost them. The number of
+/// rows.
+///
+/// Rows whose job the queue still has may be among them; carrying these again changes nothing.
+#[tracing::instrument(name = "db.outbox.reopen", skip_all)]
+pub async fn reopen(connection: &mut Connection, first: i64, last: i64) -> Result<u64> {
+    let done = sqlx::query!(
+        r#"
+        UPDATE outbox
+        SET dispatched_at = NULL
+        WHERE id BETWEEN $1 AND $2
+            AND dispatched_at IS NOT NULL
+            AND failed_at IS NULL
+            AND job_id IN (
+                SELECT 'order-' || id
+                FROM orders
+                WHERE processed_at IS NULL AND status <> 'cancelled'
+                UNION ALL
+                SELECT 'payment-deadline-' || id
+                FROM orders
+                WHERE status IN ('pending', 'payment_failed')
+                UNION ALL
+                SELECT 'payment-' || id
+                FROM payments
+                WHERE status = 'pending'
+                UNION ALL
+                SELECT 'refund-' || id
+                FROM payments
+                WHERE refund_requested_at IS NOT NULL AND status IN ('pending', 'completed')
+                UNION ALL
+                SELECT 'email-' || order_id || '-' || kind
+                FROM mail_deliveries
+                WHERE status IN ('pending', 'sending')
+            )
+        "#,
+        first,
+        last,
+    )
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// Deletes up to `limit` rows that were carried before `before`, but not those that the queue refused; the number
+/// deleted.
 #[tracing::instrument(name = "db.outbox.delete_dispatched_before", skip_all)]
 pub async fn delete_dispatched_before(
     connection: &mut Connection,
@@ -135,7 +212,11 @@ pub async fn delete_dispatched_before(
         r#"
         DELETE FROM outbox
         WHERE id IN (
-            SELECT id FROM outbox WHERE dispatched_at < $1 LIMIT $2 FOR UPDATE SKIP LOCKED
+            SELECT id
+            FROM outbox
+            WHERE dispatched_at < $1 AND failed_at IS NULL
+            LIMIT $2
+            FOR UPDATE SKIP LOCKED
         )
         "#,
         before,

@@ -6,12 +6,17 @@
 //! has, as good as certainly, done both, and the next one records `unconfirmed` and sends nothing. The
 //! same goes for a server that does not answer to the content: only its reply that it does not want
 //! the mail makes it be sent again. What is repeated all the same carries the same `Message-ID`.
+//!
+//! The mails of one order go out in the order in which they became necessary: one waits while an earlier
+//! one is still to be sent, but not for ever.
+
+use std::time::Duration;
 
 use bharatmart_database::{
     self as database, Database,
     mail_deliveries::{self as deliveries, DeliveryStatus},
 };
-use bharatmart_queue::{JobError, JobResult, SendEmail};
+use bharatmart_queue::{JobContext, JobError, JobResult, SendEmail};
 use bharatmart_telemetry::metrics::MAILS_TOTAL;
 use metrics::counter;
 use serde_json::json;
@@ -20,6 +25,11 @@ use crate::mailer::{Mailer, MailerError};
 
 #[cfg(test)]
 mod tests;
+
+/// How long a mail waits at a time while an earlier one of its order is still to be sent.
+const TURN: Duration = Duration::from_secs(1);
+/// An earlier mail that is older holds nothing up: late news is better than none.
+const LONGEST_WAIT: Duration = Duration::from_mins(10);
 
 /// Somebody else is sending this mail at this moment.
 #[derive(Debug, thiserror::Error)]
@@ -37,12 +47,33 @@ enum Outcome {
     SettledBefore,
 }
 
-pub(crate) async fn deliver(database: &Database, mailer: &Mailer, job: SendEmail) -> JobResult {
+pub(crate) async fn deliver(
+    database: &Database,
+    mailer: &Mailer,
+    job: SendEmail,
+    context: &JobContext,
+) -> JobResult {
     let outcome = send(database, mailer, &job).await;
+    let is_given_up = match &outcome {
+        Err(JobError::Fail(_)) => true,
+        Err(JobError::Retry(_)) => context.attempt >= context.attempts,
+        Err(JobError::Postpone(_)) | Ok(_) => false,
+    };
+    if is_given_up {
+        let from = &[DeliveryStatus::Pending];
+        if let Err(error) = advance(database, &job, from, DeliveryStatus::Failed).await {
+            tracing::warn!(
+                %error,
+                order.id = %job.order_id,
+                mail.kind = %job.kind,
+                "that this mail was given up could not be recorded"
+            );
+        }
+    }
     let counted = match &outcome {
         Ok(Outcome::Sent) => Some("sent"),
         Ok(Outcome::Unconfirmed) => Some("unconfirmed"),
-        Ok(Outcome::SettledBefore) => None,
+        Ok(Outcome::SettledBefore) | Err(JobError::Postpone(_)) => None,
         Err(JobError::Retry(_)) => Some("retried"),
         Err(JobError::Fail(_)) => Some("failed"),
     };
@@ -64,6 +95,12 @@ async fn send(database: &Database, mailer: &Mailer, job: &SendEmail) -> Result<O
         }
         Err(error) => return Err(JobError::retry(error)),
     };
+    if matches!(status, DeliveryStatus::Pending | DeliveryStatus::Failed) {
+        let preceded = deliveries::is_preceded(&mut connection, order, kind, LONGEST_WAIT).await;
+        if preceded.map_err(JobError::retry)? {
+            return Err(JobError::Postpone(TURN));
+        }
+    }
     drop(connection);
     match status {
         DeliveryStatus::Sent | DeliveryStatus::Unconfirmed => return Ok(Outcome::SettledBefore),
@@ -80,6 +117,11 @@ async fn send(database: &Database, mailer: &Mailer, job: &SendEmail) -> Result<O
             return Ok(Outcome::Unconfirmed);
         }
         DeliveryStatus::Pending => {}
+        // Its job was replayed.
+        DeliveryStatus::Failed => {
+            let (from, to) = (&[DeliveryStatus::Failed], DeliveryStatus::Pending);
+            advance(database, job, from, to).await?;
+        }
     }
 
     let mail = mailer.compose(job, &message_id).map_err(job_error)?;

@@ -19,9 +19,9 @@ use crate::{deliver::deliver, mailer::Mailer};
 #[must_use]
 pub fn emails(database: &Database, mailer: Mailer) -> Handlers {
     let (database, mailer) = (database.clone(), Arc::new(mailer));
-    Handlers::new(QueueName::EmailNotifications).on(move |job: SendEmail, _context| {
+    Handlers::new(QueueName::EmailNotifications).on(move |job: SendEmail, context| {
         let (database, mailer) = (database.clone(), mailer.clone());
-        async move { deliver(&database, &mailer, job).await }
+        async move { deliver(&database, &mailer, job, &context).await }
     })
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bharatmart_commerce::{Shop, reconcile_orders, reconcile_payments};
+use bharatmart_commerce::{Shop, reconcile_mails, reconcile_orders, reconcile_payments};
 use bharatmart_queue::QueueName;
 use tokio::{
     sync::watch,
@@ -29,7 +29,7 @@ pub async fn run(shop: Shop, queue: QueueName, mut schema_is_current: watch::Rec
         let tried = match queue {
             QueueName::OrderProcessing => reconcile_orders(&shop).await,
             QueueName::PaymentProcessing => reconcile_payments(&shop).await,
-            QueueName::EmailNotifications => return,
+            QueueName::EmailNotifications => reconcile_mails(&shop).await,
         };
         match tried {
             Ok(0) => {}

@@ -4,7 +4,7 @@
 //! back with waits of up to 5 s. So Redis is asked first, with waits of our own, and the crate
 //! connects when it has answered.
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use bharatmart_breaker::Backoff;
 use bharatmart_config::{QueueConfig, QueueServers};
@@ -206,6 +206,15 @@ async fn dial(
 #[derive(Clone)]
 pub(crate) struct Link {
     queues: [Queue; QueueName::ALL.len()],
+    keys: Arc<Keys>,
+}
+
+/// Keys that belong to no queue. Two parts each, so that nobody takes them for those of one.
+pub(crate) struct Keys {
+    /// There as long as this Redis knows our jobs.
+    pub(crate) mark: String,
+    /// There while a process sees to it that it does.
+    pub(crate) recovery: String,
 }
 
 impl Link {
@@ -222,7 +231,15 @@ impl Link {
                 queue(second).await?,
                 queue(third).await?,
             ],
+            keys: Arc::new(Keys {
+                mark: format!("{prefix}:bharatmart-mark"),
+                recovery: format!("{prefix}:bharatmart-recovery"),
+            }),
         })
+    }
+
+    pub(crate) fn keys(&self) -> &Keys {
+        &self.keys
     }
 
     pub(crate) const fn queue(&self, name: QueueName) -> &Queue {

@@ -5,6 +5,7 @@
 
 use bharatmart_database::outbox::NewJob;
 use bharatmart_domain::{MailKind, Money, OrderId, PaymentId, PaymentMethod, ProductId, UserId};
+use bharatmart_telemetry::trace;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -31,6 +32,7 @@ pub trait Job: Serialize + DeserializeOwned + Send + 'static {
             job_id: self.job_id(),
             payload: serde_json::to_value(self)?,
             run_at: None,
+            trace_parent: trace::current().map(|context| context.to_string()),
         })
     }
 

@@ -1,15 +1,19 @@
 //! Adding jobs and counting them.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{borrow::Cow, collections::HashMap, sync::Arc, time::Duration};
 
 use bharatmart_breaker::{Backoff, Breaker, CircuitBreaker};
 use bharatmart_config::QueueConfig;
 use bharatmart_database::outbox::PendingJob;
 use bharatmart_domain::Clock;
-use bharatmart_telemetry::metrics::{QUEUE_DEPTH, QUEUE_OLDEST_WAITING_SECONDS};
+use bharatmart_telemetry::{
+    metrics::{QUEUE_DEPTH, QUEUE_OLDEST_WAITING_SECONDS},
+    trace::TRACE_PARENT,
+};
 use bullmq::{BulkJob, JobOptions};
 use futures_util::future::{join_all, try_join_all};
 use serde::Serialize;
+use serde_json::Value;
 use tokio::{
     sync::{Notify, watch},
     time::timeout,
@@ -20,12 +24,15 @@ use crate::{
     connection::{DEPENDENCY, Endpoint, Link},
     jobs::id_defect,
     name::QueueName,
+    policy::millis,
 };
 
 /// How long a batch may take.
 const BATCH_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a question about a queue may take.
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long one process may take to find the jobs that a new Redis does not know, before another one tries.
+const RECOVERY_TURN: Duration = Duration::from_mins(1);
 /// More failed calls in a row than this open the breaker; how long it stays open before a probe.
 const BREAKER_THRESHOLD: u32 = 2;
 const BREAKER_COOLDOWN: Duration = Duration::from_secs(1);
@@ -175,6 +182,41 @@ impl JobQueues {
         .await
     }
 
+    /// Whether the jobs that are not done have to be added anew, because this Redis has never seen them, and nobody
+    /// is about to; takes at most 1 s. [`JobQueues::end_recovery`] says that it was done.
+    ///
+    /// Each Redis that holds our queues has a mark of ours. One without it is new, or has lost what it had.
+    pub(crate) async fn begin_recovery(&self) -> Result<bool, QueueError> {
+        self.guarded(QUESTION_TIMEOUT, async |link| {
+            let connection = link.connection();
+            let mut seen = redis::cmd("EXISTS");
+            if connection.cmd(seen.arg(&link.keys().mark)).await? {
+                return Ok(false);
+            }
+            let mut turn = redis::cmd("SET");
+            turn.arg(&link.keys().recovery)
+                .arg(1)
+                .arg("NX")
+                .arg("PX")
+                .arg(millis(RECOVERY_TURN));
+            let ours: Option<String> = connection.cmd(&mut turn).await?;
+            Ok(ours.is_some())
+        })
+        .await
+    }
+
+    /// Notes that this Redis knows all jobs that are not done; takes at most 1 s.
+    pub(crate) async fn end_recovery(&self) -> Result<(), QueueError> {
+        let now = self.shared.clock.now().timestamp();
+        self.guarded(QUESTION_TIMEOUT, async |link| {
+            let mut mark = redis::cmd("SET");
+            link.connection()
+                .cmd(mark.arg(&link.keys().mark).arg(now))
+                .await
+        })
+        .await
+    }
+
     /// Asks Redis for a sign of life; takes at most 1 s.
     pub async fn ping(&self) -> Result<(), QueueError> {
         bounded(QUESTION_TIMEOUT, self.link()?.connection().ping()).await
@@ -271,6 +313,8 @@ async fn bounded<T>(
 /// A job with its options, ready to be added.
 struct Entry<'a> {
     job: &'a PendingJob,
+    /// With the trace that the job is part of: the crate drops the option in which Node keeps it.
+    payload: Cow<'a, Value>,
     options: JobOptions,
 }
 
@@ -293,7 +337,18 @@ impl<'a> Entry<'a> {
         {
             options = options.delay(delay);
         }
-        Ok((queue, Self { job, options }))
+        let mut payload = Cow::Borrowed(&job.payload);
+        if let (Some(trace), Value::Object(_)) = (&job.trace_parent, &job.payload) {
+            payload.to_mut()[TRACE_PARENT] = trace.as_str().into();
+        }
+        Ok((
+            queue,
+            Self {
+                job,
+                payload,
+                options,
+            },
+        ))
     }
 }
 
@@ -306,8 +361,8 @@ async fn add(
     let queue = link.queue(name);
     let bulk = entries
         .iter()
-        .map(|(_, Entry { job, options })| {
-            BulkJob::with_options(&job.job_name, &job.payload, options.clone())
+        .map(|(_, entry)| {
+            BulkJob::with_options(&entry.job.job_name, &*entry.payload, entry.options.clone())
         })
         .collect();
     match queue.add_bulk(bulk).await {
@@ -321,10 +376,10 @@ async fn add(
         // One of them spoiled the batch; add each by itself to learn which.
         Err(_) => {}
     }
-    let answers = join_all(entries.iter().map(async |(index, Entry { job, options })| {
+    let answers = join_all(entries.iter().map(async |(index, entry)| {
         let added = queue
-            .add(&job.job_name, &job.payload)
-            .options(options.clone())
+            .add(&entry.job.job_name, &*entry.payload)
+            .options(entry.options.clone())
             .await;
         (*index, added)
     }))
@@ -406,7 +461,7 @@ async fn counts(link: &Link, name: QueueName, now: i64) -> Result<Counts, bullmq
 
 /// The delay in a job's stored options; 0 when it has none.
 fn delay_millis(options: &str) -> i64 {
-    serde_json::from_str::<serde_json::Value>(options)
+    serde_json::from_str::<Value>(options)
         .ok()
         .and_then(|options| options.get("delay")?.as_i64())
         .unwrap_or(0)

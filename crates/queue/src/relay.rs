@@ -33,6 +33,10 @@ const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
 /// How often the backlog is measured.
 const MEASURE_EVERY: Duration = Duration::from_secs(5);
+/// How often the queue's Redis is asked whether it still knows our jobs, and how many rows are looked at in one
+/// statement when it does not.
+const RECOVER_EVERY: Duration = Duration::from_secs(2);
+const REOPEN_BATCH: i64 = 100_000;
 /// How long carried rows are kept, and how they are removed.
 const KEEP: chrono::TimeDelta = chrono::TimeDelta::days(7);
 const CLEAN_EVERY: Duration = Duration::from_mins(10);
@@ -142,14 +146,14 @@ impl Relay {
         }
         let outcomes = self.queues.add_batch(&rows).await?;
         let mut carried = Vec::with_capacity(rows.len());
-        let (mut taken, mut failure) = (0, None);
+        let (mut taken, mut refused, mut failure) = (0, 0, None);
         for (row, outcome) in rows.iter().zip(outcomes) {
             match outcome {
                 Added::Taken => {
                     taken += 1;
                     carried.push(row.id);
                 }
-                // Marked as carried all the same, or it would be first in every batch to come.
+                // Put aside, or it would be first in every batch to come.
                 Added::Refused(reason) => {
                     metrics::counter!(OUTBOX_FAILED_TOTAL).increment(1);
                     tracing::error!(
@@ -158,9 +162,10 @@ impl Relay {
                         job.name = row.job_name,
                         job.id = row.job_id,
                         reason,
-                        "outbox row dropped: the queue will never take it"
+                        "outbox row put aside: the queue will never take it"
                     );
-                    carried.push(row.id);
+                    outbox::refuse(&mut transaction, row.id, &reason).await?;
+                    refused += 1;
                 }
                 Added::Failed(reason) => {
                     metrics::counter!(OUTBOX_FAILED_TOTAL).increment(1);
@@ -176,13 +181,40 @@ impl Relay {
                 }
             }
         }
-        if let (true, Some(reason)) = (carried.is_empty(), failure) {
+        if let (0, Some(reason)) = (carried.len() + refused, failure) {
             return Err(RelayError::EveryJob(reason));
         }
         outbox::mark_dispatched(&mut transaction, &carried).await?;
         transaction.commit().await?;
         metrics::counter!(OUTBOX_DISPATCHED_TOTAL).increment(taken);
         Ok(i64::try_from(rows.len()).is_ok_and(|rows| rows >= BATCH))
+    }
+
+    /// Finds out whether the queue's Redis is one that knows our jobs. One that does not is new, or has lost them:
+    /// what is not done yet is carried to it again.
+    async fn recover(&self) -> Result<(), RelayError> {
+        if !self.queues.begin_recovery().await? {
+            return Ok(());
+        }
+        let mut connection = self.database.write().await?;
+        let mut reopened = 0;
+        if let Some((mut first, last)) = outbox::bounds(&mut connection).await? {
+            while first <= last {
+                let until = first + REOPEN_BATCH - 1;
+                reopened += outbox::reopen(&mut connection, first, until).await?;
+                first = until + 1;
+            }
+        }
+        drop(connection);
+        self.queues.end_recovery().await?;
+        if reopened > 0 {
+            tracing::warn!(
+                jobs = reopened,
+                "the queue's Redis does not know our jobs; those that are not done are carried to it again"
+            );
+        }
+        self.wake.notify_one();
+        Ok(())
     }
 
     async fn measure(&self) -> Result<(), bharatmart_database::Error> {
@@ -257,8 +289,9 @@ impl Trouble {
 
 /// What is done now and then.
 struct Chores {
-    measure_at: Instant,
-    clean_at: Instant,
+    measure: Instant,
+    recover: Instant,
+    clean: Instant,
 }
 
 impl Chores {
@@ -267,15 +300,16 @@ impl Chores {
         // Not all processes at once, and not while they start.
         let first_clean = CLEAN_EVERY.mul_f64(rand::random_range(0.1..=1.0));
         Self {
-            measure_at: now,
-            clean_at: now + first_clean,
+            measure: now,
+            recover: now,
+            clean: now + first_clean,
         }
     }
 
     async fn run(&mut self, relay: &Relay, stop: &CancellationToken) {
         let now = Instant::now();
-        if now >= self.measure_at {
-            self.measure_at = now + MEASURE_EVERY;
+        if now >= self.measure {
+            self.measure = now + MEASURE_EVERY;
             if let Err(error) = relay.measure().await {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
@@ -283,8 +317,17 @@ impl Chores {
                 );
             }
         }
-        if now >= self.clean_at {
-            self.clean_at = now + CLEAN_EVERY;
+        if now >= self.recover && relay.queues.would_try() {
+            self.recover = now + RECOVER_EVERY;
+            if let Err(error) = relay.recover().await {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "whether the queue's Redis knows our jobs is not known"
+                );
+            }
+        }
+        if now >= self.clean {
+            self.clean = now + CLEAN_EVERY;
             if let Err(error) = relay.clean(stop).await {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,

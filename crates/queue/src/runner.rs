@@ -5,7 +5,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use bharatmart_telemetry::metrics::{JOB_DURATION_SECONDS, JOBS_IN_FLIGHT, JOBS_PROCESSED_TOTAL};
+use bharatmart_telemetry::{
+    metrics::{JOB_DURATION_SECONDS, JOBS_IN_FLIGHT, JOBS_PROCESSED_TOTAL},
+    trace::{self, TRACE_PARENT, TraceContext},
+};
 use bullmq::{Error, Job, QueueKeys, redis_connection::RedisConnection};
 use serde_json::Value;
 use tokio::{
@@ -14,7 +17,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
-use tracing::{Instrument, Span};
+use tracing::{Instrument, Span, field};
 
 use crate::{
     connection::Endpoint,
@@ -141,13 +144,18 @@ impl Runner {
             job.name = name,
             job.id = job.id(),
             attempt = attempt.number,
+            trace_id = field::Empty,
         );
+        let trace = trace_of(&job);
+        if let Some(trace) = trace {
+            span.record("trace_id", trace.trace_id());
+        }
         async {
             let started = Instant::now();
             let ending = if self.stopping.is_cancelled() {
                 Ending::Released
             } else {
-                self.attend(&job, attempt).await
+                self.attend(&job, attempt, trace).await
             };
             let duration = started.elapsed();
             let (outcome, answer) = self.conclude(&job, attempt, ending, duration).await;
@@ -165,7 +173,7 @@ impl Runner {
     }
 
     /// Runs the handler in a task of its own, so that a panic, a blocked thread or a forgotten job ends there.
-    async fn attend(&self, job: &Job, attempt: Attempt) -> Ending {
+    async fn attend(&self, job: &Job, attempt: Attempt, trace: Option<TraceContext>) -> Ending {
         let context = JobContext {
             name: job.name().to_owned(),
             id: job.id().to_owned(),
@@ -176,7 +184,8 @@ impl Runner {
         };
         let cancelled = context.cancelled.clone();
         let handlers = self.handlers.clone();
-        let work = async move { handlers.run(context).await }.instrument(Span::current());
+        let work = trace::scope(trace, async move { handlers.run(context).await });
+        let work = work.instrument(Span::current());
         let mut work = AbortOnDropHandle::new(tokio::spawn(work));
         let ending = tokio::select! {
             done = &mut work => return Ending::of(done),
@@ -323,7 +332,9 @@ impl Runner {
                 error = &error as &dyn std::error::Error,
                 "the failure was not added to the job's stack traces"
             ),
-            Err(_) => tracing::debug!("the failure was not added to the job's stack traces in time"),
+            Err(_) => {
+                tracing::debug!("the failure was not added to the job's stack traces in time");
+            }
         }
     }
 
@@ -360,6 +371,12 @@ impl Runner {
         }
         LEAVE_ALONE
     }
+}
+
+/// What the job is part of: a step of the trace that its producer sent along.
+fn trace_of(job: &Job) -> Option<TraceContext> {
+    let parent = job.data().get(TRACE_PARENT)?.as_str()?;
+    TraceContext::parse(parent).map(TraceContext::next)
 }
 
 /// Tells the crate that the job is where it belongs, so that it touches nothing.

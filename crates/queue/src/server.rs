@@ -84,7 +84,10 @@ impl Facts {
             if !allow_eviction {
                 return Err(unfit);
             }
-            tracing::warn!(policy = self.policy, "the queue's Redis may drop jobs when its memory is full");
+            tracing::warn!(
+                policy = self.policy,
+                "the queue's Redis may drop jobs when its memory is full"
+            );
         }
         if !self.has_log && self.has_snapshots == Some(false) {
             tracing::warn!(

@@ -10,6 +10,7 @@ mod json;
 mod logs;
 pub mod metrics;
 mod recorder;
+pub mod trace;
 
 use bharatmart_config::{ConfigError, TelemetryConfig};
 

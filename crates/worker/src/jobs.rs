@@ -56,12 +56,13 @@ pub(crate) fn all_served(queues: &[Served]) -> Result<(), NotServed> {
     }
 }
 
-/// Serves one queue, once the schema is current, until `stopping`.
+/// Serves one queue, once the schema is current and the queue's Redis fit, until `stopping`.
 pub(crate) struct Service {
     pub(crate) queue: QueueConfig,
     pub(crate) worker: WorkerConfig,
     pub(crate) handlers: Handlers,
     pub(crate) schema_is_current: watch::Receiver<bool>,
+    pub(crate) server_is_fit: watch::Receiver<bool>,
     pub(crate) stopping: CancellationToken,
     pub(crate) grace: Duration,
     pub(crate) served: Served,
@@ -69,11 +70,13 @@ pub(crate) struct Service {
 
 impl Service {
     pub(crate) async fn run(mut self) -> Result<(), WorkerEnded> {
-        let current = self.schema_is_current.wait_for(|current| *current);
-        match self.stopping.run_until_cancelled(current).await {
-            Some(Ok(_)) => {}
-            // Nothing was begun. Whoever looks at the schema says why it gave up.
-            Some(Err(_)) | None => return Ok(()),
+        for good in [&mut self.schema_is_current, &mut self.server_is_fit] {
+            let good = good.wait_for(|good| *good);
+            match self.stopping.run_until_cancelled(good).await {
+                Some(Ok(_)) => {}
+                // Nothing was begun. Whoever looks at schema and server says why it gave up.
+                Some(Err(_)) | None => return Ok(()),
+            }
         }
         let options = WorkerOptions::from(&self.worker);
         let worker = QueueWorker::spawn(&self.queue, options, self.handlers);
@@ -119,12 +122,11 @@ mod tests {
     }
 
     fn queue_config() -> QueueConfig {
-        QueueConfig {
-            url: test_redis_url().into(),
-            db: None,
-            password: None,
-            prefix: test_prefix(),
-        }
+        let source = Source::from_map(BTreeMap::from([
+            ("REDIS_URL", test_redis_url()),
+            ("QUEUE_PREFIX", test_prefix()),
+        ]));
+        QueueConfig::read(&source).unwrap()
     }
 
     fn handlers() -> Handlers {
@@ -134,6 +136,7 @@ mod tests {
     #[tokio::test]
     async fn no_worker_is_started_before_the_schema_is_current() {
         let (_schema, schema_is_current) = watch::channel(false);
+        let (_server, server_is_fit) = watch::channel(true);
         let (served, stopping) = (Served::default(), CancellationToken::new());
         let source = Source::from_map(BTreeMap::from([("WORKER_TYPE", "order")]));
         let service = Service {
@@ -141,6 +144,7 @@ mod tests {
             worker: WorkerConfig::read(&source).unwrap(),
             handlers: handlers(),
             schema_is_current,
+            server_is_fit,
             stopping: stopping.clone(),
             grace: Duration::ZERO,
             served: served.clone(),
@@ -159,6 +163,7 @@ mod tests {
             lock_duration: Duration::from_secs(30),
             stalled_interval: Duration::from_secs(30),
             job_timeout: Duration::from_secs(30),
+            limiter: None,
         };
         QueueWorker::spawn(&config, options, handlers())
     }

@@ -4,12 +4,14 @@ use std::{net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
 
 use bharatmart_cache::Invalidations;
 use bharatmart_commerce::{Gateway, Shop};
-use bharatmart_config::{CacheBackend, CacheConfig, ConfigError, WorkerProcessConfig, WorkerType};
+use bharatmart_config::{
+    CacheBackend, CacheConfig, ConfigError, QueueConfig, WorkerProcessConfig, WorkerType,
+};
 use bharatmart_database::{Database, SchemaError};
 use bharatmart_domain::{Clock, SystemClock};
 use bharatmart_jobs::{Mailer, handlers, reconcile};
 use bharatmart_lifecycle::{Health, Importance, Lifecycle, serve_admin};
-use bharatmart_queue::{JobQueues, QueueName, Relay};
+use bharatmart_queue::{JobQueues, QueueName, Relay, UnfitServer, check_server};
 use bharatmart_telemetry::{MetricsHandle, chain};
 use tokio::{
     net::TcpListener,
@@ -92,6 +94,7 @@ async fn start(
         order_payment_timeout: config.payment.order_payment_timeout,
         invalidations: invalidations.clone(),
     };
+    let server_is_fit = look_at_server(&config.queue, lifecycle);
     let queue_names = served_queues(config.worker.worker_type);
     let mut served = Vec::with_capacity(queue_names.len());
     for &queue in queue_names {
@@ -108,6 +111,7 @@ async fn start(
             worker: config.worker.clone(),
             handlers,
             schema_is_current: schema_is_current.clone(),
+            server_is_fit: server_is_fit.clone(),
             stopping: lifecycle.stopping(),
             grace: grace(config.process.shutdown_timeout),
             served: Served::default(),
@@ -174,6 +178,23 @@ async fn look_at_schema(
         );
     }
     Ok(Some(receiver))
+}
+
+/// Has the queue's Redis looked at when it answers; one that could lose jobs ends the process. The answer is what
+/// says that jobs may be taken.
+fn look_at_server(config: &QueueConfig, lifecycle: &Lifecycle) -> watch::Receiver<bool> {
+    let (sender, receiver) = watch::channel(false);
+    let (config, stopping) = (config.clone(), lifecycle.stopping());
+    lifecycle.spawn("queue server", async move {
+        if let Some(checked) = stopping.run_until_cancelled(check_server(&config)).await {
+            checked?;
+            sender.send_replace(true);
+        }
+        // Whoever still waits is told by the end of the process.
+        stopping.cancelled().await;
+        Ok::<_, UnfitServer>(())
+    });
+    receiver
 }
 
 /// A worker is ready when it would take a job and could do it.

@@ -10,7 +10,7 @@ use bharatmart_test_support::{
 use serde_json::json;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::stack::{SOON, Stack, by_order_and_type, customer, id};
+use crate::stack::{SOON, Stack, by_order_and_type, customer, id, order};
 
 #[tokio::test]
 async fn orders_placed_while_redis_is_away_are_answered_at_once_and_processed_later() -> Result<()>
@@ -71,5 +71,71 @@ async fn orders_placed_while_redis_is_away_are_answered_at_once_and_processed_la
         i64::try_from(ORDERS)?,
         "each order is processed once"
     );
+    Ok(())
+}
+
+#[tokio::test]
+async fn all_open_orders_end_after_redis_was_replaced_by_an_empty_one() -> Result<()> {
+    const ORDERS: usize = 60;
+    let mut redis = RedisServer::temporary().await?;
+    let smtp = SmtpServer::start().await?;
+    let stack = Stack::on_redis(&redis.url()).await?;
+    let api = stack.api().start().await?;
+    let product = stack.product("Filter Coffee", 420, 1000).await?;
+    let customer = customer(&api).await?;
+    // Some are in the hands of no worker yet when Redis loses them, some wait for their money or their deadline.
+    let mut placed = Vec::new();
+    for number in 0..ORDERS {
+        let method = ["cash_on_delivery", "upi", "credit_card"][number % 3];
+        let order = order(&customer, &[(product, 1)], method).await?;
+        let order = id(&order)?.to_string();
+        if method == "upi" {
+            let (status, answer) = customer.pay(&order, "upi", Some("success@upi")).await?;
+            assert_eq!(status, 201, "{answer}");
+        }
+        placed.push(order);
+    }
+    wait_until("the jobs to be in Redis", SOON, async || {
+        Ok(stack.llen("order-processing", "wait").await? == ORDERS)
+    })
+    .await?;
+
+    // It keeps nothing on disk.
+    redis.kill9();
+    redis.start_again().await?;
+    let worker = |kind| {
+        stack
+            .worker(kind)
+            .env("ORDER_PAYMENT_TIMEOUT", "20s")
+            .smtp(&smtp)
+    };
+    let (orders, _payments, _emails) = (
+        worker("order").start().await?,
+        worker("payment").start().await?,
+        worker("email").start().await?,
+    );
+    let ended = "SELECT count(*) FROM orders WHERE status IN ('processing', 'cancelled')";
+    wait_until("every order to come to its end", SOON, async || {
+        Ok(stack.count(ended).await? == i64::try_from(ORDERS)?
+            && stack.is_idle("email-notifications").await?)
+    })
+    .await?;
+    assert!(
+        !orders.log().contains("confirming it now"),
+        "nobody waited for the reconciliation"
+    );
+    let mails = by_order_and_type(&smtp.mails()?);
+    for (number, order) in placed.iter().enumerate() {
+        let kinds: &[&str] = match number % 3 {
+            0 => &["order_confirmation"],
+            1 => &["order_confirmation", "payment_success"],
+            _ => &["order_confirmation", "order_cancelled"],
+        };
+        for kind in kinds {
+            let key = (order.clone(), (*kind).to_owned());
+            assert_eq!(mails.get(&key), Some(&1), "{kind} for order {order}");
+        }
+    }
+    assert_eq!(mails.len(), ORDERS / 3 * 5, "and nothing else is mailed");
     Ok(())
 }

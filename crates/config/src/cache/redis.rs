@@ -325,7 +325,10 @@ fn cluster(reader: &mut Reader<'_>) -> Option<Option<Vec<Url>>> {
     }
     // Not REDIS_URL: the queues' Redis is seldom a node of the cache's cluster.
     let seed = reader.optional(&CACHE_REDIS_URL, own_url)?;
-    if seed.as_ref().is_some_and(|seed| !parse::is_database_0(seed)) {
+    if seed
+        .as_ref()
+        .is_some_and(|seed| !parse::is_database_0(seed))
+    {
         reader.refuse(
             &CACHE_REDIS_URL,
             "a URL without a database number: a cluster has only database 0",

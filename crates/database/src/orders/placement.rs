@@ -20,6 +20,8 @@ pub struct NewOrder {
     pub payment_method: Option<PaymentMethod>,
     /// Each product once, with its quantity.
     pub lines: Vec<(ProductId, i32)>,
+    /// The W3C Trace Context of the request.
+    pub trace_parent: Option<String>,
 }
 
 /// A product of which less is left than was asked for.
@@ -65,6 +67,7 @@ pub async fn place(connection: &mut Connection, order: NewOrder) -> Result<Place
         order.payment_method.map(PaymentMethod::as_str),
         &products,
         &quantities,
+        order.trace_parent,
     )
     .fetch_one(connection)
     .await?;

@@ -64,11 +64,12 @@ history AS (
     WHERE accepted
 ),
 queued AS (
-    INSERT INTO outbox (queue, job_name, job_id, payload)
+    INSERT INTO outbox (queue, job_name, job_id, trace_parent, payload)
     SELECT
         'order-processing',
         'process-order',
         'order-' || $1::uuid,
+        $7::text,
         jsonb_build_object(
             'orderId', $1::uuid,
             'userId', $2::uuid,

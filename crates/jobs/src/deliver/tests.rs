@@ -63,10 +63,13 @@ impl Bench {
     }
 
     async fn status(&self) -> Result<String> {
-        let status = sqlx::query_scalar("SELECT status FROM mail_deliveries WHERE order_id = $1")
-            .bind(self.job.order_id.0)
-            .fetch_one(&self.pool)
-            .await?;
+        let status = sqlx::query_scalar(
+            "SELECT status FROM mail_deliveries WHERE order_id = $1 AND kind = $2",
+        )
+        .bind(self.job.order_id.0)
+        .bind(self.job.kind.as_str())
+        .fetch_one(&self.pool)
+        .await?;
         Ok(status)
     }
 }
@@ -263,5 +266,57 @@ async fn a_mail_in_a_file_is_one_whole_file() -> Result<()> {
     let dir = folder.path().join("mails");
     assert_eq!(std::fs::read_dir(&dir)?.count(), 1);
     assert_eq!(read_mail_dir(&dir)?.len(), 1);
+    Ok(())
+}
+
+/// An attempt that is the only one.
+fn only_attempt() -> JobContext {
+    JobContext {
+        name: "send-email".into(),
+        id: "a".into(),
+        payload: serde_json::Value::Null,
+        attempt: 1,
+        attempts: 1,
+        cancelled: tokio_util::sync::CancellationToken::new(),
+    }
+}
+
+#[tokio::test]
+async fn a_mail_waits_for_the_one_before_it_but_not_for_one_that_was_given_up() -> Result<()> {
+    let bench = Bench::new().await?;
+    let (server, folder) = (SmtpServer::start().await?, ScratchDir::create()?);
+    let broken = smtp_mailer(bharatmart_test_support::free_port())?;
+    let later = SendEmail {
+        kind: MailKind::OrderCancelled,
+        ..bench.job.clone()
+    };
+    let mut connection = bench.database.write().await?;
+    for kind in [bench.job.kind, later.kind] {
+        deliveries::announce(&mut connection, bench.job.order_id, kind).await?;
+    }
+    drop(connection);
+    let file = mailer(MailTransport::File {
+        dir: folder.path().into(),
+    })?;
+    let postponed = send(&bench.database, &file, &later).await;
+    assert!(
+        matches!(postponed, Err(JobError::Postpone(_))),
+        "{postponed:?}"
+    );
+
+    // Nobody listens there, and it was the last attempt.
+    let job = bench.job.clone();
+    let given_up = deliver(&bench.database, &broken, job.clone(), &only_attempt()).await;
+    assert!(given_up.is_err());
+    assert_eq!(bench.status().await?, "failed");
+    let sent = send(&bench.database, &file, &later).await;
+    assert!(matches!(sent, Ok(Outcome::Sent)), "{sent:?}");
+
+    // Replayed by hand.
+    let working = smtp_mailer(server.port())?;
+    let replayed = deliver(&bench.database, &working, job, &only_attempt()).await;
+    assert!(replayed.is_ok(), "{replayed:?}");
+    assert_eq!(server.mails()?.len(), 1);
+    assert_eq!(read_mail_dir(folder.path())?.len(), 1);
     Ok(())
 }

@@ -3,6 +3,7 @@
 mod outage;
 mod producer;
 mod relay;
+mod servers;
 mod shutdown;
 mod support;
 mod worker;

@@ -201,7 +201,7 @@ async fn rows_wait_while_redis_is_away_and_are_carried_when_it_returns() -> Resu
 }
 
 #[tokio::test]
-async fn a_poisonous_row_is_dropped_and_the_rest_carried() -> Result<()> {
+async fn a_poisonous_row_is_put_aside_to_be_seen_and_the_rest_carried() -> Result<()> {
     let test = TestDatabase::create().await;
     let redis = RedisServer::temporary().await?;
     let (database, queues) = (database(&test)?, connected(&redis).await?);
@@ -211,6 +211,12 @@ async fn a_poisonous_row_is_dropped_and_the_rest_carried() -> Result<()> {
     let _relay = start(&database, &queues);
     until_empty(&database, SOON).await?;
     assert_eq!(Keys::of(&redis).await?.length("wait").await, 2);
+    let refused: Vec<(String, String)> =
+        sqlx::query_as("SELECT job_id, failed_reason FROM outbox WHERE failed_at IS NOT NULL")
+            .fetch_all(&test.pool().await)
+            .await?;
+    let reason = "the job id is a number".to_owned();
+    assert_eq!(refused, [("17".to_owned(), reason)]);
     Ok(())
 }
 

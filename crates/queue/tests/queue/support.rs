@@ -1,15 +1,16 @@
 //! A private Redis, what is in it, and handlers that the tests can watch.
 
 use std::{
+    collections::HashSet,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use anyhow::Result;
-use bharatmart_config::QueueConfig;
+use bharatmart_config::{QueueConfig, QueueServers};
 use bharatmart_domain::{Clock, OrderId, SystemClock};
 use bharatmart_queue::{
     Handlers, Job, JobContext, JobError, JobQueues, PaymentDeadline, PendingJob, ProcessOrder,
@@ -55,12 +56,7 @@ impl MortalWay {
     }
 
     pub fn config(&self) -> QueueConfig {
-        QueueConfig {
-            url: format!("redis://127.0.0.1:{}", self.port).into(),
-            db: None,
-            password: None,
-            prefix: "bull".into(),
-        }
+        config_of(&format!("redis://127.0.0.1:{}", self.port))
     }
 
     /// The first `count` connections let no byte through from now on.
@@ -92,10 +88,18 @@ pub const QUEUE: QueueName = QueueName::OrderProcessing;
 const KEYS: &str = "bull:order-processing";
 
 pub fn config(redis: &RedisServer) -> QueueConfig {
+    config_of(&redis.url())
+}
+
+fn config_of(url: &str) -> QueueConfig {
     QueueConfig {
-        url: redis.url().into(),
-        db: None,
+        servers: QueueServers::Standalone {
+            url: url.into(),
+            db: None,
+        },
         password: None,
+        ca_file: None,
+        allow_eviction: false,
         prefix: "bull".into(),
     }
 }
@@ -134,6 +138,7 @@ pub fn row(id: i64, job: &impl Job) -> PendingJob {
         payload: new.payload,
         run_at: now,
         created_at: now,
+        trace_parent: None,
     }
 }
 
@@ -253,6 +258,7 @@ pub enum Act {
     Fail,
     Hang,
     SleepTwoSeconds,
+    PostponeOnce,
 }
 
 /// What the tests' handler did.
@@ -329,9 +335,14 @@ pub fn handlers() -> (Handlers, Watch) {
         events,
         most_at_once: Arc::clone(&most_at_once),
     };
+    let known = Mutex::new(HashSet::new());
     let act = move |job: PaymentDeadline, context: JobContext| {
         let at_once = now.fetch_add(1, Ordering::SeqCst) + 1;
         most_at_once.fetch_max(at_once, Ordering::SeqCst);
+        let is_first = known
+            .lock()
+            .expect("nothing panics under the lock")
+            .insert(context.id.clone());
         let running = Running {
             id: context.id.clone(),
             events: sender.clone(),
@@ -352,6 +363,9 @@ pub fn handlers() -> (Handlers, Watch) {
                     anyhow::anyhow!("timed out").context("no gateway"),
                 )),
                 n if n == Act::Fail as u128 => Err(JobError::fail("declined")),
+                n if n == Act::PostponeOnce as u128 && is_first => {
+                    Err(JobError::Postpone(Duration::from_millis(200)))
+                }
                 n if n == Act::Hang as u128 => std::future::pending().await,
                 n if n == Act::SleepTwoSeconds as u128 => {
                     tokio::time::sleep(Duration::from_secs(2)).await;
@@ -375,5 +389,6 @@ pub fn options() -> WorkerOptions {
         lock_duration: Duration::from_millis(900),
         stalled_interval: Duration::from_millis(300),
         job_timeout: Duration::from_secs(10),
+        limiter: None,
     }
 }

@@ -56,6 +56,34 @@ async fn a_job_completes_with_its_return_value() -> Result<()> {
 }
 
 #[tokio::test]
+async fn each_failed_attempt_leaves_its_stack_trace() -> Result<()> {
+    let bench = bench(options()).await?;
+    bench.add(Act::Retry, "a", 2).await?;
+    bench.keys.until("a", "failed").await?;
+    let traces = bench.keys.field("a", "stacktrace").await;
+    let traces: Vec<String> = serde_json::from_str(&traces.unwrap_or_default())?;
+    assert_eq!(traces.len(), 2);
+    for (number, trace) in (1..).zip(&traces) {
+        let expected = format!(
+            "Error: no gateway: timed out\n    at attempt {number} of 2 at payment-deadline a (order-processing)"
+        );
+        assert_eq!(*trace, expected);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_postponed_job_comes_again_and_keeps_its_attempts() -> Result<()> {
+    let mut bench = bench(options()).await?;
+    bench.add(Act::PostponeOnce, "a", 1).await?;
+    bench.keys.until("a", "completed").await?;
+    let starts = [started("a", 1, 1), dropped("a")];
+    assert_eq!(bench.watch.all(), [starts.clone(), starts].concat());
+    assert_eq!(bench.keys.attempts_made("a").await, 1);
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_panic_is_a_failed_attempt() -> Result<()> {
     let mut bench = bench(options()).await?;
     bench.add(Act::Panic, "a", 2).await?;
