@@ -35,6 +35,7 @@ pub use cli::{Inputs, Parsed, parse, parse_inputs, with_flags};
 pub use database::{DatabaseConfig, DatabaseUrl, PoolerMode};
 pub use error::{ConfigError, Problem};
 pub use http::HttpConfig;
+pub use parse::positive_with_unit as parse_duration;
 pub use mail::{MailConfig, MailTransport, SmtpSecurity};
 pub use payment::{PaymentConfig, PaymentProvider};
 pub use process::{Environment, ProcessConfig};

@@ -11,6 +11,7 @@
 
 mod connection;
 mod handlers;
+mod inspect;
 pub mod jobs;
 mod name;
 mod policy;
@@ -19,8 +20,9 @@ mod relay;
 mod runner;
 mod worker;
 
-pub use bharatmart_database::outbox::{NewJob, PendingJob};
+pub use bharatmart_database::outbox::{NewJob, PendingJob, RefusedJob};
 pub use handlers::{BoxError, Handlers, JobContext, JobError, JobResult};
+pub use inspect::{ChangeError, JobPage, JobRecord, JobRef, JobState, KeptBy};
 pub use jobs::{
     ChargePayment, Job, OrderLine, PaymentDeadline, ProcessOrder, RefundPayment, SendEmail,
     all_job_names,

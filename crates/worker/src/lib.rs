@@ -4,6 +4,7 @@
 
 pub mod cli;
 mod deliver;
+pub mod dlq;
 mod error;
 mod handlers;
 mod jobs;
