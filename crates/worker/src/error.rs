@@ -3,9 +3,8 @@
 use std::{io, net::SocketAddr};
 
 use bharatmart_database::SchemaError;
+use bharatmart_jobs::MailerError;
 use bharatmart_queue::QueueName;
-
-use crate::mailer::MailerError;
 
 /// Why the worker could not be started.
 #[derive(Debug, thiserror::Error)]

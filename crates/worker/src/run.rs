@@ -7,6 +7,7 @@ use bharatmart_commerce::{Gateway, Shop};
 use bharatmart_config::{CacheBackend, CacheConfig, ConfigError, WorkerProcessConfig, WorkerType};
 use bharatmart_database::{Database, SchemaError};
 use bharatmart_domain::{Clock, SystemClock};
+use bharatmart_jobs::{Mailer, handlers, reconcile};
 use bharatmart_lifecycle::{Health, Importance, Lifecycle, serve_admin};
 use bharatmart_queue::{JobQueues, QueueName, Relay};
 use bharatmart_telemetry::{MetricsHandle, chain};
@@ -18,10 +19,8 @@ use tokio::{
 
 use crate::{
     error::StartError,
-    handlers,
     jobs::{Served, Service, all_served, grace, served_queues},
-    mailer::Mailer,
-    reconcile, schema,
+    schema,
 };
 
 /// How long the start waits for the database before it goes on without.

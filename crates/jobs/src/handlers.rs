@@ -15,8 +15,9 @@ use serde_json::json;
 
 use crate::{deliver::deliver, mailer::Mailer};
 
-/// What the email worker does.
-pub(crate) fn emails(database: &Database, mailer: Mailer) -> Handlers {
+/// Sends mails.
+#[must_use]
+pub fn emails(database: &Database, mailer: Mailer) -> Handlers {
     let (database, mailer) = (database.clone(), Arc::new(mailer));
     Handlers::new(QueueName::EmailNotifications).on(move |job: SendEmail, _context| {
         let (database, mailer) = (database.clone(), mailer.clone());
@@ -24,8 +25,9 @@ pub(crate) fn emails(database: &Database, mailer: Mailer) -> Handlers {
     })
 }
 
-/// What the order worker does.
-pub(crate) fn orders(shop: &Shop) -> Handlers {
+/// Confirms orders, and cancels those whose deadline is over.
+#[must_use]
+pub fn orders(shop: &Shop) -> Handlers {
     let (expiring, processing) = (shop.clone(), shop.clone());
     Handlers::new(QueueName::OrderProcessing)
         .on(move |job: PaymentDeadline, _context| {
@@ -50,8 +52,9 @@ pub(crate) fn orders(shop: &Shop) -> Handlers {
         })
 }
 
-/// What the payment worker does.
-pub(crate) fn payments(shop: &Shop) -> Handlers {
+/// Charges and refunds payments.
+#[must_use]
+pub fn payments(shop: &Shop) -> Handlers {
     let (charging, refunding) = (shop.clone(), shop.clone());
     Handlers::new(QueueName::PaymentProcessing)
         .on(move |job: ChargePayment, _context| {

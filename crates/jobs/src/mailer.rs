@@ -37,7 +37,7 @@ const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Why a mail was not sent. Says nothing about the recipient.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum MailerError {
+pub enum MailerError {
     /// The address of the sender.
     #[error("EMAIL_FROM is not an e-mail address")]
     Sender(#[source] AddressError),
@@ -91,7 +91,7 @@ impl MailerError {
 }
 
 /// Sends mails from one address by one transport.
-pub(crate) struct Mailer {
+pub struct Mailer {
     from: Mailbox,
     transport: Transport,
 }
@@ -130,7 +130,7 @@ pub(crate) enum Envelope {
 
 impl Mailer {
     /// Connects nowhere yet.
-    pub(crate) fn new(config: &MailConfig) -> Result<Self, MailerError> {
+    pub fn new(config: &MailConfig) -> Result<Self, MailerError> {
         let from = config.from.parse().map_err(MailerError::Sender)?;
         let transport = match &config.transport {
             MailTransport::File { dir } => Transport::File(dir.clone()),

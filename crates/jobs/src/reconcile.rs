@@ -14,11 +14,7 @@ const INTERVAL: Duration = Duration::from_secs(30);
 
 /// Looks after the jobs of `queue`, once the schema is this build's. What it is in the middle of when
 /// it is dropped is found again.
-pub(crate) async fn run(
-    shop: Shop,
-    queue: QueueName,
-    mut schema_is_current: watch::Receiver<bool>,
-) {
+pub async fn run(shop: Shop, queue: QueueName, mut schema_is_current: watch::Receiver<bool>) {
     if schema_is_current
         .wait_for(|current| *current)
         .await
