@@ -6,9 +6,7 @@ use bharatmart_breaker::{Backoff, Breaker, CircuitBreaker};
 use bharatmart_config::QueueConfig;
 use bharatmart_database::outbox::PendingJob;
 use bharatmart_domain::Clock;
-use bharatmart_telemetry::metrics::{
-    QUEUE_BACKLOG, QUEUE_DEPTH, QUEUE_OLDEST_WAITING_SECONDS,
-};
+use bharatmart_telemetry::metrics::{QUEUE_BACKLOG, QUEUE_DEPTH, QUEUE_OLDEST_WAITING_SECONDS};
 use bullmq::{BulkJob, JobOptions};
 use futures_util::future::{join_all, try_join_all};
 use serde::Serialize;
@@ -392,7 +390,11 @@ async fn counts(link: &Link, name: QueueName, now: i64) -> Result<Counts, bullmq
         .llen(keys.paused())
         .zcard(keys.prioritized())
         // The score is the time in milliseconds, and a number of 12 bits within it.
-        .zcount(keys.delayed(), "-inf", now.saturating_mul(0x1000).saturating_add(0xfff))
+        .zcount(
+            keys.delayed(),
+            "-inf",
+            now.saturating_mul(0x1000).saturating_add(0xfff),
+        )
         // Jobs are taken from this end.
         .lrange(keys.wait(), -1, -1);
     let (waiting, active, completed, failed, delayed, paused, prioritized, due, next): Answer =

@@ -34,7 +34,9 @@ impl Command {
         let source = &parsed.source;
         Ok(match parsed.matches.subcommand() {
             Some(("dlq", arguments)) => Self::Dlq(Box::new(Dlq::read(source, arguments)?)),
-            Some(("healthcheck", _)) => Self::Healthcheck(ProcessConfig::read_metrics_port(source)?),
+            Some(("healthcheck", _)) => {
+                Self::Healthcheck(ProcessConfig::read_metrics_port(source)?)
+            }
             _ => Self::Run(Box::new(WorkerProcessConfig::read(source)?)),
         })
     }

@@ -17,9 +17,7 @@ use bharatmart_config::{
 };
 use bharatmart_database::{Database, Freshness, outbox};
 use bharatmart_domain::{Clock, SystemClock};
-use bharatmart_queue::{
-    ChangeError, JobQueues, JobRecord, JobRef, JobState, KeptBy, QueueName,
-};
+use bharatmart_queue::{ChangeError, JobQueues, JobRecord, JobRef, JobState, KeptBy, QueueName};
 use bharatmart_telemetry::chain;
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use clap::{Arg, ArgAction, ArgMatches};
@@ -113,8 +111,11 @@ pub(crate) fn definition() -> clap::Command {
         .about("Show, replay or remove jobs that have failed for good")
         .subcommand_required(true)
         .subcommand(
-            command("list", "Show them in a table, the newest first, 50 unless told otherwise")
-                .arg(limit.clone()),
+            command(
+                "list",
+                "Show them in a table, the newest first, 50 unless told otherwise",
+            )
+            .arg(limit.clone()),
         )
         .subcommand(command("show", "Show everything that is known of some").arg(ids.clone()))
         .subcommand(chosen(
@@ -126,9 +127,14 @@ pub(crate) fn definition() -> clap::Command {
 
 impl Dlq {
     /// Reads the arguments, and of the settings those of the queue and, when there are any, of the database.
-    pub(crate) fn read(source: &Source, arguments: &ArgMatches) -> std::result::Result<Self, ConfigError> {
+    pub(crate) fn read(
+        source: &Source,
+        arguments: &ArgMatches,
+    ) -> std::result::Result<Self, ConfigError> {
         let Some((name, arguments)) = arguments.subcommand() else {
-            return Err(ConfigError::Usage("dlq needs a subcommand (see --help)".to_owned()));
+            return Err(ConfigError::Usage(
+                "dlq needs a subcommand (see --help)".to_owned(),
+            ));
         };
         let action = match name {
             "list" => Action::List {
@@ -508,7 +514,9 @@ async fn show(letters: &Letters, ids: &[JobRef]) -> Result<bool> {
 }
 
 fn table(letters: &[JobRecord]) -> String {
-    let heads = ["FAILED", "QUEUE", "JOB", "ID", "ATTEMPTS", "KEPT BY", "REASON"];
+    let heads = [
+        "FAILED", "QUEUE", "JOB", "ID", "ATTEMPTS", "KEPT BY", "REASON",
+    ];
     let mut rows = vec![heads.map(str::to_owned)];
     rows.extend(letters.iter().map(|letter| {
         let failed = letter.finished_at.map_or_else(

@@ -79,7 +79,10 @@ async fn a_failed_job_is_listed_and_shown_with_all_that_is_known_of_it() -> Resu
     assert_eq!(bench.queues.find(QUEUE, "a").await?.as_ref(), Some(job));
 
     let done = bench.queues.find(QUEUE, "b").await?.unwrap();
-    assert_eq!((done.state, done.return_value), ("completed", json!("done")));
+    assert_eq!(
+        (done.state, done.return_value),
+        ("completed", json!("done"))
+    );
     assert_eq!(bench.queues.find(QUEUE, "c").await?, None);
     assert_eq!(
         bench
@@ -142,7 +145,10 @@ async fn only_what_has_failed_is_replayed_or_purged_and_nothing_is_removed_that_
     let bench = bench().await?;
     let queues = &bench.queues;
     bench.add(Act::Hang, "a", 1).await?;
-    for refused in [queues.retry(QUEUE, "a").await, queues.purge(QUEUE, "a").await] {
+    for refused in [
+        queues.retry(QUEUE, "a").await,
+        queues.purge(QUEUE, "a").await,
+    ] {
         let refused = refused.unwrap_err();
         assert!(
             matches!(refused, ChangeError::State(JobState::Waiting)),
@@ -222,10 +228,7 @@ async fn failed_jobs_are_kept_for_seven_days_and_no_more_than_5000_of_them() -> 
     bench.queues.add_batch(std::slice::from_ref(&row)).await?;
     let (_worker, _watch) = bench.worker();
     bench.keys.until(&row.job_id, "failed").await?;
-    let kept = bench
-        .queues
-        .failed_ids(QUEUE, None, u32::MAX)
-        .await?;
+    let kept = bench.queues.failed_ids(QUEUE, None, u32::MAX).await?;
     assert_eq!(kept.len(), 5000);
     assert_eq!(kept.last(), Some(&row.job_id));
     // The highest numbers failed first.
@@ -255,7 +258,10 @@ async fn the_backlog_is_what_waits_and_what_is_worked_on_and_what_is_delayed_and
     for (set, score) in [("delayed", due.as_str()), ("prioritized", "1")] {
         let _: u32 = bench
             .keys
-            .ask("ZADD", &[&format!("bull:order-processing:{set}"), score, "z"])
+            .ask(
+                "ZADD",
+                &[&format!("bull:order-processing:{set}"), score, "z"],
+            )
             .await;
     }
     let counts = bench.queues.counts(QUEUE).await?;
