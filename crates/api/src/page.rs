@@ -82,6 +82,22 @@ impl PageParams {
     }
 }
 
+impl PageParams {
+    /// The page that is asked of a list whose pages are found by number alone, because it changes all the time.
+    pub(crate) fn by_offset(self) -> Result<PageRequest, ApiError> {
+        match self.position {
+            Position::Offset(_) => Ok(PageRequest {
+                limit: self.limit,
+                position: self.position,
+            }),
+            Position::After(_) => Err(ApiError::invalid(
+                "cursor",
+                "this list has no cursors; use offset",
+            )),
+        }
+    }
+}
+
 /// A whole number from `MIN` to `MAX`.
 struct Number<const MIN: i64, const MAX: i64>(i64);
 

@@ -1,15 +1,40 @@
 //! The queues, for administrators.
 
-use axum::{Json, Router, extract::State, routing::get};
+use std::{fmt, str::FromStr};
+
+use axum::{
+    Json, Router,
+    extract::{FromRequestParts, RawPathParams, State},
+    routing::{get, post},
+};
 use bharatmart_commerce::Shop;
-use bharatmart_queue::{Counts, JobQueues, QueueName};
+use bharatmart_database::{Database, Freshness, outbox};
+use bharatmart_domain::{Page, PageRequest, Position};
+use bharatmart_queue::{
+    ChangeError, Counts, JobQueues, JobRecord, JobRef, JobState, QueueName, UnknownQueue,
+};
+use bharatmart_telemetry::metrics::{JOBS_PURGED_TOTAL, JOBS_REPLAYED_TOTAL};
 use chrono::{DateTime, Utc};
+use http::{StatusCode, request::Parts};
+use metrics::counter;
 use serde::Serialize;
 
-use crate::{error::ApiError, extract::AdminUser, state::AppState};
+use crate::{
+    error::ApiError,
+    extract::{AdminUser, FromParams, Params, ValidatedQuery},
+    page::{List, PageParams},
+    state::AppState,
+};
 
 pub(crate) fn router() -> Router<AppState> {
-    Router::new().route("/api/queues/stats", get(queue_stats))
+    Router::new()
+        .route("/api/queues/stats", get(queue_stats))
+        .route("/api/queues/{queue}/jobs", get(list_jobs))
+        .route(
+            "/api/queues/{queue}/jobs/{id}",
+            get(show_job).delete(remove_job),
+        )
+        .route("/api/queues/{queue}/jobs/{id}/retry", post(retry_job))
 }
 
 #[derive(Debug, Serialize)]
@@ -44,4 +69,256 @@ async fn queue_stats(
         timestamp: shop.clock.now(),
         queues,
     }))
+}
+
+/// What a list of jobs is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Listed {
+    /// Jobs of the queue in this state.
+    In(JobState),
+    /// Rows of the outbox that the queue never took.
+    Refused,
+}
+
+impl FromStr for Listed {
+    type Err = UnknownState;
+
+    fn from_str(text: &str) -> Result<Self, UnknownState> {
+        if text == "refused" {
+            return Ok(Self::Refused);
+        }
+        JobState::ALL
+            .into_iter()
+            .find(|state| state.as_str() == text)
+            .map(Self::In)
+            .ok_or(UnknownState)
+    }
+}
+
+/// A state that no job is ever in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct UnknownState;
+
+impl fmt::Display for UnknownState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = JobState::ALL.into_iter().map(JobState::as_str).collect();
+        write!(f, "must be one of {}, refused", names.join(", "))
+    }
+}
+
+struct ListParams {
+    listed: Listed,
+    page: PageParams,
+}
+
+impl FromParams for ListParams {
+    fn from_params(params: &mut Params) -> Self {
+        Self {
+            listed: params
+                .optional("state")
+                .unwrap_or(Listed::In(JobState::Failed)),
+            page: PageParams::from_params(params),
+        }
+    }
+}
+
+async fn list_jobs(
+    _: AdminUser,
+    InPath(queue): InPath<QueueName>,
+    State(queues): State<JobQueues>,
+    State(database): State<Database>,
+    ValidatedQuery(params): ValidatedQuery<ListParams>,
+) -> Result<Json<List<JobRecord>>, ApiError> {
+    let request = params.page.by_offset()?;
+    let page = match params.listed {
+        Listed::In(state) => list_queued(&queues, queue, state, &request).await?,
+        Listed::Refused => list_refused(&database, queue, &request).await?,
+    };
+    List::respond(page, &request)
+}
+
+async fn list_queued(
+    queues: &JobQueues,
+    queue: QueueName,
+    state: JobState,
+    request: &PageRequest,
+) -> Result<Page<JobRecord>, ApiError> {
+    let number = |number: i64| u64::try_from(number).unwrap_or(0);
+    let (limit, offset) = (number(request.limit), number(offset(request)));
+    let page = queues.list(queue, state, offset, limit).await?;
+    Ok(Page {
+        rows: page.jobs,
+        total: i64::try_from(page.total).unwrap_or(i64::MAX),
+        next: None,
+    })
+}
+
+async fn list_refused(
+    database: &Database,
+    queue: QueueName,
+    request: &PageRequest,
+) -> Result<Page<JobRecord>, ApiError> {
+    let of_queue = outbox::Refused {
+        queue: Some(queue.as_str()),
+        ..outbox::Refused::default()
+    };
+    let mut connection = database.read(Freshness::Latest).await?;
+    let total = outbox::count_refused(&mut connection, of_queue.queue).await?;
+    let rows = outbox::refused(&mut connection, of_queue, request.limit, offset(request)).await?;
+    Ok(Page {
+        rows: rows.into_iter().map(JobRecord::from).collect(),
+        total,
+        next: None,
+    })
+}
+
+const fn offset(request: &PageRequest) -> i64 {
+    match request.position {
+        Position::Offset(offset) => offset,
+        Position::After(_) => 0,
+    }
+}
+
+async fn show_job(
+    _: AdminUser,
+    InPath(queue): InPath<QueueName>,
+    InPath(job): InPath<JobRef>,
+    State(queues): State<JobQueues>,
+    State(database): State<Database>,
+) -> Result<Json<JobRecord>, ApiError> {
+    let found = match job {
+        JobRef::Queued(id) => queues.find(queue, &id).await?,
+        JobRef::Refused(row) => {
+            let mut connection = database.read(Freshness::Latest).await?;
+            let rows = outbox::refused(&mut connection, one(queue, row), 1, 0).await?;
+            rows.into_iter().map(JobRecord::from).next()
+        }
+    };
+    found.map(Json).ok_or(ApiError::NotFound("Job"))
+}
+
+/// What became of a job.
+#[derive(Debug, Serialize)]
+struct Retried {
+    id: String,
+    queue: QueueName,
+    /// `pending` is in the outbox, on its way to the queue.
+    state: &'static str,
+}
+
+async fn retry_job(
+    _: AdminUser,
+    InPath(queue): InPath<QueueName>,
+    InPath(job): InPath<JobRef>,
+    State(queues): State<JobQueues>,
+    State(shop): State<Shop>,
+) -> Result<Json<Retried>, ApiError> {
+    let (id, state) = match job {
+        JobRef::Queued(id) => {
+            queues.retry(queue, &id).await?;
+            (id, JobState::Waiting.as_str())
+        }
+        JobRef::Refused(row) => {
+            let mut transaction = shop.database.begin().await?;
+            let rows = outbox::refused(&mut transaction, one(queue, row), 1, 0).await?;
+            let revived = outbox::revive(&mut transaction, &ids(&rows)).await?;
+            transaction.commit().await?;
+            let row = rows.into_iter().find(|row| revived.contains(&row.id));
+            let row = row.ok_or(ApiError::NotFound("Job"))?;
+            shop.relay.notify();
+            counter!(JOBS_REPLAYED_TOTAL, "queue" => queue.as_str()).increment(1);
+            (row.job_id, "pending")
+        }
+    };
+    Ok(Json(Retried { id, queue, state }))
+}
+
+async fn remove_job(
+    _: AdminUser,
+    InPath(queue): InPath<QueueName>,
+    InPath(job): InPath<JobRef>,
+    State(queues): State<JobQueues>,
+    State(database): State<Database>,
+) -> Result<StatusCode, ApiError> {
+    match job {
+        JobRef::Queued(id) => queues.remove(queue, &id).await?,
+        JobRef::Refused(row) => {
+            let mut transaction = database.begin().await?;
+            let rows = outbox::refused(&mut transaction, one(queue, row), 1, 0).await?;
+            let purged = outbox::purge(&mut transaction, &ids(&rows)).await?;
+            transaction.commit().await?;
+            if purged.is_empty() {
+                return Err(ApiError::NotFound("Job"));
+            }
+            counter!(JOBS_PURGED_TOTAL, "queue" => queue.as_str()).increment(1);
+        }
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The row of the outbox with this number, if it was for `queue`.
+fn one(queue: QueueName, row: i64) -> outbox::Refused<'static> {
+    outbox::Refused {
+        queue: Some(queue.as_str()),
+        id: Some(row),
+        before: None,
+    }
+}
+
+fn ids(rows: &[outbox::RefusedJob]) -> Vec<i64> {
+    rows.iter().map(|row| row.id).collect()
+}
+
+impl From<ChangeError> for ApiError {
+    fn from(error: ChangeError) -> Self {
+        match error {
+            ChangeError::NotFound => Self::NotFound("Job"),
+            error @ (ChangeError::State(_) | ChangeError::Scheduled) => Self::Conflict {
+                code: "job_state",
+                message: format!("This cannot be done: {error}"),
+                field: None,
+            },
+            ChangeError::Queue(error) => error.into(),
+        }
+    }
+}
+
+/// `{queue}` or `{id}` of a route.
+struct InPath<T>(T);
+
+/// A part of a path that names something.
+trait PathPart: Sized {
+    const NAME: &'static str;
+
+    fn read(text: &str) -> Result<Self, ApiError>;
+}
+
+impl PathPart for QueueName {
+    const NAME: &'static str = "queue";
+
+    fn read(text: &str) -> Result<Self, ApiError> {
+        text.parse()
+            .map_err(|_: UnknownQueue| ApiError::NotFound("Queue"))
+    }
+}
+
+impl PathPart for JobRef {
+    const NAME: &'static str = "id";
+
+    fn read(text: &str) -> Result<Self, ApiError> {
+        Ok(Self::from(text))
+    }
+}
+
+impl<T: PathPart, S: Send + Sync> FromRequestParts<S> for InPath<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let malformed = || ApiError::invalid("path", "must be UTF-8");
+        let params = RawPathParams::from_request_parts(parts, state)
+            .await
+            .map_err(|_| malformed())?;
+        let part = params.iter().find(|(name, _)| *name == T::NAME);
+        T::read(part.ok_or_else(malformed)?.1).map(Self)
+    }
 }

@@ -195,6 +195,16 @@ impl PoolerMode {
 }
 
 impl DatabaseConfig {
+    /// [`DatabaseConfig::read`], or `None` when nothing says where the database is: for what can do without.
+    pub fn read_if_set(source: &Source, process: Process) -> Result<Option<Self>, ConfigError> {
+        let set = [&DATABASE_URL, &supabase::SUPABASE_URL];
+        if set.iter().any(|variable| source.get(variable).is_some()) {
+            Self::read(source, process).map(Some)
+        } else {
+            Ok(None)
+        }
+    }
+
     /// Reads the variables that the docs of this module, of `supabase` and of `tls` list. The API's default pool is larger
     /// than a worker's.
     pub fn read(source: &Source, process: Process) -> Result<Self, ConfigError> {

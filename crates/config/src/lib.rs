@@ -36,6 +36,7 @@ pub use database::{DatabaseConfig, DatabaseUrl, PoolerMode};
 pub use error::{ConfigError, Problem};
 pub use http::HttpConfig;
 pub use mail::{MailConfig, MailTransport, SmtpSecurity};
+pub use parse::positive_with_unit as parse_duration;
 pub use payment::{PaymentConfig, PaymentProvider};
 pub use process::{Environment, ProcessConfig};
 pub use queue::{QueueConfig, QueueServers};

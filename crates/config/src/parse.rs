@@ -91,7 +91,8 @@ pub(crate) fn positive_seconds(value: &str) -> Option<Duration> {
 }
 
 /// A number with a unit such as `15s`, `30m`, `7d`; more than nothing.
-pub(crate) fn positive_with_unit(value: &str) -> Option<Duration> {
+#[must_use]
+pub fn positive_with_unit(value: &str) -> Option<Duration> {
     bounded(humantime::parse_duration(value).ok()).filter(|duration| !duration.is_zero())
 }
 

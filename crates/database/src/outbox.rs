@@ -42,6 +42,40 @@ pub struct PendingJob {
     pub trace_parent: Option<String>,
 }
 
+/// A row that was given up: no queue will ever take it, or its last attempt has failed without a queue.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RefusedJob {
+    /// The row.
+    pub id: i64,
+    /// The queue's name. It need not be one that exists.
+    pub queue: String,
+    /// The job's name.
+    pub job_name: String,
+    /// The job's id.
+    pub job_id: String,
+    /// What the worker would have received.
+    pub payload: serde_json::Value,
+    /// Failed attempts.
+    pub attempts: i32,
+    /// When it was written.
+    pub created_at: DateTime<Utc>,
+    /// When it was given up.
+    pub failed_at: DateTime<Utc>,
+    /// Why.
+    pub failed_reason: Option<String>,
+}
+
+/// Which of the rows that were given up.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Refused<'a> {
+    /// Those of this queue only.
+    pub queue: Option<&'a str>,
+    /// This one only.
+    pub id: Option<i64>,
+    /// Those only that were given up by then.
+    pub before: Option<DateTime<Utc>>,
+}
+
 /// What the relay has before it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Backlog {
@@ -243,4 +277,116 @@ pub async fn backlog(connection: &mut Connection) -> Result<Backlog> {
     .fetch_one(connection)
     .await?;
     Ok(backlog)
+}
+
+/// The rows that were given up, the newest first.
+#[tracing::instrument(name = "db.outbox.refused", skip_all)]
+pub async fn refused(
+    connection: &mut Connection,
+    which: Refused<'_>,
+    limit: i64,
+    offset: i64,
+) -> Result<Vec<RefusedJob>> {
+    let rows = sqlx::query_as!(
+        RefusedJob,
+        r#"
+        SELECT
+            id,
+            queue,
+            job_name,
+            job_id,
+            payload,
+            attempts,
+            created_at,
+            failed_at AS "failed_at!",
+            failed_reason
+        FROM outbox
+        WHERE failed_at IS NOT NULL
+            AND ($1::text IS NULL OR queue = $1)
+            AND ($2::bigint IS NULL OR id = $2)
+            AND ($3::timestamptz IS NULL OR failed_at <= $3)
+        ORDER BY id DESC
+        LIMIT $4
+        OFFSET $5
+        "#,
+        which.queue,
+        which.id,
+        which.before,
+        limit,
+        offset,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows)
+}
+
+/// Counts the rows that were given up, those of one queue or all.
+#[tracing::instrument(name = "db.outbox.count_refused", skip_all)]
+pub async fn count_refused(connection: &mut Connection, queue: Option<&str>) -> Result<i64> {
+    let count = sqlx::query_scalar!(
+        r#"
+        SELECT count(*) AS "count!"
+        FROM outbox
+        WHERE failed_at IS NOT NULL AND ($1::text IS NULL OR queue = $1)
+        "#,
+        queue,
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(count)
+}
+
+/// Gives rows that were given up another chance, as if they had just been written; those that got one.
+#[tracing::instrument(name = "db.outbox.revive", skip_all)]
+pub async fn revive(connection: &mut Connection, ids: &[i64]) -> Result<Vec<i64>> {
+    let revived = sqlx::query_scalar!(
+        r#"
+        UPDATE outbox
+        SET failed_at = NULL, failed_reason = NULL, dispatched_at = NULL, attempts = 0
+        WHERE id = ANY($1) AND failed_at IS NOT NULL
+        RETURNING id
+        "#,
+        ids,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(revived)
+}
+
+/// Deletes rows that were given up; those that are gone now.
+#[tracing::instrument(name = "db.outbox.purge", skip_all)]
+pub async fn purge(connection: &mut Connection, ids: &[i64]) -> Result<Vec<i64>> {
+    let purged = sqlx::query_scalar!(
+        "DELETE FROM outbox WHERE id = ANY($1) AND failed_at IS NOT NULL RETURNING id",
+        ids,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(purged)
+}
+
+/// Deletes up to `limit` rows that were given up before `before`; the number deleted.
+#[tracing::instrument(name = "db.outbox.delete_refused_before", skip_all)]
+pub async fn delete_refused_before(
+    connection: &mut Connection,
+    before: DateTime<Utc>,
+    limit: i64,
+) -> Result<u64> {
+    let done = sqlx::query!(
+        r#"
+        DELETE FROM outbox
+        WHERE id IN (
+            SELECT id
+            FROM outbox
+            WHERE failed_at IS NOT NULL AND failed_at < $1
+            LIMIT $2
+            FOR UPDATE SKIP LOCKED
+        )
+        "#,
+        before,
+        limit,
+    )
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected())
 }

@@ -11,6 +11,7 @@
 
 mod connection;
 mod handlers;
+mod inspect;
 pub mod jobs;
 mod name;
 mod policy;
@@ -20,8 +21,9 @@ mod runner;
 mod server;
 mod worker;
 
-pub use bharatmart_database::outbox::{NewJob, PendingJob};
+pub use bharatmart_database::outbox::{NewJob, PendingJob, RefusedJob};
 pub use handlers::{BoxError, Handlers, JobContext, JobError, JobResult};
+pub use inspect::{ChangeError, JobPage, JobRecord, JobRef, JobState, KeptBy};
 pub use jobs::{
     ChargePayment, Job, OrderLine, PaymentDeadline, ProcessOrder, RefundPayment, SendEmail,
     all_job_names,

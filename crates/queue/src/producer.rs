@@ -7,7 +7,7 @@ use bharatmart_config::QueueConfig;
 use bharatmart_database::outbox::PendingJob;
 use bharatmart_domain::Clock;
 use bharatmart_telemetry::{
-    metrics::{QUEUE_DEPTH, QUEUE_OLDEST_WAITING_SECONDS},
+    metrics::{QUEUE_BACKLOG, QUEUE_DEPTH, QUEUE_OLDEST_WAITING_SECONDS},
     trace::TRACE_PARENT,
 };
 use bullmq::{BulkJob, JobOptions};
@@ -81,6 +81,9 @@ pub struct Counts {
     pub paused: u64,
     /// Ready, with a priority. Ours have none.
     pub prioritized: u64,
+    /// What there is to do: all of `waiting`, `prioritized`, `paused` and `active`, and those of `delayed` whose
+    /// time has come.
+    pub backlog: u64,
     /// How long ago the first waiting job was due, in seconds; 0 when none waits.
     pub oldest_waiting_seconds: f64,
 }
@@ -124,6 +127,15 @@ impl JobQueues {
         Self {
             shared,
             _connecting: Arc::new(stop.drop_guard()),
+        }
+    }
+
+    /// Waits for the first connection, `limit` at most.
+    pub async fn connected(&self, limit: Duration) -> Result<(), QueueError> {
+        let mut link = self.shared.link.subscribe();
+        match timeout(limit, link.wait_for(Option::is_some)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(QueueError::Timeout(limit)),
         }
     }
 
@@ -238,12 +250,14 @@ impl JobQueues {
             metrics::gauge!(QUEUE_DEPTH, "queue" => queue.as_str(), "state" => state)
                 .set(count as f64);
         }
+        #[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
+        metrics::gauge!(QUEUE_BACKLOG, "queue" => queue.as_str()).set(counts.backlog as f64);
         metrics::gauge!(QUEUE_OLDEST_WAITING_SECONDS, "queue" => queue.as_str())
             .set(counts.oldest_waiting_seconds);
         Ok(())
     }
 
-    fn link(&self) -> Result<Link, QueueError> {
+    pub(crate) fn link(&self) -> Result<Link, QueueError> {
         self.shared
             .link
             .borrow()
@@ -299,7 +313,7 @@ async fn keep_connected(shared: Arc<Shared>, endpoint: Endpoint) {
     }
 }
 
-async fn bounded<T>(
+pub(crate) async fn bounded<T>(
     limit: Duration,
     call: impl Future<Output = Result<T, bullmq::Error>>,
 ) -> Result<T, QueueError> {
@@ -418,7 +432,7 @@ fn is_about_a_job(error: &bullmq::Error) -> bool {
 }
 
 async fn counts(link: &Link, name: QueueName, now: i64) -> Result<Counts, bullmq::Error> {
-    type Answer = (u64, u64, u64, u64, u64, u64, u64, Vec<String>);
+    type Answer = (u64, u64, u64, u64, u64, u64, u64, u64, Vec<String>);
     let queue = link.queue(name);
     let keys = queue.keys();
     let mut lengths = redis::pipe();
@@ -430,9 +444,15 @@ async fn counts(link: &Link, name: QueueName, now: i64) -> Result<Counts, bullmq
         .zcard(keys.delayed())
         .llen(keys.paused())
         .zcard(keys.prioritized())
+        // The score is the time in milliseconds, and a number of 12 bits within it.
+        .zcount(
+            keys.delayed(),
+            "-inf",
+            now.saturating_mul(0x1000).saturating_add(0xfff),
+        )
         // Jobs are taken from this end.
         .lrange(keys.wait(), -1, -1);
-    let (waiting, active, completed, failed, delayed, paused, prioritized, next): Answer =
+    let (waiting, active, completed, failed, delayed, paused, prioritized, due, next): Answer =
         queue.connection().pipe(&lengths).await?;
     let mut oldest_waiting_seconds = 0.0;
     if let Some(id) = next.first() {
@@ -455,6 +475,7 @@ async fn counts(link: &Link, name: QueueName, now: i64) -> Result<Counts, bullmq
         delayed,
         paused,
         prioritized,
+        backlog: waiting + prioritized + paused + active + due,
         oldest_waiting_seconds,
     })
 }

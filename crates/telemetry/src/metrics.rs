@@ -177,8 +177,14 @@ declare! {
         "Jobs being worked on by this process";
     QUEUE_DEPTH = "queue_depth", Kind::Gauge, ["queue", "state"],
         "Jobs in a queue, by state";
+    QUEUE_BACKLOG = "queue_backlog", Kind::Gauge, ["queue"],
+        "Jobs that are due or being worked on: waiting, prioritized, paused, active, and delayed ones whose time has come";
     QUEUE_OLDEST_WAITING_SECONDS = "queue_oldest_waiting_seconds", Kind::Gauge, ["queue"],
         "Age of the oldest waiting job, in seconds";
+    JOBS_REPLAYED_TOTAL = "jobs_replayed_total", Kind::Counter, ["queue"],
+        "Jobs that had failed or were refused, and were put back by an administrator";
+    JOBS_PURGED_TOTAL = "jobs_purged_total", Kind::Counter, ["queue"],
+        "Jobs that were removed by an administrator";
     OUTBOX_PENDING = "outbox_pending", Kind::Gauge, [],
         "Rows of the outbox that are not yet in a queue";
     OUTBOX_OLDEST_SECONDS = "outbox_oldest_seconds", Kind::Gauge, [],

@@ -2,11 +2,15 @@
 
 use bharatmart_config::{ConfigError, Parsed, ProcessConfig, WorkerProcessConfig};
 
+use crate::dlq::{self, Dlq};
+
 /// What the program is asked to do.
 #[derive(Debug)]
 pub enum Command {
     /// Take jobs until told to stop.
     Run(Box<WorkerProcessConfig>),
+    /// Do something with the dead letters and end.
+    Dlq(Box<Dlq>),
     /// Ask the worker on this port whether it lives.
     Healthcheck(u16),
 }
@@ -18,6 +22,7 @@ pub fn definition() -> clap::Command {
         .version(env!("CARGO_PKG_VERSION"))
         .about("Does the jobs of the BharatMart shop")
         .subcommand(clap::Command::new("run").about("Take jobs until told to stop (the default)"))
+        .subcommand(dlq::definition())
         .subcommand(
             clap::Command::new("healthcheck").about("Exit 0 when the worker on METRICS_PORT lives"),
         )
@@ -27,8 +32,11 @@ impl Command {
     /// Reads what the subcommand needs, and no more.
     pub fn read(parsed: &Parsed) -> Result<Self, ConfigError> {
         let source = &parsed.source;
-        Ok(match parsed.matches.subcommand_name() {
-            Some("healthcheck") => Self::Healthcheck(ProcessConfig::read_metrics_port(source)?),
+        Ok(match parsed.matches.subcommand() {
+            Some(("dlq", arguments)) => Self::Dlq(Box::new(Dlq::read(source, arguments)?)),
+            Some(("healthcheck", _)) => {
+                Self::Healthcheck(ProcessConfig::read_metrics_port(source)?)
+            }
             _ => Self::Run(Box::new(WorkerProcessConfig::read(source)?)),
         })
     }

@@ -3,6 +3,7 @@
 //! What a job does is in `bharatmart-jobs`; here it is fetched, run and counted.
 
 pub mod cli;
+pub mod dlq;
 mod error;
 mod jobs;
 mod run;

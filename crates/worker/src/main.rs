@@ -19,6 +19,7 @@ async fn main() -> ExitCode {
     };
     match command {
         Command::Run(config) => run(*config, &source).await,
+        Command::Dlq(dlq) => dlq.run().await,
         Command::Healthcheck(port) => healthcheck(port).await,
     }
 }

@@ -5,6 +5,7 @@
 mod cache;
 mod cache_outages;
 mod checkout;
+mod dead_letters;
 mod drain;
 mod failover;
 mod journey;

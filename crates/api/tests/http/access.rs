@@ -84,6 +84,32 @@ pub(crate) const ROUTES: &[Row] = &[
         [401, 403, 403, 200],
     ),
     ("GET", "/api/queues/stats", None, [401, 403, 403, 200]),
+    ("GET", "/api/queues/orders/jobs", None, [401, 403, 403, 200]),
+    (
+        "GET",
+        "/api/queues/emails/jobs?state=refused",
+        None,
+        [401, 403, 403, 200],
+    ),
+    ("GET", "/api/queues/coffee/jobs", None, [401, 403, 403, 404]),
+    (
+        "GET",
+        "/api/queues/payments/jobs/UNKNOWN",
+        None,
+        [401, 403, 403, 404],
+    ),
+    (
+        "POST",
+        "/api/queues/payments/jobs/UNKNOWN/retry",
+        None,
+        [401, 403, 403, 404],
+    ),
+    (
+        "DELETE",
+        "/api/queues/payments/jobs/UNKNOWN",
+        None,
+        [401, 403, 403, 404],
+    ),
     ("GET", "/api/nowhere", None, [404; 4]),
     ("DELETE", "/api/orders/ORDER", None, [405; 4]),
 ];

@@ -259,6 +259,10 @@ async fn wrong_ids_and_parameters_are_refused_by_name() {
         ("/api/payments?order_id=1", "order_id"),
         ("/api/payments?status=paid", "status"),
         ("/api/users?limit=1000", "limit"),
+        ("/api/queues/orders/jobs?state=lost", "state"),
+        ("/api/queues/orders/jobs?limit=0", "limit"),
+        ("/api/queues/orders/jobs?offset=x", "offset"),
+        ("/api/queues/orders/jobs/%ff", "path"),
     ] {
         let answer = api.get(path, Some(&admin)).await;
         assert_eq!(

@@ -10,6 +10,7 @@ mod layers;
 mod lists;
 mod orders;
 mod products;
+mod queues;
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,5 +1,6 @@
 //! The queue against real servers.
 
+mod inspect;
 mod outage;
 mod producer;
 mod relay;

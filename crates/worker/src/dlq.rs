@@ -1,0 +1,521 @@
+//! `bharatmart-worker dlq`: the dead letters, for people at a terminal. It talks on the standard output.
+//!
+//! A dead letter is a job that has failed for good, or a row of the outbox that its queue never took. The rows are
+//! seen only when `DATABASE_URL` is set.
+
+use std::{
+    error::Error,
+    fmt::Write as _,
+    io::{self, Write as _},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
+
+use bharatmart_config::{
+    ConfigError, DatabaseConfig, Process, QueueConfig, Source, parse_duration,
+};
+use bharatmart_database::{Database, Freshness, outbox};
+use bharatmart_domain::{Clock, SystemClock};
+use bharatmart_queue::{ChangeError, JobQueues, JobRecord, JobRef, JobState, QueueName};
+use bharatmart_telemetry::chain;
+use chrono::{DateTime, TimeDelta, Utc};
+use clap::{Arg, ArgAction, ArgMatches};
+use serde::Serialize;
+
+use crate::error::StartError;
+
+mod table;
+
+use table::{one_line, table};
+
+/// How long Redis may take to answer for the first time.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How many are shown when nobody says.
+const DEFAULT_LIMIT: u32 = 50;
+
+type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
+
+/// What is to be done with the dead letters of which queues.
+#[derive(Debug)]
+pub struct Dlq {
+    queue: QueueConfig,
+    database: Option<DatabaseConfig>,
+    /// `None` is all of them.
+    of: Option<QueueName>,
+    json: bool,
+    action: Action,
+}
+
+#[derive(Debug)]
+enum Action {
+    List { limit: u32 },
+    Show(Vec<JobRef>),
+    Replay(Chosen),
+    Purge(Chosen),
+}
+
+/// Which dead letters.
+#[derive(Debug)]
+enum Chosen {
+    These(Vec<JobRef>),
+    /// Those that failed first, first.
+    Oldest {
+        older_than: Option<Duration>,
+        limit: u32,
+    },
+}
+
+/// The subcommand with its own.
+pub(crate) fn definition() -> clap::Command {
+    let command = |name: &'static str, about: &'static str| {
+        clap::Command::new(name)
+            .about(about)
+            .arg(
+                Arg::new("queue")
+                    .long("queue")
+                    .value_name("QUEUE")
+                    .help("orders, emails or payments; all of them when it is not given"),
+            )
+            .arg(
+                Arg::new("json")
+                    .long("json")
+                    .action(ArgAction::SetTrue)
+                    .help("Print JSON instead of text"),
+            )
+    };
+    let ids = Arg::new("id")
+        .value_name("ID")
+        .num_args(1..)
+        .help("Ids as `dlq list` shows them");
+    let limit = Arg::new("limit")
+        .long("limit")
+        .value_name("NUMBER")
+        .help("At most so many");
+    let chosen = |name, about| {
+        command(name, about)
+            .arg(ids.clone())
+            .arg(limit.clone())
+            .arg(
+                Arg::new("all")
+                    .long("all")
+                    .action(ArgAction::SetTrue)
+                    .help("All of them instead of single ones"),
+            )
+            .arg(
+                Arg::new("older-than")
+                    .long("older-than")
+                    .value_name("AGE")
+                    .help("All that failed longer ago than this, such as 12h or 7d"),
+            )
+    };
+    clap::Command::new("dlq")
+        .about("Show, replay or remove jobs that have failed for good")
+        .subcommand_required(true)
+        .subcommand(
+            command(
+                "list",
+                "Show them in a table, the newest first, 50 unless told otherwise",
+            )
+            .arg(limit.clone()),
+        )
+        .subcommand(command("show", "Show everything that is known of some").arg(ids.clone()))
+        .subcommand(chosen(
+            "replay",
+            "Put them back into their queues, with all of their attempts before them",
+        ))
+        .subcommand(chosen("purge", "Remove them for good"))
+}
+
+impl Dlq {
+    /// Reads the arguments, and of the settings those of the queue and, when there are any, of the database.
+    pub(crate) fn read(
+        source: &Source,
+        arguments: &ArgMatches,
+    ) -> std::result::Result<Self, ConfigError> {
+        let Some((name, arguments)) = arguments.subcommand() else {
+            return Err(ConfigError::Usage(
+                "dlq needs a subcommand (see --help)".to_owned(),
+            ));
+        };
+        let action = match name {
+            "list" => Action::List {
+                limit: limit(arguments)?.unwrap_or(DEFAULT_LIMIT),
+            },
+            "show" => match ids(arguments) {
+                ids if ids.is_empty() => {
+                    return Err(ConfigError::Usage("dlq show needs an id".to_owned()));
+                }
+                ids => Action::Show(ids),
+            },
+            "replay" => Action::Replay(Chosen::read(name, arguments)?),
+            _ => Action::Purge(Chosen::read(name, arguments)?),
+        };
+        let of = text(arguments, "queue")
+            .map(str::parse)
+            .transpose()
+            .map_err(|error| ConfigError::Usage(format!("--queue: {error}")))?;
+        Ok(Self {
+            queue: QueueConfig::read(source)?,
+            database: DatabaseConfig::read_if_set(source, Process::Worker)?,
+            of,
+            json: arguments.get_flag("json"),
+            action,
+        })
+    }
+
+    /// Does it; a failure is a line on the standard error.
+    pub async fn run(self) -> ExitCode {
+        match self.act().await {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::FAILURE,
+            Err(error) => {
+                eprintln!("{}", chain(error.as_ref()));
+                match error.downcast_ref::<StartError>() {
+                    Some(error) if error.is_a_setting() => ExitCode::from(ConfigError::EXIT_CODE),
+                    _ => ExitCode::FAILURE,
+                }
+            }
+        }
+    }
+
+    /// Whether all went well.
+    async fn act(self) -> Result<bool> {
+        let letters = Letters::open(&self).await?;
+        match self.action {
+            Action::List { limit } => list(&letters, limit, self.json).await,
+            Action::Show(ids) => show(&letters, &ids).await,
+            Action::Replay(chosen) => {
+                let done = letters.each(chosen, Change::Replay).await?;
+                done.print("replayed", self.json)
+            }
+            Action::Purge(chosen) => {
+                let done = letters.each(chosen, Change::Purge).await?;
+                done.print("purged", self.json)
+            }
+        }
+    }
+}
+
+impl Chosen {
+    fn read(name: &str, arguments: &ArgMatches) -> std::result::Result<Self, ConfigError> {
+        let ids = ids(arguments);
+        let older_than = text(arguments, "older-than")
+            .map(|text| {
+                parse_duration(text).ok_or_else(|| {
+                    ConfigError::Usage(format!("--older-than is {text}; expected: 12h, 7d"))
+                })
+            })
+            .transpose()?;
+        let limit = limit(arguments)?;
+        let many = older_than.is_some() || arguments.get_flag("all");
+        match (ids.is_empty(), many) {
+            (true, true) => Ok(Self::Oldest {
+                older_than,
+                limit: limit.unwrap_or(u32::MAX),
+            }),
+            (false, false) if limit.is_none() => Ok(Self::These(ids)),
+            _ => Err(ConfigError::Usage(format!(
+                "dlq {name} needs either ids, or --all or --older-than, which may have a --limit"
+            ))),
+        }
+    }
+}
+
+fn text<'a>(arguments: &'a ArgMatches, name: &str) -> Option<&'a str> {
+    arguments.get_one::<String>(name).map(String::as_str)
+}
+
+fn ids(arguments: &ArgMatches) -> Vec<JobRef> {
+    let ids = arguments.get_many::<String>("id").unwrap_or_default();
+    ids.map(|id| JobRef::from(id.as_str())).collect()
+}
+
+fn limit(arguments: &ArgMatches) -> std::result::Result<Option<u32>, ConfigError> {
+    text(arguments, "limit")
+        .map(|text| match text.parse() {
+            Ok(number) if number > 0 => Ok(number),
+            _ => Err(ConfigError::Usage(format!(
+                "--limit is {text}; expected: a whole number above 0"
+            ))),
+        })
+        .transpose()
+}
+
+/// The dead letters of some queues.
+struct Letters {
+    jobs: JobQueues,
+    database: Option<Database>,
+    of: Option<QueueName>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Change {
+    Replay,
+    Purge,
+}
+
+/// What was done, and what was not.
+#[derive(Debug, Default, Serialize)]
+struct Done {
+    done: Vec<Entry>,
+    failed: Vec<Refusal>,
+}
+
+#[derive(Debug, Serialize)]
+struct Entry {
+    id: String,
+    queue: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Refusal {
+    id: String,
+    error: String,
+}
+
+/// An id that names nothing.
+#[derive(Debug, thiserror::Error)]
+enum Unknown {
+    #[error("there is no such job")]
+    Job,
+    #[error("rows of the outbox need DATABASE_URL, which is not set")]
+    NoDatabase,
+}
+
+impl Letters {
+    async fn open(dlq: &Dlq) -> Result<Self> {
+        let jobs = JobQueues::connect(&dlq.queue, Arc::new(SystemClock));
+        jobs.connected(CONNECT_TIMEOUT).await?;
+        let database = dlq
+            .database
+            .as_ref()
+            .map(|config| Database::connect(config, "bharatmart-dlq"))
+            .transpose()
+            .map_err(StartError::DatabaseUrl)?;
+        Ok(Self {
+            jobs,
+            database,
+            of: dlq.of,
+        })
+    }
+
+    fn queues(&self) -> impl Iterator<Item = QueueName> + use<> {
+        let of = self.of;
+        QueueName::ALL
+            .into_iter()
+            .filter(move |queue| of.is_none_or(|of| of == *queue))
+    }
+
+    fn refused(&self) -> outbox::Refused<'static> {
+        outbox::Refused {
+            queue: self.of.map(QueueName::as_str),
+            ..outbox::Refused::default()
+        }
+    }
+
+    /// The newest ones, and how many there are.
+    async fn newest(&self, limit: u32) -> Result<(Vec<JobRecord>, u64)> {
+        let (mut letters, mut total) = (Vec::new(), 0);
+        for queue in self.queues() {
+            let page = self.jobs.list(queue, JobState::Failed, 0, limit.into());
+            let page = page.await?;
+            total += page.total;
+            letters.extend(page.jobs);
+        }
+        if let Some(database) = &self.database {
+            let mut connection = database.read(Freshness::Latest).await?;
+            let rows = outbox::refused(&mut connection, self.refused(), limit.into(), 0).await?;
+            let count = outbox::count_refused(&mut connection, self.refused().queue).await?;
+            total += u64::try_from(count).unwrap_or(0);
+            letters.extend(rows.into_iter().map(JobRecord::from));
+        }
+        letters.sort_by_key(|letter| std::cmp::Reverse(letter.finished_at));
+        letters.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        Ok((letters, total))
+    }
+
+    async fn find(&self, id: &JobRef) -> Result<JobRecord> {
+        match id {
+            JobRef::Queued(id) => {
+                for queue in self.queues() {
+                    if let Some(job) = self.jobs.find(queue, id).await? {
+                        return Ok(job);
+                    }
+                }
+                Err(Unknown::Job.into())
+            }
+            JobRef::Refused(row) => {
+                let database = self.database.as_ref().ok_or(Unknown::NoDatabase)?;
+                let mut connection = database.read(Freshness::Latest).await?;
+                let this = outbox::Refused {
+                    id: Some(*row),
+                    ..self.refused()
+                };
+                let rows = outbox::refused(&mut connection, this, 1, 0).await?;
+                let row = rows.into_iter().next().ok_or(Unknown::Job)?;
+                Ok(row.into())
+            }
+        }
+    }
+
+    /// Does the same to each that is chosen.
+    async fn each(&self, chosen: Chosen, change: Change) -> Result<Done> {
+        let mut done = Done::default();
+        match chosen {
+            Chosen::These(ids) => {
+                for id in ids {
+                    let shown = match &id {
+                        JobRef::Queued(id) => id.clone(),
+                        JobRef::Refused(row) => format!("outbox:{row}"),
+                    };
+                    let queue = self.change(&id, change).await;
+                    done.note(shown, queue);
+                }
+            }
+            Chosen::Oldest { older_than, limit } => {
+                let before = older_than.map(|age| {
+                    SystemClock.now() - TimeDelta::from_std(age).unwrap_or(TimeDelta::MAX)
+                });
+                self.oldest(before, limit, change, &mut done).await?;
+            }
+        }
+        Ok(done)
+    }
+
+    async fn oldest(
+        &self,
+        before: Option<DateTime<Utc>>,
+        limit: u32,
+        change: Change,
+        done: &mut Done,
+    ) -> Result<()> {
+        let mut left = limit;
+        for queue in self.queues() {
+            let ids = self.jobs.failed_ids(queue, before, left).await?;
+            left = left.saturating_sub(u32::try_from(ids.len()).unwrap_or(u32::MAX));
+            for id in ids {
+                let changed = self.change_queued(queue, &id, change).await;
+                done.note(id, changed.map(|()| queue.to_string()).map_err(Into::into));
+            }
+        }
+        let Some(database) = self.database.as_ref().filter(|_| left > 0) else {
+            return Ok(());
+        };
+        let these = outbox::Refused {
+            before,
+            ..self.refused()
+        };
+        let mut transaction = database.begin().await?;
+        let rows = outbox::refused(&mut transaction, these, left.into(), 0).await?;
+        let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
+        let changed = match change {
+            Change::Replay => outbox::revive(&mut transaction, &ids).await?,
+            Change::Purge => outbox::purge(&mut transaction, &ids).await?,
+        };
+        transaction.commit().await?;
+        for row in rows.into_iter().filter(|row| changed.contains(&row.id)) {
+            done.note(format!("outbox:{}", row.id), Ok(row.queue));
+        }
+        Ok(())
+    }
+
+    /// The queue that the job was of.
+    async fn change(&self, id: &JobRef, change: Change) -> Result<String> {
+        match id {
+            JobRef::Queued(id) => {
+                for queue in self.queues() {
+                    match self.change_queued(queue, id, change).await {
+                        Ok(()) => return Ok(queue.to_string()),
+                        Err(ChangeError::NotFound) => {}
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+                Err(Unknown::Job.into())
+            }
+            JobRef::Refused(row) => {
+                let record = self.find(id).await?;
+                let database = self.database.as_ref().ok_or(Unknown::NoDatabase)?;
+                let mut connection = database.write().await?;
+                let changed = match change {
+                    Change::Replay => outbox::revive(&mut connection, &[*row]).await?,
+                    Change::Purge => outbox::purge(&mut connection, &[*row]).await?,
+                };
+                if changed.is_empty() {
+                    return Err(Unknown::Job.into());
+                }
+                Ok(record.queue)
+            }
+        }
+    }
+
+    async fn change_queued(
+        &self,
+        queue: QueueName,
+        id: &str,
+        change: Change,
+    ) -> std::result::Result<(), ChangeError> {
+        match change {
+            Change::Replay => self.jobs.retry(queue, id).await,
+            Change::Purge => self.jobs.purge(queue, id).await,
+        }
+    }
+}
+
+impl Done {
+    fn note(&mut self, id: String, queue: Result<String>) {
+        match queue {
+            Ok(queue) => self.done.push(Entry { id, queue }),
+            Err(error) => self.failed.push(Refusal {
+                id,
+                error: chain(error.as_ref()),
+            }),
+        }
+    }
+
+    /// Whether nothing failed.
+    fn print(&self, verb: &str, json: bool) -> Result<bool> {
+        if json {
+            print(&serde_json::to_string_pretty(self)?)?;
+        } else {
+            let mut lines = String::new();
+            for Entry { id, queue } in &self.done {
+                writeln!(lines, "{verb} {} ({queue})", one_line(id))?;
+            }
+            write!(lines, "{} {verb}", self.done.len())?;
+            print(&lines)?;
+            for Refusal { id, error } in &self.failed {
+                eprintln!("{}: {error}", one_line(id));
+            }
+        }
+        Ok(self.failed.is_empty())
+    }
+}
+
+async fn list(letters: &Letters, limit: u32, json: bool) -> Result<bool> {
+    let (found, total) = letters.newest(limit).await?;
+    if json {
+        print(&serde_json::to_string_pretty(&found)?)?;
+    } else {
+        print(&table(&found))?;
+        eprintln!("{} of {total}", found.len());
+    }
+    if letters.database.is_none() {
+        eprintln!("rows that a queue refused are not shown: DATABASE_URL is not set");
+    }
+    Ok(true)
+}
+
+async fn show(letters: &Letters, ids: &[JobRef]) -> Result<bool> {
+    let mut found = Vec::with_capacity(ids.len());
+    for id in ids {
+        found.push(letters.find(id).await?);
+    }
+    print(&serde_json::to_string_pretty(&found)?)?;
+    Ok(true)
+}
+
+fn print(text: &str) -> Result<()> {
+    writeln!(io::stdout().lock(), "{text}")?;
+    Ok(())
+}
