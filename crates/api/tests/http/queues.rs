@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bharatmart_config::{QueueConfig, Source};
-use bharatmart_domain::SystemClock;
+use bharatmart_domain::{Clock, SystemClock};
 use bharatmart_queue::{
     Handlers, JobError, JobQueues, PaymentDeadline, PendingJob, QueueName, QueueWorker,
     WorkerOptions,
@@ -49,7 +49,7 @@ async fn bench() -> Bench {
 impl Bench {
     /// Adds jobs that fail, and waits until they have.
     async fn fail(&self, ids: &[&str]) {
-        let now = chrono::Utc::now();
+        let now = SystemClock.now();
         let rows: Vec<_> = ids
             .iter()
             .map(|id| PendingJob {
