@@ -364,29 +364,3 @@ pub async fn purge(connection: &mut Connection, ids: &[i64]) -> Result<Vec<i64>>
     .await?;
     Ok(purged)
 }
-
-/// Deletes up to `limit` rows that were given up before `before`; the number deleted.
-#[tracing::instrument(name = "db.outbox.delete_refused_before", skip_all)]
-pub async fn delete_refused_before(
-    connection: &mut Connection,
-    before: DateTime<Utc>,
-    limit: i64,
-) -> Result<u64> {
-    let done = sqlx::query!(
-        r#"
-        DELETE FROM outbox
-        WHERE id IN (
-            SELECT id
-            FROM outbox
-            WHERE failed_at IS NOT NULL AND failed_at < $1
-            LIMIT $2
-            FOR UPDATE SKIP LOCKED
-        )
-        "#,
-        before,
-        limit,
-    )
-    .execute(connection)
-    .await?;
-    Ok(done.rows_affected())
-}
