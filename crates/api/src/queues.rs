@@ -2,6 +2,8 @@
 
 use axum::{Json, Router, extract::State, routing::get};
 use bharatmart_commerce::Shop;
+use bharatmart_config::WorkerMode;
+use bharatmart_database::Database;
 use bharatmart_queue::{Counts, JobQueues, QueueName};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -27,13 +29,21 @@ struct QueueCounts {
 
 async fn queue_stats(
     _: AdminUser,
+    State(mode): State<WorkerMode>,
     State(queues): State<JobQueues>,
+    State(database): State<Database>,
     State(shop): State<Shop>,
 ) -> Result<Json<Stats>, ApiError> {
+    let count = async |queue| -> Result<Counts, ApiError> {
+        Ok(match mode {
+            WorkerMode::BullQueue => queues.counts(queue).await?,
+            WorkerMode::InProcess => Counts::of_outbox(&database, queue).await?,
+        })
+    };
     let (orders, emails, payments) = tokio::try_join!(
-        queues.counts(QueueName::OrderProcessing),
-        queues.counts(QueueName::EmailNotifications),
-        queues.counts(QueueName::PaymentProcessing),
+        count(QueueName::OrderProcessing),
+        count(QueueName::EmailNotifications),
+        count(QueueName::PaymentProcessing),
     )?;
     let queues = QueueCounts {
         orders,

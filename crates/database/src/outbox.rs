@@ -73,7 +73,8 @@ pub async fn insert(connection: &mut Connection, jobs: &[NewJob]) -> Result<()> 
     Ok(())
 }
 
-/// Locks up to `limit` undispatched rows, oldest first, passing over those that another relay holds.
+/// Locks up to `limit` undispatched rows, oldest first, passing over those that another relay holds or
+/// that somebody has leased to do the job themselves ([`crate::worklist`]).
 ///
 /// Call it in a transaction: the locks are what keeps two relays from carrying one row.
 #[tracing::instrument(name = "db.outbox.claim", skip_all)]
@@ -90,7 +91,7 @@ pub async fn claim(connection: &mut Connection, limit: i64) -> Result<Vec<Pendin
             run_at,
             created_at
         FROM outbox
-        WHERE dispatched_at IS NULL
+        WHERE dispatched_at IS NULL AND (leased_until IS NULL OR leased_until <= now())
         ORDER BY id
         LIMIT $1
         FOR UPDATE SKIP LOCKED

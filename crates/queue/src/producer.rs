@@ -46,6 +46,23 @@ struct Shared {
     broken: Notify,
 }
 
+impl Shared {
+    fn new(clock: Arc<dyn Clock>) -> Self {
+        Self {
+            clock,
+            link: watch::Sender::new(None),
+            breaker: CircuitBreaker::new(
+                DEPENDENCY,
+                Breaker::new(
+                    BREAKER_THRESHOLD,
+                    Backoff::exact(BREAKER_COOLDOWN, BREAKER_COOLDOWN),
+                ),
+            ),
+            broken: Notify::new(),
+        }
+    }
+}
+
 /// What became of one job of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Added {
@@ -99,24 +116,23 @@ impl JobQueues {
     /// Starts connecting and returns at once; needs a tokio runtime.
     #[must_use]
     pub fn connect(config: &QueueConfig, clock: Arc<dyn Clock>) -> Self {
-        let shared = Arc::new(Shared {
-            clock,
-            link: watch::Sender::new(None),
-            breaker: CircuitBreaker::new(
-                DEPENDENCY,
-                Breaker::new(
-                    BREAKER_THRESHOLD,
-                    Backoff::exact(BREAKER_COOLDOWN, BREAKER_COOLDOWN),
-                ),
-            ),
-            broken: Notify::new(),
-        });
+        let shared = Arc::new(Shared::new(clock));
         let stop = CancellationToken::new();
         let connecting = keep_connected(Arc::clone(&shared), Endpoint::new(config));
         tokio::spawn(stop.clone().run_until_cancelled_owned(connecting));
         Self {
             shared,
             _connecting: Arc::new(stop.drop_guard()),
+        }
+    }
+
+    /// Queues that no Redis holds, for a process that does its jobs itself: each call answers that there is
+    /// no connection.
+    #[must_use]
+    pub fn nowhere(clock: Arc<dyn Clock>) -> Self {
+        Self {
+            shared: Arc::new(Shared::new(clock)),
+            _connecting: Arc::new(CancellationToken::new().drop_guard()),
         }
     }
 

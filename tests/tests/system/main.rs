@@ -7,6 +7,7 @@ mod cache_outages;
 mod checkout;
 mod drain;
 mod failover;
+mod in_process;
 mod journey;
 mod kills;
 mod load;
