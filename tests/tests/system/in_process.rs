@@ -114,14 +114,13 @@ async fn postgresql_alone_takes_an_order_to_its_last_mail() -> Result<()> {
     assert_eq!(info["configuration"]["workerMode"], "in-process", "{info}");
     assert_eq!(info["configuration"]["queuePrefix"], Value::Null, "{info}");
     assert_eq!(info["services"]["queue"]["type"], "postgresql", "{info}");
-    let stats = || async { anyhow::Ok(admin.get("/api/queues/stats").await?.1["queues"].clone()) };
     wait_until("the statistics to say so", SOON, async || {
-        let stats = stats().await?;
-        Ok(stats["emails"]["completed"] == 2
-            && stats["payments"]["completed"] == 1
+        let queues = admin.get("/api/queues/stats").await?.1["queues"].clone();
+        Ok(queues["emails"]["completed"] == 2
+            && queues["payments"]["completed"] == 1
             // The payment's deadline is still to come.
-            && stats["orders"]["completed"] == 1
-            && stats["orders"]["delayed"] == 1)
+            && queues["orders"]["completed"] == 1
+            && queues["orders"]["delayed"] == 1)
     })
     .await?;
     let retried = "jobs_processed_total{queue=\"payment-processing\",outcome=\"retried\"}";
