@@ -11,6 +11,7 @@ mod consistency;
 mod error;
 mod extract;
 mod fields;
+mod in_process;
 mod observe;
 mod orders;
 mod page;

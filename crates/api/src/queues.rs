@@ -8,6 +8,7 @@ use axum::{
     routing::{get, post},
 };
 use bharatmart_commerce::Shop;
+use bharatmart_config::WorkerMode;
 use bharatmart_database::{Database, Freshness, outbox};
 use bharatmart_domain::{Page, PageRequest, Position};
 use bharatmart_queue::{
@@ -52,13 +53,21 @@ struct QueueCounts {
 
 async fn queue_stats(
     _: AdminUser,
+    State(mode): State<WorkerMode>,
     State(queues): State<JobQueues>,
+    State(database): State<Database>,
     State(shop): State<Shop>,
 ) -> Result<Json<Stats>, ApiError> {
+    let count = async |queue| -> Result<Counts, ApiError> {
+        Ok(match mode {
+            WorkerMode::BullQueue => queues.counts(queue).await?,
+            WorkerMode::InProcess => Counts::of_outbox(&database, queue).await?,
+        })
+    };
     let (orders, emails, payments) = tokio::try_join!(
-        queues.counts(QueueName::OrderProcessing),
-        queues.counts(QueueName::EmailNotifications),
-        queues.counts(QueueName::PaymentProcessing),
+        count(QueueName::OrderProcessing),
+        count(QueueName::EmailNotifications),
+        count(QueueName::PaymentProcessing),
     )?;
     let queues = QueueCounts {
         orders,

@@ -3,19 +3,22 @@
 use std::{io, net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
 
 use bharatmart_cache::Invalidations;
-use bharatmart_config::{ApiConfig, CacheBackend, ConfigError};
+use bharatmart_config::{ApiConfig, CacheBackend, ConfigError, JobsConfig};
 use bharatmart_database::{Database, MigrateError};
 use bharatmart_domain::{Clock, SystemClock};
+use bharatmart_jobs::{Mailer, MailerError};
 use bharatmart_lifecycle::{Health, HttpOptions, Importance, Lifecycle, serve_admin, serve_http};
-use bharatmart_queue::{JobQueues, Relay};
+use bharatmart_queue::{JobQueues, OutboxWorker, Relay};
 use bharatmart_telemetry::{MetricsHandle, chain};
 use tokio::{
     net::TcpListener,
+    sync::watch,
     time::{sleep, timeout},
 };
 
 use crate::{
     background::{self, Schema, UnusableUrl},
+    in_process,
     router::{RouterOptions, build_router},
     state::AppState,
 };
@@ -41,6 +44,8 @@ enum StartError {
     },
     #[error(transparent)]
     Settings(#[from] UnusableUrl),
+    #[error("no mail can be sent")]
+    Mail(#[source] MailerError),
     #[error(transparent)]
     Schema(#[from] MigrateError),
 }
@@ -65,7 +70,9 @@ pub async fn run(
         Err(error) => {
             tracing::error!("{}", chain(&error));
             match error {
-                StartError::Settings(_) => ExitCode::from(ConfigError::EXIT_CODE),
+                StartError::Settings(_) | StartError::Mail(_) => {
+                    ExitCode::from(ConfigError::EXIT_CODE)
+                }
                 StartError::Schema(error) if error.is_a_setting() => {
                     ExitCode::from(ConfigError::EXIT_CODE)
                 }
@@ -96,13 +103,22 @@ async fn start(
         // The shutdown has begun already, and `Lifecycle::run` sees to it.
         return Ok(None);
     };
-    if !is_current? {
+    let (arrived, schema_is_current) = watch::channel(is_current?);
+    if !*schema_is_current.borrow() {
         tracing::warn!("the database is not available; starting without, and trying on");
-        lifecycle.spawn("schema", schema.wait(lifecycle.stopping()));
+        let waiting = schema.wait(lifecycle.stopping());
+        lifecycle.spawn("schema", async move {
+            waiting.await?;
+            arrived.send_replace(true);
+            Ok::<_, MigrateError>(())
+        });
     }
 
-    let state = assemble(config, &database, &health, lifecycle);
-    watch(&health, &database, &state.queues);
+    let state = assemble(config, &database, &schema_is_current, &health, lifecycle)?;
+    watch_database(&health, &database);
+    if let JobsConfig::BullQueue(_) = config.jobs {
+        watch_queues(&health, &state.queues);
+    }
     if let CacheBackend::Redis(_) = config.cache.backend {
         watch_cache(&health, &state.invalidations);
     }
@@ -149,38 +165,44 @@ async fn listen(host: std::net::IpAddr, port: u16) -> Result<TcpListener, StartE
 fn assemble(
     config: &ApiConfig,
     database: &Database,
+    schema_is_current: &watch::Receiver<bool>,
     health: &Health,
     lifecycle: &Lifecycle,
-) -> AppState {
+) -> Result<AppState, StartError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let queues = JobQueues::connect(&config.queue, clock.clone());
-    let (relay, relay_handle) = Relay::new(database.clone(), queues.clone(), clock.clone());
-    let state = AppState::new(
-        config,
-        database.clone(),
-        queues,
-        relay_handle,
-        health,
-        clock,
-    );
     let stop = lifecycle.stopping();
-    let looking = background::look_at_queue(config.queue.clone());
-    let stopped = stop.clone();
-    lifecycle.spawn("queue server", async move {
-        stopped.run_until_cancelled(looking).await;
-    });
-    lifecycle.spawn("outbox relay", relay.run(stop.clone()));
+    let state = |queues, handle, clock| {
+        AppState::new(config, database.clone(), queues, handle, health, clock)
+    };
+    let state = match &config.jobs {
+        JobsConfig::BullQueue(config) => {
+            let queues = JobQueues::connect(config, clock.clone());
+            let (relay, handle) = Relay::new(database.clone(), queues.clone(), clock.clone());
+            let (looking, stopped) = (background::look_at_queue(config.clone()), stop.clone());
+            lifecycle.spawn("queue server", async move {
+                stopped.run_until_cancelled(looking).await;
+            });
+            lifecycle.spawn("outbox relay", relay.run(stop.clone()));
+            state(queues, handle, clock)
+        }
+        JobsConfig::InProcess { work, mail } => {
+            let mailer = Mailer::new(mail).map_err(StartError::Mail)?;
+            let (worker, handle) = OutboxWorker::new(database.clone(), *work, clock.clone());
+            let state = state(JobQueues::nowhere(clock.clone()), handle, clock);
+            in_process::spawn(worker, mailer, &state.shop, schema_is_current, lifecycle);
+            state
+        }
+    };
     lifecycle.spawn(
         "clean-up",
         background::clean_up(state.accounts.clone(), stop.clone()),
     );
     lifecycle.spawn("gauges", background::measure(state.pages.clone(), stop));
-    state
+    Ok(state)
 }
 
-/// Orders are taken without the queue, but nothing is done without the database; without its primary, a
-/// replica still shows the shop.
-fn watch(health: &Health, database: &Database, queues: &JobQueues) {
+/// Nothing is done without the database; without its primary, a replica still shows the shop.
+fn watch_database(health: &Health, database: &Database) {
     let database = database.clone();
     let probe = move || {
         let database = database.clone();
@@ -193,6 +215,10 @@ fn watch(health: &Health, database: &Database, queues: &JobQueues) {
         PROBE_TIMEOUT,
         probe,
     );
+}
+
+/// Orders are taken without the queue.
+fn watch_queues(health: &Health, queues: &JobQueues) {
     let queues = queues.clone();
     let probe = move || {
         let queues = queues.clone();

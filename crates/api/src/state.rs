@@ -5,7 +5,7 @@ use std::{ops::Deref, sync::Arc, time::Duration};
 use axum::extract::FromRef;
 use bharatmart_cache::{Cache, Invalidations};
 use bharatmart_commerce::{Accounts, Gateway, Shop};
-use bharatmart_config::ApiConfig;
+use bharatmart_config::{ApiConfig, WorkerMode};
 use bharatmart_database::Database;
 use bharatmart_domain::Clock;
 use bharatmart_lifecycle::Health;
@@ -34,6 +34,8 @@ pub struct Parts {
     pub invalidations: Invalidations,
     /// For the queues' statistics.
     pub queues: JobQueues,
+    /// Who does the jobs: whether there are queues besides the outbox.
+    pub worker_mode: WorkerMode,
     /// What `/api/system/info` tells.
     pub info: SystemInfo,
     /// How long a request may take.
@@ -68,6 +70,7 @@ hand_out! {
     pages: Pages,
     invalidations: Invalidations,
     queues: JobQueues,
+    worker_mode: WorkerMode,
     info: SystemInfo,
     request_timeout: RequestTimeout,
 }
@@ -111,6 +114,7 @@ impl AppState {
             database,
             invalidations,
             queues,
+            worker_mode: config.jobs.mode(),
             request_timeout: RequestTimeout(config.http.request_timeout),
         }))
     }

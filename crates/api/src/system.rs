@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use axum::{Json, Router, extract::State, routing::get};
 use bharatmart_commerce::Shop;
-use bharatmart_config::{ApiConfig, CacheBackend, LogFormat};
+use bharatmart_config::{ApiConfig, CacheBackend, JobsConfig, LogFormat, WorkerMode};
 use bharatmart_database::{Database, ReplicaStatus, Rotation};
 use bharatmart_lifecycle::Health;
 use bharatmart_queue::JobQueues;
@@ -45,12 +45,17 @@ impl SystemInfo {
             process,
             http,
             database,
+            jobs,
             cache,
             telemetry,
             chaos,
             ..
         } = config;
         let caches = !matches!(cache.backend, CacheBackend::None);
+        let queue_prefix = match jobs {
+            JobsConfig::BullQueue(queue) => Some(&queue.prefix),
+            JobsConfig::InProcess { .. } => None,
+        };
         let log_format = match telemetry.log_format {
             LogFormat::Json => "json",
             LogFormat::Pretty => "pretty",
@@ -89,8 +94,8 @@ impl SystemInfo {
                     "poolMin": database.pool_min,
                     "poolMax": database.pool_size,
                     "cacheType": cache.backend.as_str(),
-                    "workerMode": "bull-queue",
-                    "queuePrefix": config.queue.prefix,
+                    "workerMode": jobs.mode().as_str(),
+                    "queuePrefix": queue_prefix,
                     "authProvider": "local",
                 },
                 "endpoints": {
@@ -133,6 +138,7 @@ async fn system_info(
     Own(shop): Own<Shop>,
     Own(database): Own<Database>,
     State(queues): State<JobQueues>,
+    State(mode): State<WorkerMode>,
 ) -> Result<Json<Value>, ApiError> {
     let uptime = info.uptime_seconds();
     if !user.is_some_and(|user| user.is_admin()) {
@@ -142,6 +148,12 @@ async fn system_info(
         })));
     }
     let pool = database.status();
+    let queue = match mode {
+        WorkerMode::BullQueue => {
+            json!({ "type": "redis", "status": status(queues.is_available()) })
+        }
+        WorkerMode::InProcess => json!({ "type": "postgresql", "status": status(true) }),
+    };
     let settings = &info.0.settings;
     Ok(Json(json!({
         "application": {
@@ -161,7 +173,7 @@ async fn system_info(
                 "pool": { "idle": pool.idle, "inUse": pool.in_use, "waiting": pool.waiters },
                 "replicas": database.replicas().iter().map(replica).collect::<Vec<_>>(),
             },
-            "queue": { "type": "redis", "status": status(queues.is_available()) },
+            "queue": queue,
         },
         "configuration": settings["configuration"],
         "endpoints": settings["endpoints"],

@@ -43,7 +43,7 @@ pub use queue::{QueueConfig, QueueServers};
 pub use source::Source;
 pub use telemetry::{LogFormat, TelemetryConfig};
 pub use variable::{Default, Table, Variable};
-pub use worker::{JobLimit, WorkerConfig, WorkerType};
+pub use worker::{InProcessConfig, JobLimit, WorkerConfig, WorkerMode, WorkerType};
 
 use reader::Reader;
 
@@ -71,9 +71,11 @@ static API_TABLES: &[Table] = &[
     process::TABLE,
     http::TABLE,
     database::API_TABLE,
+    worker::API_TABLE,
     queue::TABLE,
     cache::TABLE,
     auth::TABLE,
+    mail::TABLE,
     payment::TABLE,
     telemetry::TABLE,
     chaos::TABLE,
@@ -99,8 +101,8 @@ pub struct ApiConfig {
     pub http: HttpConfig,
     /// PostgreSQL.
     pub database: DatabaseConfig,
-    /// The Redis that holds the queues.
-    pub queue: QueueConfig,
+    /// Who does the jobs that requests make necessary.
+    pub jobs: JobsConfig,
     /// The cache in front of the database.
     pub cache: CacheConfig,
     /// Access and refresh tokens.
@@ -113,6 +115,49 @@ pub struct ApiConfig {
     pub chaos: ChaosConfig,
 }
 
+/// Who does the jobs that requests make necessary, and what the API needs for that.
+#[derive(Clone, Debug)]
+pub enum JobsConfig {
+    /// Workers, which get them through this Redis.
+    BullQueue(QueueConfig),
+    /// The API itself. There is no Redis for queues.
+    InProcess {
+        /// How many at a time, and for how long.
+        work: InProcessConfig,
+        /// How mails leave.
+        mail: MailConfig,
+    },
+}
+
+impl JobsConfig {
+    /// Reads `WORKER_MODE`, and what that mode needs.
+    pub fn read(source: &Source) -> Result<Self, ConfigError> {
+        match WorkerMode::read(source)? {
+            WorkerMode::BullQueue => QueueConfig::read(source).map(Self::BullQueue),
+            WorkerMode::InProcess => {
+                let mut reader = Reader::new(source);
+                let work = reader.section(InProcessConfig::read(source));
+                let mail = reader.section(MailConfig::read(source));
+                reader.finish(|| {
+                    Some(Self::InProcess {
+                        work: work?,
+                        mail: mail?,
+                    })
+                })
+            }
+        }
+    }
+
+    /// The value of `WORKER_MODE`.
+    #[must_use]
+    pub const fn mode(&self) -> WorkerMode {
+        match self {
+            Self::BullQueue(_) => WorkerMode::BullQueue,
+            Self::InProcess { .. } => WorkerMode::InProcess,
+        }
+    }
+}
+
 impl ApiConfig {
     /// Reads every concern of the API and reports all that is wrong at once.
     pub fn read(source: &Source) -> Result<Self, ConfigError> {
@@ -120,7 +165,7 @@ impl ApiConfig {
         let process = reader.section(ProcessConfig::read(source));
         let http = reader.section(HttpConfig::read(source));
         let database = reader.section(DatabaseConfig::read(source, Process::Api));
-        let queue = reader.section(QueueConfig::read(source));
+        let jobs = reader.section(JobsConfig::read(source));
         let cache = reader.section(CacheConfig::read(source));
         let auth = reader.section(AuthConfig::read(source));
         let payment = reader.section(PaymentConfig::read(source));
@@ -131,7 +176,7 @@ impl ApiConfig {
                 process: process?,
                 http: http?,
                 database: database?,
-                queue: queue?,
+                jobs: jobs?,
                 cache: cache?,
                 auth: auth?,
                 payment: payment?,

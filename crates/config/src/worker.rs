@@ -1,4 +1,4 @@
-//! Which jobs a worker takes, and how.
+//! Who does the jobs, which of them, and how.
 //!
 //! - `WORKER_TYPE`
 //! - `WORKER_MODE`
@@ -24,8 +24,12 @@ const WORKER_TYPE: Variable = Variable::new(
     "email, order, payment or all",
 )
 .default("all");
-const WORKER_MODE: Variable =
-    Variable::new("WORKER_MODE", "How workers get their jobs", "bull-queue").default("bull-queue");
+const WORKER_MODE: Variable = Variable::new(
+    "WORKER_MODE",
+    "Who does the jobs: workers, which get them through Redis, or the API itself, with PostgreSQL alone",
+    "bull-queue or in-process",
+)
+.default("bull-queue");
 const WORKER_CONCURRENCY: Variable = Variable::new(
     "WORKER_CONCURRENCY",
     "Jobs at a time in each queue",
@@ -69,6 +73,17 @@ const QUEUE_LIMITER_DURATION: Variable = Variable::new(
 )
 .default("1000");
 
+pub(crate) const API_TABLE: Table = Table {
+    title: "Jobs (all but the first only with WORKER_MODE=in-process)",
+    variables: &[
+        WORKER_MODE,
+        WORKER_CONCURRENCY,
+        MAX_CONCURRENT_JOBS,
+        JOB_TIMEOUT,
+        WORKER_LOCK_DURATION,
+    ],
+};
+
 pub(crate) const TABLE: Table = Table {
     title: "Worker",
     variables: &[
@@ -83,6 +98,39 @@ pub(crate) const TABLE: Table = Table {
         QUEUE_LIMITER_DURATION,
     ],
 };
+
+/// Who does the jobs.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum WorkerMode {
+    /// Workers, which get them through the queues in Redis.
+    BullQueue,
+    /// The API, straight from the outbox in PostgreSQL.
+    InProcess,
+}
+
+impl WorkerMode {
+    /// Reads `WORKER_MODE`.
+    pub fn read(source: &Source) -> Result<Self, ConfigError> {
+        let mut reader = Reader::new(source);
+        let mode = reader.required(&WORKER_MODE, Self::parse);
+        reader.finish(|| mode)
+    }
+
+    /// The value of `WORKER_MODE`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::BullQueue => "bull-queue",
+            Self::InProcess => "in-process",
+        }
+    }
+
+    fn parse(value: &str) -> Option<Self> {
+        [Self::BullQueue, Self::InProcess]
+            .into_iter()
+            .find(|mode| mode.as_str() == value)
+    }
+}
 
 /// Which jobs a worker takes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -153,10 +201,11 @@ impl WorkerConfig {
     pub fn read(source: &Source) -> Result<Self, ConfigError> {
         let mut reader = Reader::new(source);
         let worker_type = reader.required(&WORKER_TYPE, WorkerType::parse);
-        // There is one mode so far. Reading it turns any other value into a line instead of a surprise.
-        reader.required(&WORKER_MODE, |mode| (mode == "bull-queue").then_some(()));
-        let concurrency = reader.required(&WORKER_CONCURRENCY, parse::positive::<usize>);
-        let bound = reader.optional(&MAX_CONCURRENT_JOBS, parse::positive::<usize>);
+        if reader.required(&WORKER_MODE, WorkerMode::parse) == Some(WorkerMode::InProcess) {
+            let expected = "bull-queue for a worker: with in-process the API does the jobs, and no worker is to run";
+            reader.refuse(&WORKER_MODE, expected);
+        }
+        let concurrency = concurrency(&mut reader);
         let job_timeout = reader.required(&JOB_TIMEOUT, parse::positive_milliseconds);
         let lock_duration = reader.required(&WORKER_LOCK_DURATION, at_least_a_second);
         let stalled_interval = reader.required(&WORKER_STALLED_INTERVAL, at_least_a_second);
@@ -166,7 +215,7 @@ impl WorkerConfig {
             let duration = duration?;
             Some(Self {
                 worker_type: worker_type?,
-                concurrency: concurrency?.min(bound?.unwrap_or(usize::MAX)),
+                concurrency: concurrency?,
                 job_timeout: job_timeout?,
                 lock_duration: lock_duration?,
                 stalled_interval: stalled_interval?,
@@ -174,6 +223,40 @@ impl WorkerConfig {
             })
         })
     }
+}
+
+/// How the API does the jobs itself.
+#[derive(Clone, Copy, Debug)]
+pub struct InProcessConfig {
+    /// Jobs at a time in each queue, already bounded by `MAX_CONCURRENT_JOBS`.
+    pub concurrency: usize,
+    /// How long one attempt may take.
+    pub job_timeout: Duration,
+    /// How long a job stays reserved without renewal.
+    pub lock_duration: Duration,
+}
+
+impl InProcessConfig {
+    /// Reads the variables that the module's doc lists, but for those of workers alone.
+    pub fn read(source: &Source) -> Result<Self, ConfigError> {
+        let mut reader = Reader::new(source);
+        let concurrency = concurrency(&mut reader);
+        let job_timeout = reader.required(&JOB_TIMEOUT, parse::positive_milliseconds);
+        let lock_duration = reader.required(&WORKER_LOCK_DURATION, at_least_a_second);
+        reader.finish(|| {
+            Some(Self {
+                concurrency: concurrency?,
+                job_timeout: job_timeout?,
+                lock_duration: lock_duration?,
+            })
+        })
+    }
+}
+
+fn concurrency(reader: &mut Reader<'_>) -> Option<usize> {
+    let wanted = reader.required(&WORKER_CONCURRENCY, parse::positive::<usize>);
+    let bound = reader.optional(&MAX_CONCURRENT_JOBS, parse::positive::<usize>);
+    Some(wanted?.min(bound?.unwrap_or(usize::MAX)))
 }
 
 // A shorter lock would be lost in an ordinary pause of the machine and the job done twice.

@@ -87,6 +87,8 @@ fn the_samples_work() {
         ApiConfig::read(&Source::from_map(pairs(name))).unwrap();
         WorkerProcessConfig::read(&Source::from_map(pairs(name))).unwrap();
     }
+    // No worker runs there.
+    ApiConfig::read(&Source::from_map(pairs("samples/small-vm.env"))).unwrap();
     let secrets = [
         ("DATABASE_URL", "postgres://localhost/shop"),
         ("JWT_SECRET", "0123456789abcdef0123456789abcdef"),
@@ -110,6 +112,7 @@ fn every_file_says_where_it_caches_and_sets_nothing_else_for_it() {
         ("workers.env.example", "redis"),
         ("samples/kubernetes.env", "redis"),
         ("samples/single-vm.env", "redis"),
+        ("samples/small-vm.env", "memory"),
         ("samples/development.env", "redis"),
         ("samples/replicas.env", "redis"),
         ("samples/supabase.env", "redis"),
@@ -128,6 +131,7 @@ fn every_database_of_the_files_is_taken_as_it_is_written() {
         ("backend.env.example", 1, 0),
         ("workers.env.example", 1, 0),
         ("samples/single-vm.env", 1, 0),
+        ("samples/small-vm.env", 1, 0),
         ("samples/development.env", 1, 0),
         ("samples/replicas.env", 2, 2),
         ("samples/supabase.env", 1, 0),

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bharatmart_config::{
     AdminConfig, ApiConfig, AuthConfig, CacheBackend, ConfigError, DatabaseConfig, Environment,
-    MailConfig, MailTransport, Process, QueueConfig, QueueServers, SmtpSecurity, Source,
-    TelemetryConfig, WorkerConfig, WorkerProcessConfig, WorkerType,
+    JobsConfig, MailConfig, MailTransport, Process, QueueConfig, QueueServers, SmtpSecurity,
+    Source, TelemetryConfig, WorkerConfig, WorkerProcessConfig, WorkerType,
 };
 use secrecy::ExposeSecret;
 
@@ -43,7 +43,8 @@ fn defaults_are_the_documented_ones() {
     assert_eq!(api.http.keep_alive_timeout, Duration::from_secs(65));
     assert_eq!(api.http.request_timeout, Duration::from_secs(15));
     assert_eq!(api.database.pool_size, 20);
-    assert_eq!(api.queue.prefix, "bull");
+    assert_eq!(api.jobs.mode().as_str(), "bull-queue");
+    assert!(matches!(&api.jobs, JobsConfig::BullQueue(queue) if queue.prefix == "bull"));
     assert!(matches!(api.cache.backend, CacheBackend::None));
     assert_eq!(api.cache.ttl, Duration::from_mins(5));
     assert_eq!(api.auth.jwt_expiry, Duration::from_mins(15));
@@ -151,7 +152,13 @@ const BAD: &[(Process, &str, &str, &str)] = &[
         "cleaning",
         "email, order, payment or all",
     ),
-    (Process::Worker, "WORKER_MODE", "in-process", "bull-queue"),
+    (Process::Api, "WORKER_MODE", "threads", "or in-process"),
+    (
+        Process::Worker,
+        "WORKER_MODE",
+        "in-process",
+        "bull-queue for a worker",
+    ),
     (Process::Worker, "WORKER_CONCURRENCY", "0", "above 0"),
     (Process::Worker, "MAX_CONCURRENT_JOBS", "none", "above 0"),
     (Process::Worker, "JOB_TIMEOUT", "0", "above 0"),
@@ -238,6 +245,30 @@ fn what_is_required_is_named() {
         "{error}"
     );
     assert_eq!(error.lines().count(), 2, "{error}");
+}
+
+#[test]
+fn an_api_that_does_the_jobs_itself_needs_no_redis_but_a_way_for_mails_to_leave() {
+    let least = [
+        ("DATABASE_URL", "postgres://localhost/shop"),
+        ("WORKER_MODE", "in-process"),
+        ("WORKER_CONCURRENCY", "9"),
+        ("MAX_CONCURRENT_JOBS", "2"),
+    ];
+    let with = |more: &[(&str, &str)]| {
+        ApiConfig::read(&Source::from_map(least.iter().chain(more).copied()))
+    };
+    let error = with(&[]).unwrap_err().to_string();
+    assert!(error.starts_with("SMTP_HOST is not set"), "{error}");
+    assert_eq!(error.lines().count(), 1, "{error}");
+    let api = with(&[("EMAIL_TRANSPORT", "file"), ("EMAIL_DIR", "mails")]).unwrap();
+    let JobsConfig::InProcess { work, mail } = api.jobs else {
+        panic!("{:?}", api.jobs);
+    };
+    assert_eq!(work.concurrency, 2);
+    assert_eq!(work.job_timeout, Duration::from_secs(30));
+    assert_eq!(work.lock_duration, Duration::from_secs(30));
+    assert!(matches!(mail.transport, MailTransport::File { .. }));
 }
 
 #[test]

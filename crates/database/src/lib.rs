@@ -32,6 +32,7 @@ mod scope;
 pub mod seed;
 mod server;
 pub mod users;
+pub mod worklist;
 
 pub use connection::{Connection, Transaction};
 pub use error::{Error, Result};

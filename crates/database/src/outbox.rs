@@ -113,7 +113,8 @@ pub async fn insert(connection: &mut Connection, jobs: &[NewJob]) -> Result<()> 
     Ok(())
 }
 
-/// Locks up to `limit` undispatched rows, oldest first, passing over those that another relay holds.
+/// Locks up to `limit` undispatched rows, oldest first, passing over those that another relay holds or
+/// that somebody has leased to do the job themselves ([`crate::worklist`]).
 ///
 /// Call it in a transaction: the locks are what keeps two relays from carrying one row.
 #[tracing::instrument(name = "db.outbox.claim", skip_all)]
@@ -131,7 +132,7 @@ pub async fn claim(connection: &mut Connection, limit: i64) -> Result<Vec<Pendin
             created_at,
             trace_parent
         FROM outbox
-        WHERE dispatched_at IS NULL
+        WHERE dispatched_at IS NULL AND (leased_until IS NULL OR leased_until <= now())
         ORDER BY id
         LIMIT $1
         FOR UPDATE SKIP LOCKED
@@ -342,7 +343,7 @@ pub async fn revive(connection: &mut Connection, ids: &[i64]) -> Result<Vec<i64>
     let revived = sqlx::query_scalar!(
         r#"
         UPDATE outbox
-        SET failed_at = NULL, failed_reason = NULL, dispatched_at = NULL, attempts = 0
+        SET failed_at = NULL, failed_reason = NULL, dispatched_at = NULL, attempts = 0, stalls = 0
         WHERE id = ANY($1) AND failed_at IS NOT NULL
         RETURNING id
         "#,

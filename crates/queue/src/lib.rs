@@ -4,13 +4,16 @@
 //!   makes it necessary.
 //! - [`Relay`]: moves committed rows to the queues, through [`JobQueues`].
 //! - [`QueueWorker`]: runs the [`Handlers`] of one queue.
+//! - [`OutboxWorker`]: runs the handlers of all of them straight from the outbox, where there is no Redis.
 //!
 //! The wire format is that of Node's `bullmq`; the crate `bullmq` speaks it. What that crate leaves to
 //! its users is done here: it connects in the background, bounds every call, catches panics, ends
 //! jobs that take too long, renews their locks, and hands unfinished ones back at shutdown.
 
+mod attempt;
 mod connection;
 mod handlers;
+mod in_process;
 mod inspect;
 pub mod jobs;
 mod name;
@@ -23,6 +26,7 @@ mod worker;
 
 pub use bharatmart_database::outbox::{NewJob, PendingJob, RefusedJob};
 pub use handlers::{BoxError, Handlers, JobContext, JobError, JobResult};
+pub use in_process::OutboxWorker;
 pub use inspect::{ChangeError, JobPage, JobRecord, JobRef, JobState, KeptBy};
 pub use jobs::{
     ChargePayment, Job, OrderLine, PaymentDeadline, ProcessOrder, RefundPayment, SendEmail,

@@ -53,6 +53,23 @@ struct Shared {
     broken: Notify,
 }
 
+impl Shared {
+    fn new(clock: Arc<dyn Clock>) -> Self {
+        Self {
+            clock,
+            link: watch::Sender::new(None),
+            breaker: CircuitBreaker::new(
+                DEPENDENCY,
+                Breaker::new(
+                    BREAKER_THRESHOLD,
+                    Backoff::exact(BREAKER_COOLDOWN, BREAKER_COOLDOWN),
+                ),
+            ),
+            broken: Notify::new(),
+        }
+    }
+}
+
 /// What became of one job of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Added {
@@ -109,18 +126,7 @@ impl JobQueues {
     /// Starts connecting and returns at once; needs a tokio runtime.
     #[must_use]
     pub fn connect(config: &QueueConfig, clock: Arc<dyn Clock>) -> Self {
-        let shared = Arc::new(Shared {
-            clock,
-            link: watch::Sender::new(None),
-            breaker: CircuitBreaker::new(
-                DEPENDENCY,
-                Breaker::new(
-                    BREAKER_THRESHOLD,
-                    Backoff::exact(BREAKER_COOLDOWN, BREAKER_COOLDOWN),
-                ),
-            ),
-            broken: Notify::new(),
-        });
+        let shared = Arc::new(Shared::new(clock));
         let stop = CancellationToken::new();
         let connecting = keep_connected(Arc::clone(&shared), Endpoint::new(config));
         tokio::spawn(stop.clone().run_until_cancelled_owned(connecting));
@@ -136,6 +142,16 @@ impl JobQueues {
         match timeout(limit, link.wait_for(Option::is_some)).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(_)) | Err(_) => Err(QueueError::Timeout(limit)),
+        }
+    }
+
+    /// Queues that no Redis holds, for a process that does its jobs itself: each call answers that there is
+    /// no connection.
+    #[must_use]
+    pub fn nowhere(clock: Arc<dyn Clock>) -> Self {
+        Self {
+            shared: Arc::new(Shared::new(clock)),
+            _connecting: Arc::new(CancellationToken::new().drop_guard()),
         }
     }
 

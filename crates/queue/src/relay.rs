@@ -39,7 +39,7 @@ const RECOVER_EVERY: Duration = Duration::from_secs(2);
 const REOPEN_BATCH: i64 = 100_000;
 /// How long carried rows are kept, and how they are removed.
 const KEEP: chrono::TimeDelta = chrono::TimeDelta::days(7);
-const CLEAN_EVERY: Duration = Duration::from_mins(10);
+pub(crate) const CLEAN_EVERY: Duration = Duration::from_mins(10);
 const CLEAN_BATCH: i64 = 1000;
 const CLEAN_BATCHES: usize = 50;
 
@@ -58,6 +58,10 @@ pub struct RelayHandle {
 }
 
 impl RelayHandle {
+    pub(crate) const fn new(wake: Arc<Notify>) -> Self {
+        Self { wake }
+    }
+
     /// To be called right after a commit. Does not wait; many calls are as good as one.
     pub fn notify(&self) {
         self.wake.notify_one();
@@ -225,25 +229,28 @@ impl Relay {
         metrics::gauge!(OUTBOX_OLDEST_SECONDS).set(backlog.oldest_seconds);
         Ok(())
     }
+}
 
-    /// Removes rows that were carried long ago, in batches that hold no lock for long.
-    async fn clean(&self, stop: &CancellationToken) -> Result<(), bharatmart_database::Error> {
-        let before = self.clock.now() - KEEP;
-        let mut connection = self.database.write().await?;
-        let mut removed = 0;
-        for _ in 0..CLEAN_BATCHES {
-            let batch =
-                outbox::delete_dispatched_before(&mut connection, before, CLEAN_BATCH).await?;
-            removed += batch;
-            if batch == 0 || stop.is_cancelled() {
-                break;
-            }
+/// Removes rows that were carried long ago, in batches that hold no lock for long.
+pub(crate) async fn clean(
+    database: &Database,
+    clock: &dyn Clock,
+    stop: &CancellationToken,
+) -> Result<(), bharatmart_database::Error> {
+    let before = clock.now() - KEEP;
+    let mut connection = database.write().await?;
+    let mut removed = 0;
+    for _ in 0..CLEAN_BATCHES {
+        let batch = outbox::delete_dispatched_before(&mut connection, before, CLEAN_BATCH).await?;
+        removed += batch;
+        if batch == 0 || stop.is_cancelled() {
+            break;
         }
-        if removed > 0 {
-            tracing::info!(rows = removed, "removed old outbox rows");
-        }
-        Ok(())
     }
+    if removed > 0 {
+        tracing::info!(rows = removed, "removed old outbox rows");
+    }
+    Ok(())
 }
 
 /// How long failures last: logs the first and the recovery, not each one.
@@ -328,7 +335,7 @@ impl Chores {
         }
         if now >= self.clean {
             self.clean = now + CLEAN_EVERY;
-            if let Err(error) = relay.clean(stop).await {
+            if let Err(error) = clean(&relay.database, &*relay.clock, stop).await {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
                     "old outbox rows cannot be removed"

@@ -21,12 +21,12 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{connection::Endpoint, handlers::Handlers, name::QueueName, runner::Runner};
+use crate::{
+    attempt::MAX_STALLED, connection::Endpoint, handlers::Handlers, name::QueueName, runner::Runner,
+};
 
 /// How long the crate waits in one go for a job to arrive, and after an error.
 const POLL: Duration = Duration::from_secs(1);
-/// How often a job may be taken from a dead worker before it fails. A dropped connection counts as one.
-const MAX_STALLED: u32 = 3;
 /// Two errors within this time make the worker suspect its connections. The crate takes 10 s for one.
 const FAILING: Duration = Duration::from_secs(30);
 /// How long jobs may take to be handed back after the grace.
@@ -325,6 +325,7 @@ fn crate_options(
         // The crate's ticker meets the key that its own last look has left, which lives as long as the
         // interval and so a little longer than until the next tick: every second look is skipped.
         .stalled_interval(options.stalled_interval / 2)
+        // A dropped connection counts as a death.
         .max_stalled_count(MAX_STALLED)
         .drain_delay(POLL)
         .run_retry_delay(POLL)

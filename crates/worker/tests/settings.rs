@@ -42,3 +42,15 @@ fn a_sender_that_is_none_is_one_line_that_names_it_and_exit_code_64() {
     assert_eq!(line.lines().count(), 1, "{line}");
     assert!(line.contains("EMAIL_FROM"), "{line}");
 }
+
+#[test]
+fn a_worker_in_the_mode_without_workers_is_one_line_that_says_so_and_exit_code_64() {
+    let output = start(&[
+        ("DATABASE_URL", "postgres://127.0.0.1:1/shop"),
+        ("WORKER_MODE", "in-process"),
+    ]);
+    let line = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(64), "{line}");
+    assert_eq!(line.lines().count(), 1, "{line}");
+    assert!(line.contains("the API does the jobs"), "{line}");
+}

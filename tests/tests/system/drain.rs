@@ -18,7 +18,10 @@ use crate::stack::{SOON, Stack, customer, id, order};
 const QUEUE: &str = "order-processing";
 
 /// Locks orders, so that whoever wants to confirm them has to wait.
-async fn hold<'a>(stack: &Stack, orders: &[Uuid]) -> Result<sqlx::Transaction<'a, sqlx::Postgres>> {
+pub async fn hold<'a>(
+    stack: &Stack,
+    orders: &[Uuid],
+) -> Result<sqlx::Transaction<'a, sqlx::Postgres>> {
     let mut transaction = stack.pool.begin().await?;
     sqlx::query("SELECT FROM orders WHERE id = ANY($1) FOR UPDATE")
         .bind(orders)

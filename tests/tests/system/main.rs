@@ -8,6 +8,7 @@ mod checkout;
 mod dead_letters;
 mod drain;
 mod failover;
+mod in_process;
 mod journey;
 mod kills;
 mod load;

@@ -17,7 +17,7 @@ use std::{sync::Arc, time::Duration};
 use axum::{Router, body::Body};
 use bharatmart_api::{AppState, RouterOptions, build_router};
 use bharatmart_cache::Invalidations;
-use bharatmart_config::{ApiConfig, Source};
+use bharatmart_config::{ApiConfig, QueueConfig, Source};
 use bharatmart_database::Database;
 use bharatmart_domain::SystemClock;
 use bharatmart_lifecycle::{Health, Lifecycle};
@@ -111,14 +111,16 @@ impl Api {
             ("JWT_SECRET", "a secret for tests, at least 32 bytes long"),
         ];
         let pairs = defaults.iter().chain(settings).copied();
-        let config = ApiConfig::read(&Source::from_map(pairs)).expect("the settings are good");
+        let source = Source::from_map(pairs);
+        let config = ApiConfig::read(&source).expect("the settings are good");
+        let queue = QueueConfig::read(&source).expect("the settings are good");
         let lifecycle = Lifecycle::without_signals(Duration::from_secs(1), Duration::ZERO);
         let health = Health::new("test", &lifecycle);
         health.mark_started();
         let clock = Arc::new(SystemClock);
         let database =
             Database::connect(&config.database, "bharatmart-test").expect("the URL is good");
-        let queues = JobQueues::connect(&config.queue, clock.clone());
+        let queues = JobQueues::connect(&queue, clock.clone());
         let (_, relay) = Relay::new(database.clone(), queues.clone(), clock.clone());
         let state = AppState::new(&config, database, queues, relay, &health, clock);
         let invalidations = state.invalidations.clone();

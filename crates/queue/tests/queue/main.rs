@@ -1,5 +1,6 @@
 //! The queue against real servers.
 
+mod in_process;
 mod inspect;
 mod outage;
 mod producer;
