@@ -18,6 +18,7 @@ mod pooled;
 mod reconciliation;
 mod replicas;
 mod replicated;
+mod scale_ins;
 mod shopper;
 mod stack;
 mod starts;
