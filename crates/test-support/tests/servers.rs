@@ -11,8 +11,8 @@ use std::{
 use bharatmart_test_support::{
     FlakyProxy, ScratchDir, free_port,
     servers::{
-        HaProxy, PgBouncer, PgBouncerOptions, Postgres, PostgresOptions, RedisOptions, RedisServer, Refusals,
-        SmtpServer,
+        HaProxy, PgBouncer, PgBouncerOptions, Postgres, PostgresOptions, RedisOptions, RedisServer,
+        Refusals, SmtpServer,
     },
     wait_until,
 };

@@ -22,7 +22,9 @@ async fn their_worker_gets_our_order_reports_its_progress_and_returns_a_value() 
     let order = id(&placed)?;
     let job = format!("order-{order}");
 
-    let seen = worker.said("a job", |line| !line["started"].is_null()).await?;
+    let seen = worker
+        .said("a job", |line| !line["started"].is_null())
+        .await?;
     let seen = &seen["started"];
     assert_eq!(seen["id"], json!(job));
     assert_eq!(seen["name"], "process-order");
@@ -47,11 +49,18 @@ async fn their_worker_gets_our_order_reports_its_progress_and_returns_a_value() 
     let completed = events.event("completed", &job).await?;
     let progress = events.events("progress", &job)?;
     let told: Vec<&Value> = progress.iter().map(|event| &event["data"]).collect();
-    assert_eq!(told, [&json!(25), &json!({"stage": "packed"})], "{progress:?}");
+    assert_eq!(
+        told,
+        [&json!(25), &json!({"stage": "packed"})],
+        "{progress:?}"
+    );
     let kept = shop.node.job(ORDERS, &job).await?;
     assert_eq!(kept["returnvalue"], plan["returns"], "{completed}");
     assert_eq!(kept["progress"], json!({"stage": "packed"}));
-    let logs = shop.node.calls(ORDERS, json!([["getJobLogs", job]])).await?;
+    let logs = shop
+        .node
+        .calls(ORDERS, json!([["getJobLogs", job]]))
+        .await?;
     assert_eq!(logs[0]["logs"], json!(["attempt 1"]));
 
     let admin = shop.stack.admin(&shop.api).await?;
@@ -69,7 +78,9 @@ async fn our_worker_makes_the_second_attempt_where_theirs_failed_the_first() -> 
     let theirs = shop.node.worker(ORDERS, &json!({"failures": 1})).await?;
     let order = id(&shop.order("cash_on_delivery").await?)?;
     let job = format!("order-{order}");
-    theirs.said("a failure", |line| line["failed"] == json!(job)).await?;
+    theirs
+        .said("a failure", |line| line["failed"] == json!(job))
+        .await?;
     theirs.stop().await?;
     let _ours = shop.stack.worker("order").start().await?;
 
@@ -77,12 +88,19 @@ async fn our_worker_makes_the_second_attempt_where_theirs_failed_the_first() -> 
     assert_eq!(shop.status(order).await?, "processing");
     let began = events.events("active", &job)?;
     assert_eq!(began.len(), 2, "{began:?}");
-    let times: Vec<_> = began.iter().filter_map(|event| event["at"].as_i64()).collect();
+    let times: Vec<_> = began
+        .iter()
+        .filter_map(|event| event["at"].as_i64())
+        .collect();
     let wait = times[1] - times[0];
     assert!((BACKOFF..BACKOFF + 1500).contains(&wait), "{wait} ms");
     let kept = shop.node.job(ORDERS, &job).await?;
     assert_eq!(kept["attemptsMade"], 2, "{kept}");
-    assert_eq!(kept["stacktrace"].as_array().map(Vec::len), Some(1), "{kept}");
+    assert_eq!(
+        kept["stacktrace"].as_array().map(Vec::len),
+        Some(1),
+        "{kept}"
+    );
     Ok(())
 }
 
@@ -100,7 +118,10 @@ async fn our_job_that_their_worker_gives_up_keeps_reason_and_stack() -> Result<(
     let kept = shop.node.job(ORDERS, &job).await?;
     assert_eq!(kept["failedReason"], json!(reason));
     let stack = kept["stacktrace"][0].as_str().context("no stack")?;
-    assert!(stack.contains(&reason) && stack.contains("noPaperLeft"), "{stack}");
+    assert!(
+        stack.contains(&reason) && stack.contains("noPaperLeft"),
+        "{stack}"
+    );
     let failures = shop.stack.failures(ORDERS).await?;
     assert_eq!(failures, [format!("{job}: {reason}")]);
     Ok(())
@@ -127,7 +148,9 @@ async fn their_worker_waits_for_the_time_of_our_delayed_job() -> Result<()> {
     ours.wait(SOON).await?;
     let theirs = shop.node.worker(ORDERS, &json!({})).await?;
 
-    let started = theirs.said("a job", |line| !line["started"].is_null()).await?;
+    let started = theirs
+        .said("a job", |line| !line["started"].is_null())
+        .await?;
     assert_eq!(started["started"]["id"], json!(job), "{started}");
     let late = started["at"].as_i64().context("no time")? - due;
     assert!((0..1000).contains(&late), "{late} ms late");

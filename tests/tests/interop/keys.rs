@@ -78,7 +78,9 @@ async fn dump(redis: &mut MultiplexedConnection, prefix: &str) -> Result<Dump> {
         .await?;
     let mut dump = Dump::new();
     for key in keys {
-        let name = key.strip_prefix(&common).context("a key of another queue")?;
+        let name = key
+            .strip_prefix(&common)
+            .context("a key of another queue")?;
         dump.insert(name.to_owned(), fields(redis, &key).await?);
     }
     Ok(dump)

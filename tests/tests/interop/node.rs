@@ -56,7 +56,9 @@ impl Node {
     /// A stock `Worker` that does what `plan` says; see `worker.js`.
     pub async fn worker(&self, queue: &str, plan: &Value) -> Result<Program> {
         let program = self.start("worker.js", queue, plan)?;
-        program.said("a worker", |line| line["ready"] == true).await?;
+        program
+            .said("a worker", |line| line["ready"] == true)
+            .await?;
         Ok(program)
     }
 
@@ -65,7 +67,9 @@ impl Node {
         let port = free_port();
         let request = json!({"port": port, "queues": queues});
         let program = self.start("board.js", "", &request)?;
-        program.said("a board", |line| line["ready"] == true).await?;
+        program
+            .said("a board", |line| line["ready"] == true)
+            .await?;
         Ok((program, format!("http://127.0.0.1:{port}")))
     }
 

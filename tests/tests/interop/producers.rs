@@ -124,7 +124,10 @@ async fn our_worker_tries_their_mail_as_often_as_they_say_and_says_why_it_failed
     let waits: Vec<i64> = began.windows(2).map(|pair| pair[1] - pair[0]).collect();
     assert_eq!(waits.len(), 2, "three attempts: {began:?}");
     for (wait, asked) in waits.into_iter().zip([FIRST_WAIT, 2 * FIRST_WAIT]) {
-        assert!((asked..asked + 1000).contains(&wait), "{wait} ms: {began:?}");
+        assert!(
+            (asked..asked + 1000).contains(&wait),
+            "{wait} ms: {began:?}"
+        );
     }
     let kept = shop.node.job(EMAILS, &job).await?;
     assert_eq!(kept["failedReason"], reason, "{kept}");
@@ -264,7 +267,9 @@ async fn our_workers_rest_while_they_have_paused_the_queue() -> Result<()> {
     let _worker = shop.stack.worker("order").start().await?;
     let events = shop.node.events(ORDERS)?;
     shop.node.calls(ORDERS, json!([["pause"]])).await?;
-    events.said("a pause", |line| line["event"] == "paused").await?;
+    events
+        .said("a pause", |line| line["event"] == "paused")
+        .await?;
 
     let order = id(&shop.order("cash_on_delivery").await?)?;
     let job = format!("order-{order}");
@@ -272,7 +277,9 @@ async fn our_workers_rest_while_they_have_paused_the_queue() -> Result<()> {
     let calls = json!([["isPaused"], ["getJobCounts"]]);
     let answers = shop.node.calls(ORDERS, calls).await?;
     assert_eq!(answers[0], true);
-    let waiting = answers[1]["waiting"].as_i64().zip(answers[1]["paused"].as_i64());
+    let waiting = answers[1]["waiting"]
+        .as_i64()
+        .zip(answers[1]["paused"].as_i64());
     assert_eq!(waiting.map(|(waiting, paused)| waiting + paused), Some(1));
     assert!(attempts(&events, &job)?.is_empty());
 

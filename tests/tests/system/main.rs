@@ -4,6 +4,7 @@
 
 mod cache;
 mod cache_outages;
+mod campaign;
 mod checkout;
 mod drain;
 mod failover;

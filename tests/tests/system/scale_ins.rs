@@ -132,11 +132,7 @@ async fn scale_in(stack: &Stack, worker_before: &mut App) -> Result<()> {
     let started = worker(stack).start();
     let (status, next) = tokio::join!(worker_before.wait(SOON), started);
     let status = status?;
-    ensure!(
-        status.success(),
-        "{status}\n{}",
-        worker_before.log_tail(30)
-    );
+    ensure!(status.success(), "{status}\n{}", worker_before.log_tail(30));
     *worker_before = next?;
     holding.rollback().await?;
     Ok(())
@@ -149,10 +145,7 @@ async fn no_job_of_a_worker_that_is_scaled_in_fails_or_waits_for_a_stall() -> Re
     let stack = Stack::new().await?;
     let api = stack.api().start().await?;
     let product = stack.product("Ikat Cushion", 799, 1_000_000).await?;
-    let mut workers = [
-        worker(&stack).start().await?,
-        worker(&stack).start().await?,
-    ];
+    let mut workers = [worker(&stack).start().await?, worker(&stack).start().await?];
     let (stop, stopped) = watch::channel(false);
     let mut shoppers = Vec::new();
     for _ in 0..2 {
