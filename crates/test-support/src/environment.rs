@@ -12,6 +12,26 @@ pub const REDIS_VARIABLE: &str = "BHARATMART_TEST_REDIS";
 /// Folder of the built programs.
 pub const BIN_DIR_VARIABLE: &str = "BHARATMART_BIN_DIR";
 
+/// For how many seconds the campaign of failures is fought.
+pub const CAMPAIGN_SECONDS_VARIABLE: &str = "CAMPAIGN_SECONDS";
+/// How many orders a second the campaign places.
+pub const CAMPAIGN_RATE_VARIABLE: &str = "CAMPAIGN_RATE";
+/// The seed of a campaign that is to be fought again.
+pub const CAMPAIGN_SEED_VARIABLE: &str = "CAMPAIGN_SEED";
+/// How many workers are scaled in under load.
+pub const SCALE_INS_VARIABLE: &str = "SCALE_INS";
+
+/// The number in the variable `name`, by which a test can be made longer than it usually is.
+///
+/// # Panics
+/// When it is no number.
+#[must_use]
+pub fn test_parameter(name: &str) -> Option<u64> {
+    let text = perhaps_given_by_xtask(name)?;
+    let number = text.parse();
+    Some(number.unwrap_or_else(|_| panic!("{name} is {text:?}, which is not a whole number")))
+}
+
 /// What `cargo xtask test` has put into `name`.
 pub(crate) fn given_by_xtask(name: &str) -> String {
     perhaps_given_by_xtask(name).unwrap_or_else(|| {

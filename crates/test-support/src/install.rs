@@ -12,6 +12,8 @@ use crate::{environment::search_path, packages};
 
 /// The oldest PostgreSQL that the migrations need.
 const OLDEST_POSTGRES: u32 = 14;
+/// The oldest Node.js that the packages of `tests/interop` run on.
+const OLDEST_NODE: u32 = 18;
 
 /// Something that development or the tests need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +30,8 @@ pub enum Requirement {
     PgBouncer,
     /// `wrk`, the load generator of the benchmarks.
     Wrk,
+    /// `node`, version 18 or newer, and `npm`.
+    Node,
 }
 
 impl Requirement {
@@ -41,6 +45,7 @@ impl Requirement {
             Self::HaProxy => "HAProxy",
             Self::PgBouncer => "PgBouncer",
             Self::Wrk => "wrk",
+            Self::Node => "Node.js 18 or newer, with npm",
         }
     }
 
@@ -56,6 +61,10 @@ impl Requirement {
             Self::HaProxy => find_program("haproxy").is_some(),
             Self::PgBouncer => find_program("pgbouncer").is_some(),
             Self::Wrk => find_program("wrk").is_some(),
+            Self::Node => {
+                node_version().is_some_and(|version| version >= OLDEST_NODE)
+                    && find_program("npm").is_some()
+            }
         }
     }
 }
@@ -155,6 +164,16 @@ fn postgres_version(folder: &Path) -> Option<u32> {
         .find(|c: char| !c.is_ascii_digit())
         .unwrap_or(version.len());
     version[..digits].parse().ok()
+}
+
+/// The major version of Node.js.
+fn node_version() -> Option<u32> {
+    let node = find_program("node")?;
+    let answer = Command::new(node).arg("--version").output().ok()?;
+    // "v18.20.4"
+    let text = String::from_utf8(answer.stdout).ok()?;
+    let (major, _) = text.strip_prefix('v')?.split_once('.')?;
+    major.parse().ok()
 }
 
 /// A Python that can import aiosmtpd: the system's own, whatever comes first on `PATH`.

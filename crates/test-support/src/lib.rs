@@ -10,6 +10,15 @@
 //! | [`POOLER_VARIABLE`] | with `--pooler`: URL of the same database through a `PgBouncer` |
 //! | [`REDIS_VARIABLE`] | URL of the shared Redis |
 //! | [`BIN_DIR_VARIABLE`] | folder of the built `bharatmart-api` and `bharatmart-worker` |
+//!
+//! Whoever runs the tests may set these, to make some of them longer:
+//!
+//! | variable | holds |
+//! |---|---|
+//! | [`CAMPAIGN_SECONDS_VARIABLE`] | for how long the campaign of failures is fought |
+//! | [`CAMPAIGN_RATE_VARIABLE`] | how many orders a second it places |
+//! | [`CAMPAIGN_SEED_VARIABLE`] | the seed that an earlier one printed |
+//! | [`SCALE_INS_VARIABLE`] | how many workers are scaled in under load |
 
 mod app;
 mod child;
@@ -30,7 +39,10 @@ pub use app::{App, AppBuilder};
 pub use child::{Child, Launch, Output};
 pub use client::{ShopClient, TEST_PASSWORD};
 pub use database::{TEMPLATE_DATABASE, TestDatabase, test_prefix, test_redis_url};
-pub use environment::{BIN_DIR_VARIABLE, POOLER_VARIABLE, POSTGRES_VARIABLE, REDIS_VARIABLE};
+pub use environment::{
+    BIN_DIR_VARIABLE, CAMPAIGN_RATE_VARIABLE, CAMPAIGN_SECONDS_VARIABLE, CAMPAIGN_SEED_VARIABLE,
+    POOLER_VARIABLE, POSTGRES_VARIABLE, REDIS_VARIABLE, SCALE_INS_VARIABLE, test_parameter,
+};
 pub use mail::{ReceivedMail, read_mail_dir};
 pub use ports::{free_port, is_free};
 pub use proxy::FlakyProxy;

@@ -49,6 +49,7 @@ const MANAGERS: [Manager; 5] = [
             Requirement::HaProxy => &["haproxy"],
             Requirement::PgBouncer => &["pgbouncer"],
             Requirement::Wrk => &["wrk"],
+            Requirement::Node => &["nodejs", "npm"],
         },
     },
     Manager {
@@ -62,6 +63,7 @@ const MANAGERS: [Manager; 5] = [
             Requirement::HaProxy => &["haproxy"],
             Requirement::PgBouncer => &["pgbouncer"],
             Requirement::Wrk => &["wrk"],
+            Requirement::Node => &["nodejs", "npm"],
         },
     },
     Manager {
@@ -75,6 +77,7 @@ const MANAGERS: [Manager; 5] = [
             Requirement::HaProxy => &["haproxy"],
             Requirement::PgBouncer => &["pgbouncer"],
             Requirement::Wrk => &["wrk"],
+            Requirement::Node => &["nodejs", "npm"],
         },
     },
     Manager {
@@ -88,6 +91,7 @@ const MANAGERS: [Manager; 5] = [
             Requirement::HaProxy => &["haproxy"],
             Requirement::PgBouncer => &["pgbouncer"],
             Requirement::Wrk => &["wrk"],
+            Requirement::Node => &["nodejs", "npm"],
         },
     },
     Manager {
@@ -101,6 +105,7 @@ const MANAGERS: [Manager; 5] = [
             Requirement::HaProxy => &["haproxy"],
             Requirement::PgBouncer => &["pgbouncer"],
             Requirement::Wrk => &["wrk"],
+            Requirement::Node => &["node"],
         },
     },
 ];

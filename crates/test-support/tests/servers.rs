@@ -12,7 +12,7 @@ use bharatmart_test_support::{
     FlakyProxy, ScratchDir, free_port,
     servers::{
         HaProxy, PgBouncer, PgBouncerOptions, Postgres, PostgresOptions, RedisOptions, RedisServer,
-        SmtpServer,
+        Refusals, SmtpServer,
     },
     wait_until,
 };
@@ -140,14 +140,8 @@ async fn a_paused_redis_is_silent_until_it_resumes() {
     assert!(redis_has(&redis.url(), "key").await);
 }
 
-#[tokio::test]
-async fn the_smtp_server_keeps_what_it_accepted_over_a_restart() {
-    let mut smtp = SmtpServer::start().await.unwrap();
-    let mail = "From: shop@example.in\r\nTo: Asha <asha@example.in>\r\nSubject: =?utf-8?q?Namast=C3=A9?=\r\n\
-        Message-ID: <1@example.in>\r\nX-Kind: test\r\nMIME-Version: 1.0\r\n\
-        Content-Type: multipart/alternative; boundary=b\r\n\r\n\
-        --b\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nHello\r\n\
-        --b\r\nContent-Type: text/html; charset=utf-8\r\n\r\n<p>Hello</p>\r\n--b--\r\n";
+/// Hands a mail to the server; what it says to the content.
+async fn hand_over(smtp: &SmtpServer, mail: &str) -> String {
     let mut stream = tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, smtp.port()))
         .await
         .unwrap();
@@ -165,7 +159,40 @@ async fn the_smtp_server_keeps_what_it_accepted_over_a_restart() {
     stream.write_all(data.as_bytes()).await.unwrap();
     let mut rest = String::new();
     stream.read_to_string(&mut rest).await.unwrap();
-    assert!(rest.starts_with("250"), "{rest}");
+    rest
+}
+
+#[tokio::test]
+async fn the_smtp_server_refuses_what_it_is_told_to_refuse() {
+    let smtp = SmtpServer::start().await.unwrap();
+    let mail = "Message-ID: <2@example.in>\r\n\r\nHello\r\n";
+    smtp.refuse(Some(Refusals {
+        share: 1.0,
+        times: 1,
+        reply: "451 4.3.0 try again later",
+    }))
+    .unwrap();
+    let answer = hand_over(&smtp, mail).await;
+    assert!(answer.starts_with("451 4.3.0 try again later"), "{answer}");
+    assert!(smtp.mails().unwrap().is_empty());
+    let answer = hand_over(&smtp, mail).await;
+    assert!(answer.starts_with("250"), "not more than once: {answer}");
+    smtp.refuse(None).unwrap();
+    let answer = hand_over(&smtp, "Message-ID: <3@example.in>\r\n\r\nHello\r\n").await;
+    assert!(answer.starts_with("250"), "{answer}");
+    assert_eq!(smtp.mails().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn the_smtp_server_keeps_what_it_accepted_over_a_restart() {
+    let mut smtp = SmtpServer::start().await.unwrap();
+    let mail = "From: shop@example.in\r\nTo: Asha <asha@example.in>\r\nSubject: =?utf-8?q?Namast=C3=A9?=\r\n\
+        Message-ID: <1@example.in>\r\nX-Kind: test\r\nMIME-Version: 1.0\r\n\
+        Content-Type: multipart/alternative; boundary=b\r\n\r\n\
+        --b\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nHello\r\n\
+        --b\r\nContent-Type: text/html; charset=utf-8\r\n\r\n<p>Hello</p>\r\n--b--\r\n";
+    let answer = hand_over(&smtp, mail).await;
+    assert!(answer.starts_with("250"), "{answer}");
 
     smtp.stop().await.unwrap();
     assert!(!answers(smtp.port()));

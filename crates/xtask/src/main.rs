@@ -5,6 +5,7 @@ mod cargo;
 mod console;
 mod dev;
 mod interrupts;
+mod npm;
 mod paths;
 mod plans;
 mod sqlx;

@@ -21,7 +21,7 @@ use crate::{
     cargo,
     console::{self, Steps},
     interrupts::Interrupts,
-    paths,
+    npm, paths,
 };
 
 /// In a PostgreSQL's log with [`LOG_LINE_PREFIX`], what shows that a client relied on a connection
@@ -62,8 +62,10 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode> {
         Requirement::Smtp,
         Requirement::HaProxy,
         Requirement::PgBouncer,
+        Requirement::Node,
     ];
     install::ensure(&all, |text| step.note(text))?;
+    npm::install(|text| step.note(text)).await?;
     if install::find_program("cargo-nextest").is_none() {
         step.note("cargo install cargo-nextest (takes minutes)");
         cargo::run(&["install", "--locked", "cargo-nextest"]).await?;

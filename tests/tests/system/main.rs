@@ -4,6 +4,7 @@
 
 mod cache;
 mod cache_outages;
+mod campaign;
 mod checkout;
 mod dead_letters;
 mod drain;
@@ -20,6 +21,7 @@ mod pooled;
 mod reconciliation;
 mod replicas;
 mod replicated;
+mod scale_ins;
 mod shopper;
 mod stack;
 mod starts;

@@ -19,8 +19,10 @@ pub const SOON: Duration = Duration::from_mins(1);
 pub struct Stack {
     pub database: TestDatabase,
     pub pool: PgPool,
-    redis: String,
-    prefix: String,
+    /// The URL of the Redis.
+    pub redis: String,
+    /// The first part of the names of the queues' keys.
+    pub prefix: String,
 }
 
 impl Stack {
@@ -119,7 +121,7 @@ impl Stack {
         Ok(())
     }
 
-    async fn redis(&self) -> Result<redis::aio::MultiplexedConnection> {
+    pub async fn redis(&self) -> Result<redis::aio::MultiplexedConnection> {
         let client = redis::Client::open(self.redis.as_str())?;
         Ok(client.get_multiplexed_async_connection().await?)
     }

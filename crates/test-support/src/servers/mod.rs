@@ -26,7 +26,7 @@ pub use postgres::{Postgres, PostgresOptions};
 pub use redis::{RedisOptions, RedisServer, WHOLE_DATABASE_COMMANDS};
 pub use replication::{Replication, StandbyOptions};
 pub use sentinel::SentinelSet;
-pub use smtp::SmtpServer;
+pub use smtp::{Refusals, SmtpServer};
 
 use std::{
     io::{Read, Write},

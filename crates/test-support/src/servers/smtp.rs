@@ -1,5 +1,8 @@
+use std::fs;
+
 use anyhow::Result;
 use nix::sys::signal::Signal;
+use serde_json::json;
 
 use super::{STOP_LIMIT, greets, required, wait_until_answers};
 use crate::{
@@ -9,6 +12,20 @@ use crate::{
     ports::free_port,
     scratch::{ScratchDir, server_user},
 };
+
+/// aiosmtpd's mailbox, with [`Refusals`].
+const MAILBOX: &str = include_str!("moody_mailbox.py");
+
+/// Which mails an [`SmtpServer`] does not take, once it has their content.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Refusals {
+    /// The chance of each attempt, 0 to 1.
+    pub share: f64,
+    /// The most refusals of mails with one `Message-ID`, until the next start.
+    pub times: u32,
+    /// What it answers, such as `451 4.3.0 try again later`.
+    pub reply: &'static str,
+}
 
 /// A private SMTP server (aiosmtpd) that keeps each mail as a file of a Maildir.
 #[derive(Debug)]
@@ -53,6 +70,29 @@ impl SmtpServer {
         }
     }
 
+    /// Does not take some of the mails from now on; `None` ends that.
+    ///
+    /// # Errors
+    /// When it cannot be told.
+    pub fn refuse(&self, refusals: Option<Refusals>) -> Result<()> {
+        let mood = self.folder.path().join("mood.json");
+        match refusals {
+            Some(Refusals {
+                share,
+                times,
+                reply,
+            }) => {
+                let new = self.folder.path().join("mood.json.new");
+                let text = json!({"share": share, "times": times, "reply": reply}).to_string();
+                fs::write(&new, text)?;
+                fs::rename(&new, &mood)?;
+            }
+            None if mood.exists() => fs::remove_file(&mood)?,
+            None => {}
+        }
+        Ok(())
+    }
+
     /// Stops the server: connections are refused from now on. The mails stay.
     ///
     /// # Errors
@@ -71,11 +111,13 @@ impl SmtpServer {
     pub async fn start_again(&mut self) -> Result<()> {
         let python = required(python_with_aiosmtpd(), Requirement::Smtp)?;
         let folder = self.folder.path();
+        fs::write(folder.join("moody_mailbox.py"), MAILBOX)?;
         let mut server = Launch::new("aiosmtpd", python, Output::File(folder.join("smtp.log")))
             .args(["-m", "aiosmtpd", "--nosetuid"])
             .args(["--listen", &format!("127.0.0.1:{}", self.port)])
-            .args(["--class", "aiosmtpd.handlers.Mailbox"])
+            .args(["--class", "moody_mailbox.MoodyMailbox"])
             .arg(folder.join("maildir"))
+            .arg(folder.join("mood.json"))
             .directory(folder)
             .user(server_user()?)
             .spawn()?;

@@ -7,6 +7,7 @@ mod load;
 mod noise;
 mod orders;
 mod program;
+mod queue;
 mod reads;
 mod wrk;
 
@@ -17,7 +18,7 @@ use bharatmart_test_support::install::{self, Requirement};
 use clap::Subcommand;
 use tokio::process::Command;
 
-use crate::{cargo, console::Steps};
+use crate::{cargo, console::Steps, npm};
 
 /// What to measure.
 #[derive(Subcommand)]
@@ -28,6 +29,8 @@ pub enum Bench {
     Footprint,
     /// Orders per second over HTTP beside pgbench running the same statement
     Orders(orders::Arguments),
+    /// Jobs that do nothing beside the bare crate and Node's bullmq, and 200,000 waiting jobs
+    Queue(queue::Arguments),
     /// Uncached reads beside a bare axum and sqlx handler, deep inside a list, from replicas, through a pooler
     Reads(reads::Arguments),
 }
@@ -39,6 +42,7 @@ pub async fn run(bench: Bench) -> Result<ExitCode> {
     let needed: &[Requirement] = match &bench {
         Bench::Cache(_) => &[Requirement::Postgres, Requirement::Redis, Requirement::Wrk],
         Bench::Footprint | Bench::Orders(_) => &[Requirement::Postgres, Requirement::Redis],
+        Bench::Queue(_) => &[Requirement::Redis, Requirement::Node],
         Bench::Reads(_) => &[
             Requirement::Postgres,
             Requirement::Redis,
@@ -47,25 +51,24 @@ pub async fn run(bench: Bench) -> Result<ExitCode> {
         ],
     };
     install::ensure(needed, |text| step.note(text))?;
+    if matches!(bench, Bench::Queue(_)) {
+        npm::install(|text| step.note(text)).await?;
+    }
     step.done("all installed");
 
     let mut step = steps.begin("Programs");
     step.note("cargo build --release");
-    cargo::run(&[
-        "build",
-        "--release",
-        "--locked",
-        "-p",
-        "bharatmart-api",
-        "-p",
-        "bharatmart-worker",
-    ])
-    .await?;
+    let programs: &[&str] = match &bench {
+        Bench::Queue(_) => &["-p", "bharatmart-queue", "--example", "queue_bench"],
+        _ => &["-p", "bharatmart-api", "-p", "bharatmart-worker"],
+    };
+    cargo::run(&[&["build", "--release", "--locked"], programs].concat()).await?;
     step.done("built");
     match bench {
         Bench::Cache(arguments) => cache::run(arguments).await,
         Bench::Footprint => footprint::run().await,
         Bench::Orders(arguments) => orders::run(arguments).await,
+        Bench::Queue(arguments) => queue::run(arguments).await,
         Bench::Reads(arguments) => reads::run(arguments).await,
     }
 }

@@ -160,39 +160,17 @@ impl Program {
 
     /// Resident memory now, in MB (10⁶ bytes).
     pub fn resident_megabytes(&self) -> Result<f64> {
-        self.megabytes("VmRSS:")
+        megabytes(self.pid()?, "VmRSS:")
     }
 
     /// The most resident memory that there was so far, in MB (10⁶ bytes).
     pub fn highest_megabytes(&self) -> Result<f64> {
-        self.megabytes("VmHWM:")
+        megabytes(self.pid()?, "VmHWM:")
     }
 
-    /// A figure from `/proc`.
-    fn megabytes(&self, name: &str) -> Result<f64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid()?))?;
-        let kibibytes: f64 = status
-            .lines()
-            .find_map(|line| line.strip_prefix(name))
-            .and_then(|line| line.trim().strip_suffix(" kB"))
-            .with_context(|| format!("no {name}"))?
-            .trim()
-            .parse()?;
-        Ok(kibibytes * 1024.0 / 1e6)
-    }
-
-    /// Processor time of the process so far, in seconds, from `/proc`.
+    /// Processor time of the process so far, in seconds.
     pub fn cpu_seconds(&self) -> Result<f64> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid()?))?;
-        let (_, fields) = stat.rsplit_once(')').context("no stat")?;
-        let ticks = fields
-            .split_whitespace()
-            .skip(11)
-            .take(2)
-            .map(str::parse::<f64>)
-            .sum::<Result<f64, _>>()?;
-        // USER_HZ is 100 on every Linux that Rust runs on.
-        Ok(ticks / 100.0)
+        cpu_seconds(self.pid()?)
     }
 
     pub async fn stop(mut self) -> Result<()> {
@@ -201,4 +179,31 @@ impl Program {
         ensure!(status.success(), "the program ended with {status}");
         Ok(())
     }
+}
+
+/// A process's memory in MB (10⁶ bytes), by its name in `/proc`.
+pub fn megabytes(pid: i32, name: &str) -> Result<f64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let kibibytes: f64 = status
+        .lines()
+        .find_map(|line| line.strip_prefix(name))
+        .and_then(|line| line.trim().strip_suffix(" kB"))
+        .with_context(|| format!("no {name}"))?
+        .trim()
+        .parse()?;
+    Ok(kibibytes * 1024.0 / 1e6)
+}
+
+/// Processor time of a process so far, in seconds, from `/proc`.
+pub fn cpu_seconds(pid: i32) -> Result<f64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let (_, fields) = stat.rsplit_once(')').context("no stat")?;
+    let ticks = fields
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .map(str::parse::<f64>)
+        .sum::<Result<f64, _>>()?;
+    // USER_HZ is 100 on every Linux that Rust runs on.
+    Ok(ticks / 100.0)
 }
