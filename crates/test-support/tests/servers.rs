@@ -144,21 +144,30 @@ async fn a_paused_redis_is_silent_until_it_resumes() {
 async fn hand_over(smtp: &SmtpServer, mail: &str) -> String {
     let mut stream = tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, smtp.port()))
         .await
-        .unwrap();
+        .expect("the server listens");
     let talk = format!(
         "HELO test\r\nMAIL FROM:<shop@example.in>\r\nRCPT TO:<asha@example.in>\r\nDATA\r\n{mail}.\r\nQUIT\r\n"
     );
     // One command a packet: this server takes no pipelining.
     let mut answer = [0; 512];
-    let _ = stream.read(&mut answer).await.unwrap();
-    let (commands, data) = talk.split_once("DATA\r\n").unwrap();
+    let _ = stream.read(&mut answer).await.expect("it answers");
+    let (commands, data) = talk.split_once("DATA\r\n").expect("a mail has content");
     for command in commands.split_inclusive("\r\n").chain(["DATA\r\n"]) {
-        stream.write_all(command.as_bytes()).await.unwrap();
-        let _ = stream.read(&mut answer).await.unwrap();
+        stream
+            .write_all(command.as_bytes())
+            .await
+            .expect("the server goes on");
+        let _ = stream.read(&mut answer).await.expect("it answers");
     }
-    stream.write_all(data.as_bytes()).await.unwrap();
+    stream
+        .write_all(data.as_bytes())
+        .await
+        .expect("the server goes on");
     let mut rest = String::new();
-    stream.read_to_string(&mut rest).await.unwrap();
+    stream
+        .read_to_string(&mut rest)
+        .await
+        .expect("the server goes on");
     rest
 }
 
