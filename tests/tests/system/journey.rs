@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use bharatmart_test_support::{App, ShopClient, read_mail_dir, wait_until};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -14,7 +14,7 @@ use crate::stack::{SOON, Stack, customer, id, order};
 struct Shop {
     stack: Stack,
     api: App,
-    _worker: App,
+    worker: App,
     mails: TempDir,
 }
 
@@ -36,7 +36,7 @@ impl Shop {
         Ok(Self {
             stack,
             api,
-            _worker: worker,
+            worker,
             mails,
         })
     }
@@ -246,6 +246,42 @@ async fn cash_on_delivery_goes_on_without_a_payment() -> Result<()> {
         "the carrier has the cash: {payment}"
     );
     assert_eq!(payment["payment_method"], "cash_on_delivery");
+    Ok(())
+}
+
+/// The trace of the first line of this log that has these words.
+fn trace_of(app: &App, words: &[&str]) -> Result<String> {
+    let log = app.log();
+    let line = log
+        .lines()
+        .find(|line| words.iter().all(|word| line.contains(word)))
+        .with_context(|| format!("no line has {words:?}: {log}"))?;
+    let line: Value = serde_json::from_str(line)?;
+    let trace = line["trace_id"].as_str();
+    Ok(trace.context("the line is of no trace")?.to_owned())
+}
+
+#[tokio::test]
+async fn one_trace_leads_from_the_request_through_the_jobs_to_the_mail() -> Result<()> {
+    let shop = Shop::open().await?;
+    let product = shop.stack.product("Kullu Shawl", 1999, 5).await?;
+    let customer = customer(&shop.api).await?;
+    let order = id(&order(&customer, &[(product, 1)], "upi").await?)?;
+    shop.mailed(order, &["order_confirmation"]).await?;
+    let order = order.to_string();
+    let sent = ["mail sent", &*order];
+    wait_until("the mail to be in the log", SOON, async || {
+        let log = shop.worker.log();
+        Ok(log
+            .lines()
+            .any(|line| sent.iter().all(|word| line.contains(word))))
+    })
+    .await?;
+    let begun = trace_of(&shop.api, &["POST /api/orders 201"])?;
+    assert_eq!(begun.len(), 32);
+    for words in [["order confirmed", &*order], sent] {
+        assert_eq!(trace_of(&shop.worker, &words)?, begun, "{words:?}");
+    }
     Ok(())
 }
 

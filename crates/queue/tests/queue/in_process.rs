@@ -181,6 +181,18 @@ async fn a_retry_waits_as_the_queue_says_and_fails_in_the_end_with_its_reason() 
 }
 
 #[tokio::test]
+async fn a_postponed_job_comes_again_and_keeps_its_attempts() -> Result<()> {
+    let bench = Bench::new().await;
+    bench.add("a", Act::PostponeOnce).await?;
+    let mut worker = bench.start(CONFIG)?;
+    let row = bench.until("a", |row| row.is_done).await?;
+    assert_eq!((row.attempts, row.failed_reason), (0, None));
+    let starts = [started("a", 1, 3), dropped("a")];
+    assert_eq!(worker.watch.all(), [starts.clone(), starts].concat());
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_panic_is_a_failed_attempt() -> Result<()> {
     let bench = Bench::new().await;
     bench.add("a", Act::Panic).await?;
