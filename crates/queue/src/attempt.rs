@@ -28,8 +28,9 @@ use crate::{
 const DROP_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long a job may take to be moved back to where it came from.
 pub(crate) const HAND_BACK_TIMEOUT: Duration = Duration::from_secs(1);
-/// How often a job may be taken from a process that died before it fails.
-pub(crate) const MAX_STALLED: u32 = 3;
+/// How often a job may be taken from a process that died before it fails. Whoever kills workers all day meets the same
+/// job again and again, since it goes first when it is taken over; only one that kills its workers itself comes so far.
+pub(crate) const MAX_STALLED: u32 = 25;
 
 /// Counts of jobs.
 #[derive(Debug, Default)]

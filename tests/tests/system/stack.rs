@@ -7,7 +7,7 @@ use bharatmart_test_support::{
     App, AppBuilder, ReceivedMail, ShopClient, TEST_PASSWORD, TestDatabase, test_prefix,
     test_redis_url,
 };
-use redis::AsyncTypedCommands;
+use redis::{AsyncConnectionConfig, AsyncTypedCommands};
 use serde_json::Value;
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -123,7 +123,11 @@ impl Stack {
 
     pub async fn redis(&self) -> Result<redis::aio::MultiplexedConnection> {
         let client = redis::Client::open(self.redis.as_str())?;
-        Ok(client.get_multiplexed_async_connection().await?)
+        // The client's own patience is half a second, which a busy machine may need.
+        let patient = AsyncConnectionConfig::new().set_response_timeout(Some(SOON));
+        Ok(client
+            .get_multiplexed_async_connection_with_config(&patient)
+            .await?)
     }
 }
 

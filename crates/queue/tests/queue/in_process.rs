@@ -341,14 +341,14 @@ async fn the_job_of_a_process_that_died_is_taken_over_with_its_attempts_as_they_
 async fn a_job_that_kills_whoever_does_it_is_given_up() -> Result<()> {
     let bench = Bench::new().await;
     bench.add("a", Act::Succeed).await?;
-    let sql = "UPDATE outbox SET lease = gen_random_uuid(), leased_until = now(), stalls = 3
+    let sql = "UPDATE outbox SET lease = gen_random_uuid(), leased_until = now(), stalls = 25
                WHERE job_id = $1";
     bench.execute(sql, "a").await?;
     let mut worker = bench.start(CONFIG)?;
     let row = bench.until("a", |row| row.is_done).await?;
     let reason = row.failed_reason.unwrap_or_default();
     assert!(reason.contains("died"), "{reason}");
-    assert_eq!((row.attempts, row.stalls), (0, 4));
+    assert_eq!((row.attempts, row.stalls), (0, 26));
     assert_eq!(worker.watch.all(), []);
     Ok(())
 }

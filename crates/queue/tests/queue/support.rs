@@ -21,7 +21,7 @@ use bharatmart_test_support::{
     wait_until,
 };
 use bullmq::{JobOptions, Queue, QueueOptions, types::BackoffStrategy};
-use redis::aio::ConnectionManager;
+use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use serde_json::{Value, json};
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -159,8 +159,10 @@ pub struct Keys {
 impl Keys {
     pub async fn of(redis: &RedisServer) -> Result<Self> {
         let client = redis::Client::open(redis.url())?;
+        // The client's own patience is half a second, which a busy machine may need.
+        let patient = ConnectionManagerConfig::new().set_response_timeout(Some(2 * SOON));
         Ok(Self {
-            connection: ConnectionManager::new(client).await?,
+            connection: ConnectionManager::new_with_config(client, patient).await?,
         })
     }
 
