@@ -115,6 +115,8 @@ fn worker(stack: &Stack) -> AppBuilder {
     let millis = |time: Duration| time.as_millis().to_string();
     stack
         .worker("order")
+        // Each job that is held holds a connection, and a pooler of the tests has fewer.
+        .database_url(stack.database.direct_url())
         .env("WORKER_CONCURRENCY", "10")
         .env("SHUTDOWN_TIMEOUT", millis(SHUTDOWN_TIMEOUT))
         .env("WORKER_LOCK_DURATION", millis(LOCK))
