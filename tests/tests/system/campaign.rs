@@ -30,7 +30,7 @@ const STOCK: i32 = 10_000_000;
 /// Between two attacks on the processes.
 const ATTACK_EVERY: Duration = Duration::from_secs(2);
 /// Long enough for every payment, so that only those who do not pay are cancelled.
-const PAYMENT_TIMEOUT: &str = "45s";
+const PAYMENT_TIMEOUT: &str = "75s";
 /// The mail server's refusals. They end before the attempts do: what is given up is for a person to see to.
 const REFUSALS: Refusals = Refusals {
     share: 0.1,
