@@ -8,7 +8,7 @@ use bharatmart_test_support::{servers::PostgresOptions, wait_until};
 use sqlx::Executor;
 
 use crate::servers::{
-    Metrics, Servers, insert, look, number, read, rotation, wait_for_rotation, who, write,
+    Metrics, SOON, Servers, insert, look, number, read, rotation, wait_for_rotation, who, write,
     write_in_transaction,
 };
 
@@ -252,8 +252,11 @@ async fn replicas_of_a_primary_that_rests_at_the_start_of_a_page_of_its_log_do_n
     drop(direct);
     servers.wait_until_replayed().await?;
 
-    let (server, seen) = read(&database, Freshness::Current, 1).await?;
-    ensure!(server == "standby1" && seen, "{server}: {seen}");
+    wait_until("the replica to answer", SOON, async || {
+        let (server, seen) = read(&database, Freshness::Current, 1).await?;
+        Ok(server == "standby1" && seen)
+    })
+    .await?;
     let still = wait_until("the replica to lag", Duration::from_secs(3), async || {
         Ok(rotation(&database) != [Rotation::In])
     })
