@@ -207,7 +207,6 @@ async fn their_scheduler_feeds_our_worker_and_each_firing_comes_once() -> Result
     assert_eq!(steps, [EVERY; TIMES - 1], "{fired:?}");
     let counts = json!([["getJobCounts"]]);
     let counts = shop.node.calls(ORDERS, counts).await?;
-    println!("{}", counts[0]);
     assert_eq!(
         counts[0]["delayed"], 1,
         "the deadline of the order is all that is left: {}",
