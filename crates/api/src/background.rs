@@ -2,20 +2,17 @@
 
 use std::{error::Error, time::Duration};
 
-use bharatmart_commerce::Accounts;
 use bharatmart_config::{DatabaseConfig, QueueConfig};
 use bharatmart_database::{self as database, Database, MigrateError};
 use bharatmart_queue::check_server;
 use bharatmart_telemetry::chain;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::cached::Pages;
 
 /// How often gauges are set that nothing else sets.
 const GAUGE_INTERVAL: Duration = Duration::from_secs(5);
-/// How often the records of sign-ins that are over are deleted.
-const CLEAN_UP_INTERVAL: Duration = Duration::from_hours(1);
 /// How often a database that was away is asked for its schema.
 const SCHEMA_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -83,24 +80,5 @@ pub(crate) async fn measure(pages: Pages, stop: CancellationToken) {
     let mut ticks = interval(GAUGE_INTERVAL);
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
         pages.measure();
-    }
-}
-
-/// Deletes the records of sign-ins that are over.
-pub(crate) async fn clean_up(accounts: Accounts, stop: CancellationToken) {
-    let mut ticks = interval(CLEAN_UP_INTERVAL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // The first tick is at once; a start has better things to do.
-    ticks.reset();
-    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-        match accounts.delete_expired().await {
-            Ok(0) => {}
-            Ok(families) => {
-                tracing::info!(families, "deleted the records of sign-ins that are over");
-            }
-            Err(error) => {
-                tracing::warn!(%error, "records of sign-ins that are over were not deleted");
-            }
-        }
     }
 }

@@ -1,13 +1,13 @@
 //! The jobs, where this process does them itself: `WORKER_MODE=in-process`.
 
 use bharatmart_commerce::Shop;
-use bharatmart_jobs::{Mailer, handlers, reconcile};
+use bharatmart_jobs::{Mailer, handlers};
 use bharatmart_lifecycle::Lifecycle;
-use bharatmart_queue::{OutboxWorker, QueueName};
+use bharatmart_queue::OutboxWorker;
 use tokio::sync::watch;
 
-/// Does the jobs, and looks after what they have left undone, once the schema is this build's. Jobs have
-/// until shortly before the end to finish; the rest is handed back then.
+/// Does the jobs, those that come by the clock as well, once the schema is this build's. They have until shortly
+/// before the end to finish; the rest is handed back then.
 pub(crate) fn spawn(
     worker: OutboxWorker,
     mailer: Mailer,
@@ -17,7 +17,7 @@ pub(crate) fn spawn(
 ) {
     let handlers = vec![
         handlers::orders(shop),
-        handlers::emails(&shop.database, mailer),
+        handlers::emails(shop, mailer),
         handlers::payments(shop),
     ];
     let (stopping, aborting) = (lifecycle.stopping(), lifecycle.aborting());
@@ -31,15 +31,4 @@ pub(crate) fn spawn(
         }
         worker.run(handlers, stopping, aborting).await;
     });
-    for queue in QueueName::ALL {
-        let reconciling = Box::pin(reconcile::run(
-            shop.clone(),
-            queue,
-            schema_is_current.clone(),
-        ));
-        let stopping = lifecycle.stopping();
-        lifecycle.spawn("reconciliation", async move {
-            stopping.run_until_cancelled(reconciling).await;
-        });
-    }
 }

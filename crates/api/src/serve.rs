@@ -193,10 +193,6 @@ fn assemble(
             state
         }
     };
-    lifecycle.spawn(
-        "clean-up",
-        background::clean_up(state.accounts.clone(), stop.clone()),
-    );
     lifecycle.spawn("gauges", background::measure(state.pages.clone(), stop));
     Ok(state)
 }

@@ -98,6 +98,7 @@ impl AppState {
                 gateway: Gateway::new(&config.payment, database.clone()),
                 clock: clock.clone(),
                 order_payment_timeout: config.payment.order_payment_timeout,
+                low_stock_threshold: config.report.low_stock_threshold,
                 invalidations: invalidations.clone(),
             },
             accounts: Accounts::new(

@@ -23,9 +23,6 @@ use uuid::Uuid;
 /// starve the requests of everybody else.
 const HASHES_AT_A_TIME: usize = 2;
 
-/// Rows that one statement of the clean-up deletes at most.
-const CLEAN_BATCH: i64 = 1000;
-
 /// Why somebody could not sign up, in or out.
 #[derive(Debug, thiserror::Error)]
 pub enum AccountError {
@@ -207,20 +204,6 @@ impl Accounts {
         }
         transaction.commit().await?;
         Ok(user)
-    }
-
-    /// Deletes the records of sign-ins that are over, a batch at a time; how many.
-    pub async fn delete_expired(&self) -> Result<u64, AccountError> {
-        let mut connection = self.database.write().await?;
-        let mut deleted = 0;
-        loop {
-            let batch =
-                families::delete_expired(&mut connection, self.clock.now(), CLEAN_BATCH).await?;
-            deleted += batch;
-            if batch == 0 {
-                return Ok(deleted);
-            }
-        }
     }
 
     /// Hashes a password with argon2id: on a thread for blocking work, few at a time.

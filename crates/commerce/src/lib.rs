@@ -8,16 +8,19 @@ mod accounts;
 mod actor;
 mod cancellation;
 mod checkout;
+mod clean_up;
 mod gateway;
 mod mails;
 mod orders;
 mod payments;
 mod reconciliation;
+mod reports;
 mod shop;
 
 pub use accounts::{AccountError, Accounts, SignedIn};
 pub use actor::Actor;
 pub use checkout::{Checkout, CheckoutError, place_order};
+pub use clean_up::{Cleaned, clean_up};
 pub use gateway::{Gateway, GatewayError, SandboxGateway};
 pub use mails::html_body;
 pub use orders::{
@@ -28,4 +31,5 @@ pub use payments::{
     charge_payment, refund_payment, start_payment, wait_for_outcome,
 };
 pub use reconciliation::{reconcile_mails, reconcile_orders, reconcile_payments};
+pub use reports::report_low_stock;
 pub use shop::Shop;

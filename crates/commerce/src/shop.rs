@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use bharatmart_cache::{Change, Effect, Invalidations};
 use bharatmart_database::{Database, Error, Transaction, mail_deliveries, outbox};
 use bharatmart_domain::{Clock, MailKind, OrderId, ProductId};
-use bharatmart_queue::{Job, NewJob, RelayHandle, SendEmail};
+use bharatmart_queue::{NewJob, OutboxJob, RelayHandle, SendEmail};
 use chrono::{DateTime, Utc};
 
 use crate::gateway::Gateway;
@@ -23,6 +23,8 @@ pub struct Shop {
     pub clock: Arc<dyn Clock>,
     /// How long a prepaid order waits for its payment.
     pub order_payment_timeout: Duration,
+    /// The most that is left of a product that is reported as running out.
+    pub low_stock_threshold: i32,
     /// Told after each commit that changed what pages show.
     pub invalidations: Invalidations,
 }
@@ -39,11 +41,11 @@ pub(crate) struct Consequences {
 }
 
 impl Consequences {
-    pub(crate) fn add<J: Job>(&mut self, job: &J) {
+    pub(crate) fn add<J: OutboxJob>(&mut self, job: &J) {
         self.jobs.push(as_row(job.to_outbox()));
     }
 
-    pub(crate) fn add_at<J: Job>(&mut self, job: &J, run_at: DateTime<Utc>) {
+    pub(crate) fn add_at<J: OutboxJob>(&mut self, job: &J, run_at: DateTime<Utc>) {
         self.jobs.push(as_row(job.to_outbox_at(run_at)));
     }
 

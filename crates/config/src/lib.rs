@@ -23,6 +23,7 @@ mod payment;
 mod process;
 mod queue;
 mod reader;
+mod report;
 mod source;
 mod telemetry;
 mod variable;
@@ -40,6 +41,7 @@ pub use parse::positive_with_unit as parse_duration;
 pub use payment::{PaymentConfig, PaymentProvider};
 pub use process::{Environment, ProcessConfig};
 pub use queue::{QueueConfig, QueueServers};
+pub use report::ReportConfig;
 pub use source::Source;
 pub use telemetry::{LogFormat, TelemetryConfig};
 pub use variable::{Default, Table, Variable};
@@ -77,6 +79,7 @@ static API_TABLES: &[Table] = &[
     auth::TABLE,
     mail::TABLE,
     payment::TABLE,
+    report::TABLE,
     telemetry::TABLE,
     chaos::TABLE,
 ];
@@ -89,6 +92,7 @@ static WORKER_TABLES: &[Table] = &[
     cache::TABLE,
     mail::TABLE,
     payment::TABLE,
+    report::TABLE,
     telemetry::TABLE,
 ];
 
@@ -109,6 +113,8 @@ pub struct ApiConfig {
     pub auth: AuthConfig,
     /// The payment gateway.
     pub payment: PaymentConfig,
+    /// Reports to those who run the shop.
+    pub report: ReportConfig,
     /// Logs and metrics.
     pub telemetry: TelemetryConfig,
     /// Deliberate disturbance.
@@ -169,6 +175,7 @@ impl ApiConfig {
         let cache = reader.section(CacheConfig::read(source));
         let auth = reader.section(AuthConfig::read(source));
         let payment = reader.section(PaymentConfig::read(source));
+        let report = reader.section(ReportConfig::read(source));
         let telemetry = reader.section(TelemetryConfig::read(source, Process::Api));
         let chaos = reader.section(ChaosConfig::read(source));
         reader.finish(|| {
@@ -180,6 +187,7 @@ impl ApiConfig {
                 cache: cache?,
                 auth: auth?,
                 payment: payment?,
+                report: report?,
                 telemetry: telemetry?,
                 chaos: chaos?,
             })
@@ -204,6 +212,8 @@ pub struct WorkerProcessConfig {
     pub mail: Option<MailConfig>,
     /// The payment gateway.
     pub payment: PaymentConfig,
+    /// Reports to those who run the shop.
+    pub report: ReportConfig,
     /// Logs and metrics.
     pub telemetry: TelemetryConfig,
 }
@@ -226,6 +236,7 @@ impl WorkerProcessConfig {
             Some(None)
         };
         let payment = reader.section(PaymentConfig::read(source));
+        let report = reader.section(ReportConfig::read(source));
         let telemetry = reader.section(TelemetryConfig::read(source, Process::Worker));
         reader.finish(|| {
             Some(Self {
@@ -236,6 +247,7 @@ impl WorkerProcessConfig {
                 cache: cache?,
                 mail: mail?,
                 payment: payment?,
+                report: report?,
                 telemetry: telemetry?,
             })
         })

@@ -26,6 +26,7 @@ mod primary;
 pub mod products;
 mod reads;
 mod replica;
+pub mod reports;
 mod router;
 pub mod sandbox_gateway;
 mod scope;

@@ -225,6 +225,10 @@ pub async fn reopen(connection: &mut Connection, first: i64, last: i64) -> Resul
                 SELECT 'email-' || order_id || '-' || kind
                 FROM mail_deliveries
                 WHERE status IN ('pending', 'sending')
+                UNION ALL
+                SELECT 'report-' || kind || '-' || to_char(day, 'YYYY-MM-DD') || '-' || user_id
+                FROM report_mails
+                WHERE sent_at IS NULL
             )
         "#,
         first,
@@ -250,6 +254,32 @@ pub async fn delete_dispatched_before(
             SELECT id
             FROM outbox
             WHERE dispatched_at < $1 AND failed_at IS NULL
+            LIMIT $2
+            FOR UPDATE SKIP LOCKED
+        )
+        "#,
+        before,
+        limit,
+    )
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// Deletes up to `limit` rows that were given up before `before`; the number deleted.
+#[tracing::instrument(name = "db.outbox.delete_refused_before", skip_all)]
+pub async fn delete_refused_before(
+    connection: &mut Connection,
+    before: DateTime<Utc>,
+    limit: i64,
+) -> Result<u64> {
+    let done = sqlx::query!(
+        r#"
+        DELETE FROM outbox
+        WHERE id IN (
+            SELECT id
+            FROM outbox
+            WHERE failed_at < $1
             LIMIT $2
             FOR UPDATE SKIP LOCKED
         )

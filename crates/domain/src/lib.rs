@@ -13,5 +13,6 @@ pub use id::{OrderId, PaymentId, ProductId, UserId};
 pub use money::{Money, ParseMoneyError};
 pub use page::{Cursor, CursorError, Page, PageRequest, Position};
 pub use status::{
-    IllegalTransition, MailKind, OrderStatus, PaymentMethod, PaymentStatus, Role, UnknownName,
+    IllegalTransition, MailKind, OrderStatus, PaymentMethod, PaymentStatus, ReportKind, Role,
+    UnknownName,
 };

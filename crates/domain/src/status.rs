@@ -142,6 +142,14 @@ names! {
     }
 }
 
+names! {
+    /// The reports that those who run the shop get; at most one of each kind a day.
+    ReportKind {
+        /// Products run out.
+        LowStock => "low_stock",
+    }
+}
+
 impl PaymentMethod {
     /// Whether the money is taken before the goods leave.
     #[must_use]

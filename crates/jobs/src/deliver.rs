@@ -195,7 +195,7 @@ async fn advance(
     move_on().await.map_err(JobError::retry)
 }
 
-fn job_error(error: MailerError) -> JobError {
+pub(crate) fn job_error(error: MailerError) -> JobError {
     if error.is_permanent() {
         JobError::fail(error)
     } else {

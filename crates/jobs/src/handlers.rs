@@ -4,32 +4,60 @@ use std::sync::Arc;
 
 use bharatmart_cache::Change;
 use bharatmart_commerce::{
-    SettleError, Shop, charge_payment, expire_order, process_order, refund_payment,
+    SettleError, Shop, charge_payment, clean_up, expire_order, process_order, reconcile_mails,
+    reconcile_orders, reconcile_payments, refund_payment, report_low_stock,
 };
-use bharatmart_database::Database;
+use bharatmart_database as database;
 use bharatmart_queue::{
-    ChargePayment, Handlers, JobError, JobResult, PaymentDeadline, ProcessOrder, QueueName,
-    RefundPayment, SendEmail,
+    ChargePayment, CleanUp, Handlers, JobError, JobResult, PaymentDeadline, ProcessOrder,
+    QueueName, ReconcileMails, ReconcileOrders, ReconcilePayments, RefundPayment, ReportLowStock,
+    SendEmail, SendReport,
 };
 use serde_json::json;
 
-use crate::{deliver::deliver, mailer::Mailer};
+use crate::{deliver::deliver, mailer::Mailer, report::send_report};
 
 /// Sends mails.
 #[must_use]
-pub fn emails(database: &Database, mailer: Mailer) -> Handlers {
-    let (database, mailer) = (database.clone(), Arc::new(mailer));
-    Handlers::new(QueueName::EmailNotifications).on(move |job: SendEmail, context| {
-        let (database, mailer) = (database.clone(), mailer.clone());
-        async move { deliver(&database, &mailer, job, &context).await }
-    })
+pub fn emails(shop: &Shop, mailer: Mailer) -> Handlers {
+    let mailer = Arc::new(mailer);
+    let reconciling = shop.clone();
+    let (sending, mail_sender) = (shop.database.clone(), mailer.clone());
+    let (reporting, report_sender) = (shop.database.clone(), mailer);
+    Handlers::new(QueueName::EmailNotifications)
+        .on(move |_: ReconcileMails, _context| {
+            let shop = reconciling.clone();
+            async move { reconciled(reconcile_mails(&shop).await) }
+        })
+        .on(move |job: SendEmail, context| {
+            let (database, mailer) = (sending.clone(), mail_sender.clone());
+            async move { deliver(&database, &mailer, job, &context).await }
+        })
+        .on(move |job: SendReport, _context| {
+            let (database, mailer) = (reporting.clone(), report_sender.clone());
+            async move { send_report(&database, &mailer, &job).await }
+        })
 }
 
-/// Confirms orders, and cancels those whose deadline is over.
+/// Confirms orders, cancels those whose deadline is over, and keeps the shop tidy.
 #[must_use]
 pub fn orders(shop: &Shop) -> Handlers {
-    let (expiring, processing) = (shop.clone(), shop.clone());
+    let (cleaning, expiring, processing) = (shop.clone(), shop.clone(), shop.clone());
+    let (reconciling, reporting) = (shop.clone(), shop.clone());
     Handlers::new(QueueName::OrderProcessing)
+        .on(move |_: CleanUp, _context| {
+            let shop = cleaning.clone();
+            async move {
+                let cleaned = clean_up(&shop).await.map_err(JobError::retry)?;
+                tracing::info!(
+                    sign_ins = cleaned.sign_ins,
+                    refused_jobs = cleaned.refused_jobs,
+                    reports = cleaned.reports,
+                    "rows deleted that nobody will ask for"
+                );
+                Ok(json!({ "success": true }))
+            }
+        })
         .on(move |job: PaymentDeadline, _context| {
             let shop = expiring.clone();
             async move { settled(expire_order(&shop, job.order_id).await) }
@@ -50,16 +78,32 @@ pub fn orders(shop: &Shop) -> Handlers {
                 Ok(json!({ "success": true, "orderId": job.order_id }))
             }
         })
+        .on(move |_: ReconcileOrders, _context| {
+            let shop = reconciling.clone();
+            async move { reconciled(reconcile_orders(&shop).await) }
+        })
+        .on(move |_: ReportLowStock, _context| {
+            let shop = reporting.clone();
+            async move {
+                let recipients = report_low_stock(&shop).await.map_err(JobError::retry)?;
+                tracing::info!(recipients, "report of low stock ordered");
+                Ok(json!({ "success": true, "recipients": recipients }))
+            }
+        })
 }
 
 /// Charges and refunds payments.
 #[must_use]
 pub fn payments(shop: &Shop) -> Handlers {
-    let (charging, refunding) = (shop.clone(), shop.clone());
+    let (charging, reconciling, refunding) = (shop.clone(), shop.clone(), shop.clone());
     Handlers::new(QueueName::PaymentProcessing)
         .on(move |job: ChargePayment, _context| {
             let shop = charging.clone();
             async move { settled(charge_payment(&shop, job.payment_id).await) }
+        })
+        .on(move |_: ReconcilePayments, _context| {
+            let shop = reconciling.clone();
+            async move { reconciled(reconcile_payments(&shop).await) }
         })
         .on(move |job: RefundPayment, _context| {
             let shop = refunding.clone();
@@ -72,6 +116,15 @@ fn settled(result: Result<(), SettleError>) -> JobResult {
     Ok(json!({ "success": true }))
 }
 
+/// What jobs have left undone is looked for often, so only finds are told.
+fn reconciled(tried: database::Result<usize>) -> JobResult {
+    let tried = tried.map_err(JobError::retry)?;
+    if tried > 0 {
+        tracing::info!(tried, "reconciled");
+    }
+    Ok(json!({ "success": true, "tried": tried }))
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -82,6 +135,7 @@ mod tests {
         CacheConfig, DatabaseConfig, MailConfig, MailTransport, PaymentConfig, Process,
         QueueConfig, Source,
     };
+    use bharatmart_database::Database;
     use bharatmart_domain::SystemClock;
     use bharatmart_queue::{JobQueues, Relay, all_job_names};
 
@@ -106,6 +160,7 @@ mod tests {
             gateway: Gateway::new(&payment, database.clone()),
             clock: clock.clone(),
             order_payment_timeout: payment.order_payment_timeout,
+            low_stock_threshold: 10,
             invalidations: Invalidations::connect(&CacheConfig::read(&source).unwrap(), clock),
         };
         let mailer = Mailer::new(&MailConfig {
@@ -114,7 +169,7 @@ mod tests {
         });
         let handlers = [
             orders(&shop),
-            emails(&database, mailer.unwrap()),
+            emails(&shop, mailer.unwrap()),
             payments(&shop),
         ];
         for (queue, handlers) in QueueName::ALL.into_iter().zip(handlers) {

@@ -7,6 +7,6 @@
 mod deliver;
 pub mod handlers;
 mod mailer;
-pub mod reconcile;
+mod report;
 
 pub use mailer::{Mailer, MailerError};

@@ -8,7 +8,7 @@ use std::{
 use bharatmart_commerce::html_body;
 use bharatmart_config::{MailConfig, MailTransport, SmtpSecurity};
 use bharatmart_domain::{MailKind, OrderId};
-use bharatmart_queue::SendEmail;
+use bharatmart_queue::{SendEmail, SendReport};
 use lettre::{
     Address, Message,
     address::AddressError,
@@ -28,6 +28,9 @@ use secrecy::ExposeSecret;
 use tokio::{fs, io::AsyncWriteExt, time::timeout};
 use uuid::Uuid;
 
+/// What tells mail programs and tests which mail they have before them.
+const ORDER_HEADER: &str = "X-BharatMart-Order";
+const TYPE_HEADER: &str = "X-BharatMart-Type";
 /// How long one answer of the mail server may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// The same for the content: servers look for spam and viruses before they take it.
@@ -169,7 +172,6 @@ impl Mailer {
         job: &SendEmail,
         message_id: &str,
     ) -> Result<Composed, MailerError> {
-        let recipient: Address = job.to.parse().map_err(MailerError::Recipient)?;
         // A mail says which order it is about, whoever wrote its text.
         let order = job.order_id.to_string();
         let text = if job.body.contains(&order) {
@@ -177,25 +179,47 @@ impl Mailer {
         } else {
             format!("{}\n\nOrder: {order}", job.body)
         };
+        let headers = [
+            (ORDER_HEADER, order.as_str()),
+            (TYPE_HEADER, job.kind.as_str()),
+        ];
+        self.write((&job.to, &job.subject, text), message_id, &headers)
+    }
+
+    /// The `Message-ID` of a report, without brackets.
+    pub(crate) fn report_id(&self, job: &SendReport) -> String {
+        let SendReport {
+            kind, day, user_id, ..
+        } = job;
+        format!("{user_id}.{kind}.{day}@{}", self.from.email.domain())
+    }
+
+    /// Makes a mail of a report, as [`Mailer::compose`] does of one about an order.
+    pub(crate) fn compose_report(&self, job: &SendReport) -> Result<Composed, MailerError> {
+        let headers = [(TYPE_HEADER, job.kind.as_str())];
+        let letter = (job.to.as_str(), job.subject.as_str(), job.body.clone());
+        self.write(letter, &self.report_id(job), &headers)
+    }
+
+    fn write(
+        &self,
+        (to, subject, text): (&str, &str, String),
+        message_id: &str,
+        headers: &[(&'static str, &str)],
+    ) -> Result<Composed, MailerError> {
+        let recipient: Address = to.parse().map_err(MailerError::Recipient)?;
+        let html = html_body(&text);
         let mut message = Message::builder()
             .from(self.from.clone())
             .to(Mailbox::new(None, recipient.clone()))
-            .subject(&job.subject)
+            .subject(subject)
             .message_id(Some(format!("<{message_id}>")))
-            .multipart(MultiPart::alternative_plain_html(
-                text.clone(),
-                html_body(&text),
-            ))?;
-        for (name, value) in [
-            (HeaderName::new_from_ascii_str("X-BharatMart-Order"), order),
-            (
-                HeaderName::new_from_ascii_str("X-BharatMart-Type"),
-                job.kind.to_string(),
-            ),
-        ] {
+            .multipart(MultiPart::alternative_plain_html(text, html))?;
+        for &(name, value) in headers {
+            let name = HeaderName::new_from_ascii_str(name);
             message
                 .headers_mut()
-                .insert_raw(HeaderValue::new(name, value));
+                .insert_raw(HeaderValue::new(name, value.to_owned()));
         }
         Ok(Composed {
             message_id: message_id.to_owned(),

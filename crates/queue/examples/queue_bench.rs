@@ -23,8 +23,8 @@ use std::{
 use bharatmart_config::{QueueConfig, Source, WorkerConfig};
 use bharatmart_domain::{Clock, OrderId, SystemClock};
 use bharatmart_queue::{
-    Added, Handlers, Job, JobQueues, PaymentDeadline, PendingJob, QueueName, QueueWorker,
-    WorkerOptions,
+    Added, Handlers, Job, JobQueues, OutboxJob, PaymentDeadline, PendingJob, QueueName,
+    QueueWorker, WorkerOptions,
 };
 use bullmq::{Worker, options::RedisConnectionOptions, worker::CancellationToken};
 use serde_json::Value;

@@ -215,6 +215,8 @@ pub(crate) struct Keys {
     pub(crate) mark: String,
     /// There while a process sees to it that it does.
     pub(crate) recovery: String,
+    /// There, with the name of the schedule behind it, while a process looks whether one goes on.
+    pub(crate) schedules: String,
 }
 
 impl Link {
@@ -234,6 +236,7 @@ impl Link {
             keys: Arc::new(Keys {
                 mark: format!("{prefix}:bharatmart-mark"),
                 recovery: format!("{prefix}:bharatmart-recovery"),
+                schedules: format!("{prefix}:bharatmart-schedules"),
             }),
         })
     }

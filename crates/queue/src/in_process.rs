@@ -4,7 +4,7 @@
 //! again when that somebody dies. Nothing but the lease is held meanwhile, neither a transaction nor a
 //! connection. Attempts, waits and time limits are those of [`crate::QueueWorker`].
 
-use std::{sync::Arc, time::Duration};
+use std::{future::pending, sync::Arc, time::Duration};
 
 use bharatmart_config::InProcessConfig;
 use bharatmart_database::{
@@ -18,6 +18,8 @@ use bharatmart_telemetry::{
     },
     trace::{self, TraceContext},
 };
+use futures_util::future::join_all;
+use serde_json::json;
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
@@ -33,6 +35,7 @@ use crate::{
     name::QueueName,
     producer::Counts,
     relay::{CLEAN_EVERY, RelayHandle, clean},
+    schedules::{Repeat, SCHEDULES, Schedule},
     worker::Shutdown,
 };
 
@@ -112,7 +115,8 @@ impl OutboxWorker {
             "this process does the jobs of the outbox"
         );
         let chores = stop.run_until_cancelled(self.chores(&desks, &stop));
-        let (shutdown, _) = tokio::join!(self.work(&desks, &tally, &stop), chores);
+        let schedules = stop.run_until_cancelled(self.keep_schedules(&desks));
+        let (shutdown, ..) = tokio::join!(self.work(&desks, &tally, &stop), chores, schedules);
         tracing::info!(
             finished = shutdown.finished,
             released = shutdown.released,
@@ -212,6 +216,18 @@ impl OutboxWorker {
         Ok(places.iter().any(Vec::is_empty))
     }
 
+    /// Does what comes by the clock. Each process has a clock of its own, and such jobs do nothing a second time; what
+    /// one is in the middle of at the end is done by the next.
+    async fn keep_schedules(&self, desks: &[Arc<Desk>]) {
+        let kept = SCHEDULES.iter().flat_map(|schedule| {
+            let desks = desks.iter();
+            desks
+                .filter(|desk| desk.queue() == schedule.queue)
+                .map(|desk| desk.keep(schedule, &*self.clock))
+        });
+        join_all(kept).await;
+    }
+
     /// What is done now and then.
     async fn chores(&self, desks: &[Arc<Desk>], stop: &CancellationToken) {
         let now = Instant::now();
@@ -296,6 +312,58 @@ impl Record<'_> {
 impl Desk {
     const fn queue(&self) -> QueueName {
         self.handlers.queue()
+    }
+
+    /// Does a job whenever its time comes.
+    async fn keep(&self, schedule: &Schedule, clock: &dyn Clock) {
+        let mut wait = match schedule.repeat {
+            Repeat::Every(_) => Some(Duration::ZERO),
+            Repeat::Cron { .. } => schedule.repeat.wait_from(clock.now()),
+        };
+        while let Some(time) = wait {
+            sleep(time).await;
+            self.fire(schedule.job).await;
+            wait = schedule.repeat.wait_from(clock.now());
+        }
+    }
+
+    /// Does a job that has come by the clock: once, for it comes again.
+    async fn fire(&self, job: &'static str) {
+        let queue = self.queue();
+        let _in_flight = InFlight::enter(&self.tally, queue.as_str());
+        let context = JobContext {
+            name: job.to_owned(),
+            id: job.to_owned(),
+            payload: json!({}),
+            attempt: 1,
+            attempts: 1,
+            cancelled: CancellationToken::new(),
+        };
+        let span = tracing::info_span!("job", queue = queue.as_str(), job.name = job, attempt = 1);
+        async {
+            let started = Instant::now();
+            let limit = self.config.job_timeout;
+            let nothing_to_lose = pending();
+            let ending = attempt::attend(
+                &self.handlers,
+                context,
+                limit,
+                &self.give_back,
+                nothing_to_lose,
+            );
+            let ending = ending.await;
+            let duration = started.elapsed();
+            let outcome = match ending.judge(&self.tally, (1, 1), limit, duration) {
+                Verdict::Completed(_) => "completed",
+                Verdict::Unsuccessful { outcome, .. } => outcome,
+                Verdict::Postponed(_) => "postponed",
+                Verdict::Hopeless(_) => "failed",
+                Verdict::Lost | Verdict::Released => "lost",
+            };
+            attempt::measure(queue, job, outcome, duration);
+        }
+        .instrument(span)
+        .await;
     }
 
     /// Makes one attempt at a job, and writes what became of it.

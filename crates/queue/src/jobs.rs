@@ -4,9 +4,11 @@
 //! newer producers can share a queue.
 
 use bharatmart_database::outbox::NewJob;
-use bharatmart_domain::{MailKind, Money, OrderId, PaymentId, PaymentMethod, ProductId, UserId};
+use bharatmart_domain::{
+    MailKind, Money, OrderId, PaymentId, PaymentMethod, ProductId, ReportKind, UserId,
+};
 use bharatmart_telemetry::trace;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::name::QueueName;
@@ -20,7 +22,10 @@ pub trait Job: Serialize + DeserializeOwned + Send + 'static {
     const NAME: &'static str;
     /// The queue it goes to.
     const QUEUE: QueueName;
+}
 
+/// A job that something makes necessary. The others come by the clock: [`crate::SCHEDULES`].
+pub trait OutboxJob: Job {
     /// The same for the same work, so that adding twice is adding once; no `:`, not all digits.
     fn job_id(&self) -> String;
 
@@ -122,10 +127,51 @@ pub struct RefundPayment {
     pub order_id: OrderId,
 }
 
+/// Sends a report to somebody who runs the shop.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SendReport {
+    /// The address.
+    pub to: String,
+    /// The subject line.
+    pub subject: String,
+    /// The text.
+    pub body: String,
+    /// What it is about.
+    #[serde(rename = "type")]
+    pub kind: ReportKind,
+    /// The day it is of; there is one of each kind a day.
+    pub day: NaiveDate,
+    /// Who it is for.
+    pub user_id: UserId,
+}
+
+/// Does what jobs of orders have left undone.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ReconcileOrders {}
+
+/// Does what jobs of payments have left undone.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ReconcilePayments {}
+
+/// Has mails sent whose jobs were lost.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ReconcileMails {}
+
+/// Deletes what nobody will ask for any more.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CleanUp {}
+
+/// Writes to the administrators which products run out.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ReportLowStock {}
+
 impl Job for ProcessOrder {
     const NAME: &'static str = "process-order";
     const QUEUE: QueueName = QueueName::OrderProcessing;
+}
 
+impl OutboxJob for ProcessOrder {
     fn job_id(&self) -> String {
         format!("order-{}", self.order_id)
     }
@@ -134,7 +180,9 @@ impl Job for ProcessOrder {
 impl Job for PaymentDeadline {
     const NAME: &'static str = "payment-deadline";
     const QUEUE: QueueName = QueueName::OrderProcessing;
+}
 
+impl OutboxJob for PaymentDeadline {
     fn job_id(&self) -> String {
         format!("payment-deadline-{}", self.order_id)
     }
@@ -143,16 +191,31 @@ impl Job for PaymentDeadline {
 impl Job for SendEmail {
     const NAME: &'static str = "send-email";
     const QUEUE: QueueName = QueueName::EmailNotifications;
+}
 
+impl OutboxJob for SendEmail {
     fn job_id(&self) -> String {
         format!("email-{}-{}", self.order_id, self.kind)
+    }
+}
+
+impl Job for SendReport {
+    const NAME: &'static str = "send-report";
+    const QUEUE: QueueName = QueueName::EmailNotifications;
+}
+
+impl OutboxJob for SendReport {
+    fn job_id(&self) -> String {
+        format!("report-{}-{}-{}", self.kind, self.day, self.user_id)
     }
 }
 
 impl Job for ChargePayment {
     const NAME: &'static str = "charge-payment";
     const QUEUE: QueueName = QueueName::PaymentProcessing;
+}
 
+impl OutboxJob for ChargePayment {
     fn job_id(&self) -> String {
         format!("payment-{}", self.payment_id)
     }
@@ -161,19 +224,56 @@ impl Job for ChargePayment {
 impl Job for RefundPayment {
     const NAME: &'static str = "refund-payment";
     const QUEUE: QueueName = QueueName::PaymentProcessing;
+}
 
+impl OutboxJob for RefundPayment {
     fn job_id(&self) -> String {
         format!("refund-{}", self.payment_id)
     }
+}
+
+impl Job for ReconcileOrders {
+    const NAME: &'static str = "reconcile-orders";
+    const QUEUE: QueueName = QueueName::OrderProcessing;
+}
+
+impl Job for ReconcilePayments {
+    const NAME: &'static str = "reconcile-payments";
+    const QUEUE: QueueName = QueueName::PaymentProcessing;
+}
+
+impl Job for ReconcileMails {
+    const NAME: &'static str = "reconcile-mails";
+    const QUEUE: QueueName = QueueName::EmailNotifications;
+}
+
+impl Job for CleanUp {
+    const NAME: &'static str = "clean-up";
+    const QUEUE: QueueName = QueueName::OrderProcessing;
+}
+
+impl Job for ReportLowStock {
+    const NAME: &'static str = "report-low-stock";
+    const QUEUE: QueueName = QueueName::OrderProcessing;
 }
 
 /// The names of a queue's jobs, in alphabetical order: those that a worker must have handlers for.
 #[must_use]
 pub const fn all_job_names(queue: QueueName) -> &'static [&'static str] {
     match queue {
-        QueueName::OrderProcessing => &[PaymentDeadline::NAME, ProcessOrder::NAME],
-        QueueName::EmailNotifications => &[SendEmail::NAME],
-        QueueName::PaymentProcessing => &[ChargePayment::NAME, RefundPayment::NAME],
+        QueueName::OrderProcessing => &[
+            CleanUp::NAME,
+            PaymentDeadline::NAME,
+            ProcessOrder::NAME,
+            ReconcileOrders::NAME,
+            ReportLowStock::NAME,
+        ],
+        QueueName::EmailNotifications => &[ReconcileMails::NAME, SendEmail::NAME, SendReport::NAME],
+        QueueName::PaymentProcessing => &[
+            ChargePayment::NAME,
+            ReconcilePayments::NAME,
+            RefundPayment::NAME,
+        ],
     }
 }
 
@@ -306,6 +406,15 @@ mod tests {
                     body: String::new(),
                     kind: MailKind::ALL[kind],
                     order_id,
+                }
+                .job_id(),
+                SendReport {
+                    to: String::new(),
+                    subject: String::new(),
+                    body: String::new(),
+                    kind: ReportKind::LowStock,
+                    day: NaiveDate::from_ymd_opt(2026, 11, 28).unwrap(),
+                    user_id: UserId(uuid),
                 }
                 .job_id(),
             ];

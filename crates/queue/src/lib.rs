@@ -1,7 +1,7 @@
 //! How work gets from a committed transaction to a worker, exactly as it was asked for and at least once.
 //!
-//! - [`jobs`]: what can be asked of a worker. A [`Job`] becomes an outbox row in the transaction that
-//!   makes it necessary.
+//! - [`jobs`]: what can be asked of a worker. An [`OutboxJob`] becomes an outbox row in the transaction
+//!   that makes it necessary; the others come by the clock, as [`SCHEDULES`] says.
 //! - [`Relay`]: moves committed rows to the queues, through [`JobQueues`].
 //! - [`QueueWorker`]: runs the [`Handlers`] of one queue.
 //! - [`OutboxWorker`]: runs the handlers of all of them straight from the outbox, where there is no Redis.
@@ -21,6 +21,7 @@ mod policy;
 mod producer;
 mod relay;
 mod runner;
+mod schedules;
 mod server;
 mod worker;
 
@@ -29,12 +30,14 @@ pub use handlers::{BoxError, Handlers, JobContext, JobError, JobResult};
 pub use in_process::OutboxWorker;
 pub use inspect::{ChangeError, JobPage, JobRecord, JobRef, JobState, KeptBy};
 pub use jobs::{
-    ChargePayment, Job, OrderLine, PaymentDeadline, ProcessOrder, RefundPayment, SendEmail,
-    all_job_names,
+    ChargePayment, CleanUp, Job, OrderLine, OutboxJob, PaymentDeadline, ProcessOrder,
+    ReconcileMails, ReconcileOrders, ReconcilePayments, RefundPayment, ReportLowStock, SendEmail,
+    SendReport, all_job_names,
 };
 pub use name::{QueueName, UnknownQueue};
 pub use policy::{Backoff, Policy};
 pub use producer::{Added, Counts, JobQueues, QueueError};
 pub use relay::{Relay, RelayHandle};
+pub use schedules::{Repeat, SCHEDULES, Schedule};
 pub use server::{UnfitServer, check_server};
 pub use worker::{QueueWorker, Shutdown, WorkerOptions, WorkerState};

@@ -215,7 +215,7 @@ impl JobQueues {
     ///
     /// Each Redis that holds our queues has a mark of ours. One without it is new, or has lost what it had.
     pub(crate) async fn begin_recovery(&self) -> Result<bool, QueueError> {
-        self.guarded(QUESTION_TIMEOUT, async |link| {
+        self.ask(async |link| {
             let connection = link.connection();
             let mut seen = redis::cmd("EXISTS");
             if connection.cmd(seen.arg(&link.keys().mark)).await? {
@@ -236,7 +236,7 @@ impl JobQueues {
     /// Notes that this Redis knows all jobs that are not done; takes at most 1 s.
     pub(crate) async fn end_recovery(&self) -> Result<(), QueueError> {
         let now = self.shared.clock.now().timestamp();
-        self.guarded(QUESTION_TIMEOUT, async |link| {
+        self.ask(async |link| {
             let mut mark = redis::cmd("SET");
             link.connection()
                 .cmd(mark.arg(&link.keys().mark).arg(now))
@@ -279,6 +279,17 @@ impl JobQueues {
             .borrow()
             .clone()
             .ok_or(QueueError::NotConnected)
+    }
+
+    /// Asks Redis something through the breaker; takes at most 1 s.
+    pub(crate) async fn ask<T, Fut>(
+        &self,
+        question: impl FnOnce(Link) -> Fut,
+    ) -> Result<T, QueueError>
+    where
+        Fut: Future<Output = Result<T, bullmq::Error>>,
+    {
+        self.guarded(QUESTION_TIMEOUT, question).await
     }
 
     /// Calls Redis through the breaker.

@@ -9,9 +9,9 @@ use bharatmart_config::{
 };
 use bharatmart_database::{Database, SchemaError};
 use bharatmart_domain::{Clock, SystemClock};
-use bharatmart_jobs::{Mailer, handlers, reconcile};
+use bharatmart_jobs::{Mailer, handlers};
 use bharatmart_lifecycle::{Health, Importance, Lifecycle, serve_admin};
-use bharatmart_queue::{JobQueues, QueueName, Relay, UnfitServer, check_server};
+use bharatmart_queue::{JobQueues, QueueName, Relay, SCHEDULES, UnfitServer, check_server};
 use bharatmart_telemetry::{MetricsHandle, chain};
 use tokio::{
     net::TcpListener,
@@ -92,6 +92,7 @@ async fn start(
         gateway: Gateway::new(&config.payment, database.clone()),
         clock,
         order_payment_timeout: config.payment.order_payment_timeout,
+        low_stock_threshold: config.report.low_stock_threshold,
         invalidations: invalidations.clone(),
     };
     let server_is_fit = look_at_server(&config.queue, lifecycle);
@@ -100,7 +101,7 @@ async fn start(
     for &queue in queue_names {
         let handlers = match queue {
             QueueName::EmailNotifications => match mailer.take() {
-                Some(mailer) => handlers::emails(&shop.database, mailer),
+                Some(mailer) => handlers::emails(&shop, mailer),
                 None => continue,
             },
             QueueName::OrderProcessing => handlers::orders(&shop),
@@ -117,18 +118,10 @@ async fn start(
             served: Served::default(),
         };
         served.push(service.served.clone());
-        let reconciling = Box::pin(reconcile::run(
-            shop.clone(),
-            queue,
-            schema_is_current.clone(),
-        ));
-        let stopping = lifecycle.stopping();
-        lifecycle.spawn("reconciliation", async move {
-            stopping.run_until_cancelled(reconciling).await;
-        });
         lifecycle.spawn(queue.as_str(), service.run());
     }
 
+    keep_schedules(lifecycle, &queues, queue_names);
     watch_dependencies(&health, &database, &queues, served);
     if let CacheBackend::Redis(_) = cache.backend {
         watch_cache(&health, invalidations.clone());
@@ -195,6 +188,20 @@ fn look_at_server(config: &QueueConfig, lifecycle: &Lifecycle) -> watch::Receive
         Ok::<_, UnfitServer>(())
     });
     receiver
+}
+
+/// Sees to it that what comes by the clock comes to the queues that are served.
+fn keep_schedules(lifecycle: &Lifecycle, queues: &JobQueues, served: &'static [QueueName]) {
+    let schedules: Vec<_> = SCHEDULES
+        .iter()
+        .filter(|schedule| served.contains(&schedule.queue))
+        .copied()
+        .collect();
+    let (queues, stopping) = (queues.clone(), lifecycle.stopping());
+    lifecycle.spawn("schedules", async move {
+        let keeping = Box::pin(queues.keep_schedules(&schedules));
+        stopping.run_until_cancelled(keeping).await;
+    });
 }
 
 /// A worker is ready when it would take a job and could do it.

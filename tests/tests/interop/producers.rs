@@ -211,14 +211,41 @@ async fn their_scheduler_feeds_our_worker_and_each_firing_comes_once() -> Result
     assert_eq!(steps, [EVERY; TIMES - 1], "{fired:?}");
 
     // The next one is due only once the last is done, so that the chain may be about to grow when its end is heard of.
+    wait_until("no firing to be left", SOON, async || {
+        let left = json!([["getJobs", ["delayed", "waiting", "active"]]]);
+        let left = shop.node.calls(ORDERS, left).await?;
+        let left = left[0].as_array().context("no list")?;
+        let ids = left.iter().filter_map(|job| job["id"].as_str());
+        Ok(!ids
+            .into_iter()
+            .any(|id| id.starts_with("repeat:deadlines:")))
+    })
+    .await
+}
+
+#[tokio::test]
+async fn they_see_our_schedules_once_however_many_workers_keep_them() -> Result<()> {
+    let shop = Shop::open().await?;
+    let _workers = (
+        shop.stack.worker("order").start().await?,
+        shop.stack.worker("order").start().await?,
+        shop.stack.worker("order").start().await?,
+    );
+    let ours = ["clean-up", "reconcile-orders", "report-low-stock"];
     wait_until(
-        "the order's own deadline to be all that is left",
+        "each schedule to wait for its next time",
         SOON,
         async || {
-            let counts = shop.node.calls(ORDERS, json!([["getJobCounts"]])).await?;
-            let counts = &counts[0];
-            let left = ["delayed", "waiting", "active"].map(|state| counts[state].as_i64());
-            Ok(left == [Some(1), Some(0), Some(0)])
+            let calls = json!([["getJobSchedulers"], ["getJobs", ["delayed"]]]);
+            let answers = shop.node.calls(ORDERS, calls).await?;
+            let names = |list: &Value, field: &str| {
+                let list = list.as_array().cloned().unwrap_or_default();
+                let texts = list.iter().filter_map(|it| it[field].as_str());
+                let mut names: Vec<_> = texts.map(str::to_owned).collect();
+                names.sort_unstable();
+                names
+            };
+            Ok(names(&answers[0], "key") == ours && names(&answers[1], "name") == ours)
         },
     )
     .await

@@ -6,6 +6,7 @@ mod cache;
 mod cache_outages;
 mod campaign;
 mod checkout;
+mod chores;
 mod dead_letters;
 mod drain;
 mod failover;

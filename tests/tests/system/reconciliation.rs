@@ -92,13 +92,11 @@ async fn a_payment_and_a_refund_whose_jobs_were_lost_are_settled_all_the_same() 
     .execute(&stack.pool)
     .await?;
     age(&stack, paid, 3).await?;
-    let mut worker = stack.worker("payment").start().await?;
+    let _worker = stack.worker("payment").start().await?;
     wait_until("the payment to be taken", SOON, async || {
         Ok(status(&stack, paid).await? == "processing")
     })
     .await?;
-    worker.sigterm()?;
-    worker.wait(SOON).await?;
 
     // As a cancellation leaves it whose refund job is lost.
     for sql in [
@@ -107,7 +105,9 @@ async fn a_payment_and_a_refund_whose_jobs_were_lost_are_settled_all_the_same() 
     ] {
         sqlx::query(sql).execute(&stack.pool).await?;
     }
-    let _worker = stack.worker("payment").start().await?;
+    stack
+        .ask_for("payment-processing", "reconcile-payments")
+        .await?;
     let books = "SELECT count(*) FROM sandbox_gateway.charges WHERE status = 'refunded'";
     let left = "SELECT stock_quantity::bigint FROM products";
     wait_until("money and goods to go back", SOON, async || {

@@ -90,14 +90,25 @@ impl Stack {
         Ok(self.redis().await?.llen(key).await?)
     }
 
-    /// Whether no job of the queue waits, runs or is to be tried again.
+    /// Whether no job of the queue waits, runs or is to be tried again. Those that come by the clock always wait for
+    /// their next time.
     pub async fn is_idle(&self, queue: &str) -> Result<bool> {
-        let delayed = self
-            .redis()
-            .await?
-            .zcard(format!("{}:{queue}:delayed", self.prefix))
+        let key = format!("{}:{queue}:delayed", self.prefix);
+        let delayed: Vec<String> = self.redis().await?.zrange(key, 0, -1).await?;
+        Ok(delayed.iter().all(|job| job.starts_with("repeat:"))
+            && self.llen(queue, "wait").await? + self.llen(queue, "active").await? == 0)
+    }
+
+    /// Has a job done that comes by the clock, at some other time.
+    pub async fn ask_for(&self, queue: &str, job: &str) -> Result<()> {
+        let sql = "INSERT INTO outbox (queue, job_name, job_id, payload)
+                   VALUES ($1, $2, 'asked-' || gen_random_uuid(), '{}')";
+        sqlx::query(sql)
+            .bind(queue)
+            .bind(job)
+            .execute(&self.pool)
             .await?;
-        Ok(delayed + self.llen(queue, "wait").await? + self.llen(queue, "active").await? == 0)
+        Ok(())
     }
 
     /// The jobs of the queue that have failed for good, and why.

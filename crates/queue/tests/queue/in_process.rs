@@ -6,11 +6,13 @@ use anyhow::Result;
 use bharatmart_config::{DatabaseConfig, InProcessConfig, Process, Source};
 use bharatmart_database::{Database, outbox, worklist};
 use bharatmart_domain::SystemClock;
-use bharatmart_queue::{Counts, NewJob, OutboxWorker, RelayHandle, Shutdown};
+use bharatmart_queue::{
+    Counts, Handlers, JobContext, NewJob, OutboxWorker, ReconcileOrders, RelayHandle, Shutdown,
+};
 use bharatmart_test_support::{TestDatabase, wait_until};
 use serde_json::{Value, json};
 use sqlx::PgPool;
-use tokio::task::JoinHandle;
+use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -423,5 +425,22 @@ async fn a_relay_leaves_what_is_leased_alone_until_the_lease_ends() -> Result<()
     // And what a relay holds is not leased.
     let taken = worklist::lease(&mut connection, lease, &room, SOON).await?;
     assert!(taken.is_empty());
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_comes_by_the_clock_comes_without_redis_as_well() -> Result<()> {
+    let bench = Bench::new().await;
+    let (sender, mut firings) = mpsc::unbounded_channel();
+    let handlers = Handlers::new(QUEUE).on(move |_: ReconcileOrders, context: JobContext| {
+        sender.send(context.attempts).ok();
+        async { Ok(json!("done")) }
+    });
+    let (worker, _handle) = OutboxWorker::new(bench.database()?, CONFIG, Arc::new(SystemClock));
+    let (stop, give_back) = (CancellationToken::new(), CancellationToken::new());
+    let work = tokio::spawn(worker.run(vec![handlers], stop.clone(), give_back));
+    assert_eq!(timeout(SOON, firings.recv()).await?, Some(1));
+    stop.cancel();
+    timeout(SOON, work).await??;
     Ok(())
 }

@@ -5,6 +5,7 @@ mod inspect;
 mod outage;
 mod producer;
 mod relay;
+mod schedules;
 mod servers;
 mod shutdown;
 mod support;

@@ -13,7 +13,7 @@ use anyhow::Result;
 use bharatmart_config::{Process, Source};
 use bharatmart_database::{Database, Freshness, outbox};
 use bharatmart_domain::SystemClock;
-use bharatmart_queue::{Job, JobQueues, NewJob, PaymentDeadline, Relay, RelayHandle};
+use bharatmart_queue::{JobQueues, NewJob, OutboxJob, PaymentDeadline, Relay, RelayHandle};
 use bharatmart_telemetry::metrics::OUTBOX_PENDING;
 use bharatmart_test_support::{TestDatabase, servers::RedisServer, wait_until};
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};

@@ -13,8 +13,8 @@ use anyhow::Result;
 use bharatmart_config::{QueueConfig, QueueServers};
 use bharatmart_domain::{Clock, OrderId, SystemClock};
 use bharatmart_queue::{
-    Handlers, Job, JobContext, JobError, JobQueues, PaymentDeadline, PendingJob, ProcessOrder,
-    QueueName, WorkerOptions,
+    Handlers, JobContext, JobError, JobQueues, OutboxJob, PaymentDeadline, PendingJob,
+    ProcessOrder, QueueName, WorkerOptions,
 };
 use bharatmart_test_support::{
     servers::{RedisOptions, RedisServer},
@@ -127,7 +127,7 @@ pub fn order(n: u128) -> OrderId {
 }
 
 /// A row of the outbox as the relay would see it.
-pub fn row(id: i64, job: &impl Job) -> PendingJob {
+pub fn row(id: i64, job: &impl OutboxJob) -> PendingJob {
     let now = SystemClock.now();
     let new = job.to_outbox().expect("a payload is JSON");
     PendingJob {

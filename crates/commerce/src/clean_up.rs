@@ -1,0 +1,53 @@
+//! Deletes what nobody will ask for any more.
+
+use bharatmart_database::{self as database, accounts, outbox, reports};
+use chrono::TimeDelta;
+
+use crate::shop::Shop;
+
+/// Rows that one statement deletes at most, so that none holds its locks for long.
+const BATCH: i64 = 1000;
+/// How long jobs that were given up are kept for somebody to look at.
+const REFUSED_FOR: TimeDelta = TimeDelta::days(30);
+/// How long is known which reports were sent.
+const REPORTS_FOR: TimeDelta = TimeDelta::days(30);
+
+/// How many rows are gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cleaned {
+    /// Of sign-ins that are over.
+    pub sign_ins: u64,
+    /// Of jobs that were given up long ago.
+    pub refused_jobs: u64,
+    /// Of reports that were sent long ago.
+    pub reports: u64,
+}
+
+/// Deletes the records of sign-ins that are over, and jobs and reports of long ago, a batch at a time.
+pub async fn clean_up(shop: &Shop) -> Result<Cleaned, database::Error> {
+    let now = shop.clock.now();
+    let mut connection = shop.database.write().await?;
+    let mut sign_ins = 0;
+    loop {
+        let batch = accounts::delete_expired(&mut connection, now, BATCH).await?;
+        sign_ins += batch;
+        if batch == 0 {
+            break;
+        }
+    }
+    let mut refused_jobs = 0;
+    loop {
+        let before = now - REFUSED_FOR;
+        let batch = outbox::delete_refused_before(&mut connection, before, BATCH).await?;
+        refused_jobs += batch;
+        if batch == 0 {
+            break;
+        }
+    }
+    let reports = reports::delete_before(&mut connection, now - REPORTS_FOR).await?;
+    Ok(Cleaned {
+        sign_ins,
+        refused_jobs,
+        reports,
+    })
+}
