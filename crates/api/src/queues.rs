@@ -134,14 +134,25 @@ impl FromParams for ListParams {
 async fn list_jobs(
     _: AdminUser,
     InPath(queue): InPath<QueueName>,
+    State(mode): State<WorkerMode>,
     State(queues): State<JobQueues>,
     State(database): State<Database>,
     ValidatedQuery(params): ValidatedQuery<ListParams>,
 ) -> Result<Json<List<JobRecord>>, ApiError> {
     let request = params.page.by_offset()?;
-    let page = match params.listed {
-        Listed::In(state) => list_queued(&queues, queue, state, &request).await?,
-        Listed::Refused => list_refused(&database, queue, &request).await?,
+    let page = match (params.listed, mode) {
+        (Listed::Refused, _) | (Listed::In(JobState::Failed), WorkerMode::InProcess) => {
+            list_refused(&database, queue, &request).await?
+        }
+        (Listed::In(state), WorkerMode::BullQueue) => {
+            list_queued(&queues, queue, state, &request).await?
+        }
+        (Listed::In(_), WorkerMode::InProcess) => {
+            return Err(ApiError::invalid(
+                "state",
+                "must be failed: with WORKER_MODE=in-process no other jobs are listed",
+            ));
+        }
     };
     List::respond(page, &request)
 }
@@ -192,11 +203,12 @@ async fn show_job(
     _: AdminUser,
     InPath(queue): InPath<QueueName>,
     InPath(job): InPath<JobRef>,
+    State(mode): State<WorkerMode>,
     State(queues): State<JobQueues>,
     State(database): State<Database>,
 ) -> Result<Json<JobRecord>, ApiError> {
     let found = match job {
-        JobRef::Queued(id) => queues.find(queue, &id).await?,
+        JobRef::Queued(id) => holding_jobs(mode, &queues)?.find(queue, &id).await?,
         JobRef::Refused(row) => {
             let mut connection = database.read(Freshness::Latest).await?;
             let rows = outbox::refused(&mut connection, one(queue, row), 1, 0).await?;
@@ -219,12 +231,13 @@ async fn retry_job(
     _: AdminUser,
     InPath(queue): InPath<QueueName>,
     InPath(job): InPath<JobRef>,
+    State(mode): State<WorkerMode>,
     State(queues): State<JobQueues>,
     State(shop): State<Shop>,
 ) -> Result<Json<Retried>, ApiError> {
     let (id, state) = match job {
         JobRef::Queued(id) => {
-            queues.retry(queue, &id).await?;
+            holding_jobs(mode, &queues)?.retry(queue, &id).await?;
             (id, JobState::Waiting.as_str())
         }
         JobRef::Refused(row) => {
@@ -246,11 +259,12 @@ async fn remove_job(
     _: AdminUser,
     InPath(queue): InPath<QueueName>,
     InPath(job): InPath<JobRef>,
+    State(mode): State<WorkerMode>,
     State(queues): State<JobQueues>,
     State(database): State<Database>,
 ) -> Result<StatusCode, ApiError> {
     match job {
-        JobRef::Queued(id) => queues.remove(queue, &id).await?,
+        JobRef::Queued(id) => holding_jobs(mode, &queues)?.remove(queue, &id).await?,
         JobRef::Refused(row) => {
             let mut transaction = database.begin().await?;
             let rows = outbox::refused(&mut transaction, one(queue, row), 1, 0).await?;
@@ -263,6 +277,14 @@ async fn remove_job(
         }
     }
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// The queues that hold jobs; an error where none does, because the API does them straight from the outbox.
+fn holding_jobs(mode: WorkerMode, queues: &JobQueues) -> Result<&JobQueues, ApiError> {
+    match mode {
+        WorkerMode::BullQueue => Ok(queues),
+        WorkerMode::InProcess => Err(ApiError::NotFound("Job")),
+    }
 }
 
 /// The row of the outbox with this number, if it was for `queue`.

@@ -26,6 +26,8 @@ pub struct LeasedJob {
     pub attempts: i32,
     /// How often whoever had it did not say what became of it.
     pub stalls: i32,
+    /// Whether that happened just now.
+    pub is_taken_over: bool,
     /// The W3C Trace Context of what made it necessary.
     pub trace_parent: Option<String>,
 }
@@ -75,10 +77,10 @@ pub async fn lease(
         LeasedJob,
         r#"
         WITH due AS MATERIALIZED (
-            SELECT job.id
+            SELECT job.id, job.leased_until IS NOT NULL AS is_taken_over
             FROM unnest($1::text[], $2::bigint[]) AS room (queue, jobs)
             CROSS JOIN LATERAL (
-                SELECT id
+                SELECT id, leased_until
                 FROM outbox
                 WHERE dispatched_at IS NULL
                     AND outbox.queue = room.queue
@@ -93,7 +95,7 @@ pub async fn lease(
         SET
             lease = $3,
             leased_until = now() + make_interval(secs => $4),
-            stalls = stalls + (leased_until IS NOT NULL)::integer
+            stalls = stalls + due.is_taken_over::integer
         FROM due
         WHERE outbox.id = due.id
         RETURNING
@@ -104,6 +106,7 @@ pub async fn lease(
             payload,
             attempts,
             stalls,
+            due.is_taken_over AS "is_taken_over!",
             trace_parent
         "#,
         &queues,

@@ -20,6 +20,7 @@ use bharatmart_queue::{JobContext, JobError, JobResult, SendEmail};
 use bharatmart_telemetry::metrics::MAILS_TOTAL;
 use metrics::counter;
 use serde_json::json;
+use tokio::time::{Instant, timeout_at};
 
 use crate::mailer::{Mailer, MailerError};
 
@@ -35,6 +36,11 @@ const LONGEST_WAIT: Duration = Duration::from_mins(10);
 #[derive(Debug, thiserror::Error)]
 #[error("another worker is sending this mail")]
 struct TakenMeanwhile;
+
+/// The last attempt has taken as long as it may.
+#[derive(Debug, thiserror::Error)]
+#[error("the mail could not be sent in the time that its job has")]
+struct OutOfTime;
 
 /// What a run of the job did to the mail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,22 +59,28 @@ pub(crate) async fn deliver(
     job: SendEmail,
     context: &JobContext,
 ) -> JobResult {
-    let outcome = send(database, mailer, &job).await;
+    let is_last = context.attempt >= context.attempts;
+    let outcome = if is_last {
+        // Nobody comes after this attempt, so it must be over while there is time to say how it ended.
+        let now = Instant::now();
+        let end = now + context.deadline.saturating_duration_since(now).mul_f64(0.9);
+        let sent = timeout_at(end, send(database, mailer, &job)).await;
+        sent.unwrap_or_else(|_| Err(JobError::retry(OutOfTime)))
+    } else {
+        send(database, mailer, &job).await
+    };
     let is_given_up = match &outcome {
         Err(JobError::Fail(_)) => true,
-        Err(JobError::Retry(_)) => context.attempt >= context.attempts,
+        Err(JobError::Retry(_)) => is_last,
         Err(JobError::Postpone(_)) | Ok(_) => false,
     };
-    if is_given_up {
-        let from = &[DeliveryStatus::Pending];
-        if let Err(error) = advance(database, &job, from, DeliveryStatus::Failed).await {
-            tracing::warn!(
-                %error,
-                order.id = %job.order_id,
-                mail.kind = %job.kind,
-                "that this mail was given up could not be recorded"
-            );
-        }
+    if is_given_up && let Err(error) = give_up(database, &job).await {
+        tracing::warn!(
+            %error,
+            order.id = %job.order_id,
+            mail.kind = %job.kind,
+            "that this mail was given up could not be recorded"
+        );
     }
     let counted = match &outcome {
         Ok(Outcome::Sent) => Some("sent"),
@@ -82,6 +94,17 @@ pub(crate) async fn deliver(
     }
     outcome?;
     Ok(json!({ "success": true, "emailType": job.kind }))
+}
+
+/// Records that nobody will send the mail, or, if its content was under way, that nobody knows whether it arrived.
+async fn give_up(database: &Database, job: &SendEmail) -> Result<(), JobError> {
+    for (from, to) in [
+        (DeliveryStatus::Pending, DeliveryStatus::Failed),
+        (DeliveryStatus::Sending, DeliveryStatus::Unconfirmed),
+    ] {
+        advance(database, job, &[from], to).await?;
+    }
+    Ok(())
 }
 
 async fn send(database: &Database, mailer: &Mailer, job: &SendEmail) -> Result<Outcome, JobError> {

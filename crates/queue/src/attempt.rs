@@ -7,7 +7,7 @@ use std::{
 };
 
 use bharatmart_telemetry::{
-    metrics::{JOB_DURATION_SECONDS, JOBS_IN_FLIGHT, JOBS_PROCESSED_TOTAL},
+    metrics::{JOB_DURATION_SECONDS, JOBS_IN_FLIGHT, JOBS_PROCESSED_TOTAL, JOBS_STALLED_TOTAL},
     trace,
 };
 use serde_json::Value;
@@ -226,6 +226,12 @@ impl Ending {
         }
         Verdict::Unsuccessful { outcome, reason }
     }
+}
+
+/// Counts and tells that a job was taken over from processes that had it, `times` since that was last told.
+pub(crate) fn tell_stalls(queue: QueueName, times: u64) {
+    metrics::counter!(JOBS_STALLED_TOTAL, "queue" => queue.as_str()).increment(times);
+    tracing::warn!(times, "job taken over: whoever had it died, or fell silent");
 }
 
 /// Counts an attempt that has ended.

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, error::Error, fmt, pin::Pin, sync::Arc, time::Duration};
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{jobs::Job, name::QueueName};
@@ -30,6 +31,8 @@ pub struct JobContext {
     pub attempt: u32,
     /// The most attempts there will be.
     pub attempts: u32,
+    /// When the attempt is given up for want of time.
+    pub deadline: Instant,
     /// Fires when the attempt is given up: out of time, lock lost, or the worker must stop. The handler's
     /// future is dropped right after; what it started elsewhere should watch this.
     pub cancelled: CancellationToken,

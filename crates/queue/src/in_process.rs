@@ -337,6 +337,7 @@ impl Desk {
             payload: json!({}),
             attempt: 1,
             attempts: 1,
+            deadline: Instant::now() + self.config.job_timeout,
             cancelled: CancellationToken::new(),
         };
         let span = tracing::info_span!("job", queue = queue.as_str(), job.name = job, attempt = 1);
@@ -387,6 +388,9 @@ impl Desk {
         }
         async {
             let started = Instant::now();
+            if job.is_taken_over {
+                attempt::tell_stalls(queue, 1);
+            }
             let outcome = if job.stalls.unsigned_abs() > MAX_STALLED {
                 self.give_up_on(job, lease).await
             } else {
@@ -408,6 +412,7 @@ impl Desk {
             payload: job.payload.clone(),
             attempt,
             attempts: self.queue().policy().attempts,
+            deadline: Instant::now() + self.config.job_timeout,
             cancelled: CancellationToken::new(),
         };
         let duration = self.config.lock_duration;

@@ -17,21 +17,25 @@ use crate::{
     connection::Endpoint,
     handlers::{Handlers, JobContext},
     policy::{Policy, millis},
+    producer::{QueueError, bounded},
     worker::WorkerOptions,
 };
 
-/// How long it may take to write down how an attempt failed.
+/// How long such a note may take.
 const NOTE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Where Node keeps how attempts failed, and how many of them are kept.
 const STACK_TRACES: &str = "stacktrace";
 const KEPT_TRACES: usize = 10;
+/// Where BullMQ counts how often a job was taken from a dead worker, and where we keep what of that was told.
+const STALLS: &str = "stc";
+const TOLD_STALLS: &str = "bharatmart-stalls";
 
 /// Runs the jobs of one worker.
 pub(crate) struct Runner {
     handlers: Handlers,
     options: WorkerOptions,
     endpoint: Endpoint,
-    /// For what the crate does not write: opened with the first job that fails.
+    /// For what the crate does not write: opened with the first job that needs it.
     connection: OnceCell<RedisConnection>,
     /// No job is begun any more; one that still arrives goes straight back.
     pub(crate) stopping: CancellationToken,
@@ -106,6 +110,10 @@ impl Runner {
         }
         async {
             let started = Instant::now();
+            // More starts than ends: taken over, or put off without an end.
+            if job.attempts_started() > job.attempts_made() + 1 {
+                self.note_stalls(&job).await;
+            }
             let ending = if self.stopping.is_cancelled() {
                 Ending::Released
             } else {
@@ -128,6 +136,7 @@ impl Runner {
             payload: job.data().clone(),
             attempt: attempt.number,
             attempts: attempt.most,
+            deadline: Instant::now() + self.options.job_timeout,
             cancelled: CancellationToken::new(),
         };
         let lock = self.options.lock_duration;
@@ -184,11 +193,7 @@ impl Runner {
             job.name(),
             job.id()
         );
-        let note = async {
-            let open = || self.endpoint.open_connection();
-            let connection = self.connection.get_or_try_init(open).await?;
-            let keys = QueueKeys::new(queue.as_str(), Some(self.endpoint.prefix()));
-            let key = keys.job_key(job.id());
+        let noted = self.note(job, async |connection, key| {
             let mut ask = redis::cmd("HGET");
             let noted: Option<String> = connection.cmd(ask.arg(&key).arg(STACK_TRACES)).await?;
             let mut traces: Vec<String> = noted
@@ -201,17 +206,56 @@ impl Runner {
             connection
                 .cmd::<()>(note.arg(&key).arg(STACK_TRACES).arg(kept))
                 .await
-        };
-        match timeout(NOTE_TIMEOUT, note).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::debug!(
+        });
+        if let Err(error) = noted.await {
+            tracing::debug!(
                 error = &error as &dyn std::error::Error,
                 "the failure was not added to the job's stack traces"
-            ),
-            Err(_) => {
-                tracing::debug!("the failure was not added to the job's stack traces in time");
-            }
+            );
         }
+    }
+
+    /// Counts how often the job was taken from dead workers since that was last counted. The crate has an event for
+    /// that, but never sends it.
+    async fn note_stalls(&self, job: &Job) {
+        let noted = self.note(job, async |connection, key| {
+            let mut ask = redis::cmd("HMGET");
+            let ask = ask.arg(&key).arg(STALLS).arg(TOLD_STALLS);
+            let (stalls, told): (Option<u64>, Option<u64>) = connection.cmd(ask).await?;
+            let stalls = stalls.unwrap_or(0);
+            let news = stalls.saturating_sub(told.unwrap_or(0));
+            if news > 0 {
+                let mut note = redis::cmd("HSET");
+                connection
+                    .cmd::<()>(note.arg(&key).arg(TOLD_STALLS).arg(stalls))
+                    .await?;
+            }
+            Ok(news)
+        });
+        match noted.await {
+            Ok(0) => {}
+            Ok(news) => attempt::tell_stalls(self.handlers.queue(), news),
+            Err(error) => tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                "whether the job was taken from a dead worker is not known"
+            ),
+        }
+    }
+
+    /// Reads and writes what the crate leaves out of a job, under the job's key.
+    async fn note<T>(
+        &self,
+        job: &Job,
+        note: impl AsyncFnOnce(&RedisConnection, String) -> Result<T, Error>,
+    ) -> Result<T, QueueError> {
+        let queue = self.handlers.queue();
+        bounded(NOTE_TIMEOUT, async {
+            let open = || self.endpoint.open_connection();
+            let connection = self.connection.get_or_try_init(open).await?;
+            let keys = QueueKeys::new(queue.as_str(), Some(self.endpoint.prefix()));
+            note(connection, keys.job_key(job.id())).await
+        })
+        .await
     }
 
     /// Puts the job back where the next worker takes it from; its attempts are as they were.

@@ -173,6 +173,8 @@ declare! {
         "Attempts at jobs that ended, by outcome";
     JOB_DURATION_SECONDS = "job_duration_seconds", Kind::Histogram(JOB_SECONDS), ["queue", "job"],
         "Time of one attempt at a job, in seconds";
+    JOBS_STALLED_TOTAL = "jobs_stalled_total", Kind::Counter, ["queue"],
+        "Times that a job was taken over from a process that died or fell silent";
     JOBS_IN_FLIGHT = "jobs_in_flight", Kind::Gauge, ["queue"],
         "Jobs being worked on by this process";
     QUEUE_DEPTH = "queue_depth", Kind::Gauge, ["queue", "state"],

@@ -22,6 +22,7 @@ use stack::{Stack, customer, id, order};
 
 const ORDERS: &str = "order-processing";
 const EMAILS: &str = "email-notifications";
+const PAYMENTS: &str = "payment-processing";
 
 /// A shop of which the queues are within Node's reach, without workers yet.
 struct Shop {

@@ -1,11 +1,11 @@
 //! Their Queue, our worker.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use bharatmart_test_support::{servers::SmtpServer, wait_until};
 use serde_json::{Value, json};
 
 use crate::{
-    EMAILS, ORDERS, Shop,
+    EMAILS, ORDERS, PAYMENTS, Shop,
     node::Program,
     stack::{SOON, id},
 };
@@ -84,6 +84,95 @@ async fn our_worker_waits_for_the_time_of_their_delayed_job() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test]
+async fn jobs_of_older_and_newer_versions_are_done_side_by_side() -> Result<()> {
+    let shop = Shop::open().await?;
+    let smtp = SmtpServer::start().await?;
+    let mut orders = Vec::new();
+    for method in ["cash_on_delivery", "upi"].repeat(3) {
+        orders.push((method, shop.order(method).await?));
+    }
+    wait_until("the jobs to wait", SOON, async || {
+        Ok(shop.stack.llen(ORDERS, "wait").await? == orders.len())
+    })
+    .await?;
+    shop.stack.forget(ORDERS).await?;
+
+    // Of each job what the Node version wrote, and what a later one of ours may: more fields, and more in them.
+    let (mut confirm, mut mail, mut charge) = (Vec::new(), Vec::new(), Vec::new());
+    for (n, (method, placed)) in orders.iter().enumerate() {
+        let order = id(placed)?;
+        let is_newer = n % 4 >= 2;
+        let mut confirmation = json!({
+            "orderId": order,
+            "userId": shop.customer.user_id(),
+            "totalAmount": placed["total_amount"],
+            "items": [{"productId": shop.product, "quantity": 2, "price": 1999}],
+        });
+        let mut shipped = json!({
+            "to": shop.customer.email(),
+            "subject": "Order Shipped",
+            "body": "It is on its way.",
+            "type": "order_shipped",
+            "orderId": order,
+        });
+        if is_newer {
+            confirmation["version"] = json!(2);
+            confirmation["items"][0]["giftWrap"] = json!({"paper": "red"});
+            shipped["locale"] = json!("hi-IN");
+            shipped["attachments"] = json!([]);
+        }
+        confirm.push(json!(["add", "process-order", confirmation]));
+        mail.push(json!(["add", "send-email", shipped]));
+        if *method == "upi" {
+            let body = json!({"order_id": order, "payment_method": "upi"});
+            let (status, payment) = shop.customer.post("/api/payments", &body).await?;
+            ensure!(status == 201, "{status}: {payment}");
+            let mut payload = json!({
+                "orderId": order,
+                "paymentId": payment["id"],
+                "amount": payment["amount"],
+                "paymentMethod": "upi",
+                "userId": shop.customer.user_id(),
+            });
+            if is_newer {
+                payload["version"] = json!(2);
+                payload["risk"] = json!({"score": 0.1});
+            }
+            charge.push(json!(["add", "charge-payment", payload]));
+        }
+    }
+    wait_until("the payments to wait", SOON, async || {
+        Ok(shop.stack.llen(PAYMENTS, "wait").await? == charge.len())
+    })
+    .await?;
+    shop.stack.forget(PAYMENTS).await?;
+    for (queue, calls) in [(ORDERS, confirm), (EMAILS, mail), (PAYMENTS, charge)] {
+        shop.node.calls(queue, json!(calls)).await?;
+    }
+
+    let _worker = shop.stack.worker("all").smtp(&smtp).start().await?;
+    wait_until("all orders to be confirmed and paid", SOON, async || {
+        let done =
+            "SELECT count(*) FROM orders WHERE status = 'processing' AND processed_at IS NOT NULL";
+        Ok(shop.stack.count(done).await? == 6)
+    })
+    .await?;
+    wait_until("all mails to be sent", SOON, async || {
+        let mails = smtp.mails()?;
+        let shipped = mails
+            .iter()
+            .filter(|mail| mail.headers["x-bharatmart-type"] == "order_shipped");
+        Ok(shipped.count() == 6)
+    })
+    .await?;
+    for queue in [ORDERS, EMAILS, PAYMENTS] {
+        let failures = shop.stack.failures(queue).await?;
+        assert!(failures.is_empty(), "{failures:?}");
+    }
+    Ok(())
+}
+
 /// When the attempts at a job began, in milliseconds.
 fn attempts(events: &Program, job: &str) -> Result<Vec<i64>> {
     let began = events.events("active", job)?;
@@ -132,8 +221,8 @@ async fn our_worker_tries_their_mail_as_often_as_they_say_and_says_why_it_failed
     let kept = shop.node.job(EMAILS, &job).await?;
     assert_eq!(kept["failedReason"], reason, "{kept}");
     assert_eq!(kept["attemptsMade"], 3, "{kept}");
-    // The crate keeps no stack; where one is kept, it says as much as Node's would.
     let stacks = kept["stacktrace"].as_array().cloned().unwrap_or_default();
+    assert_eq!(stacks.len(), 3, "{kept}");
     for stack in stacks {
         let stack = stack.as_str().unwrap_or_default();
         assert!(stack.contains("mail server"), "{kept}");

@@ -241,9 +241,20 @@ async fn settle(stack: &Stack) -> Result<()> {
     let mut left = format!("open orders {orders:?}");
     for queue in QUEUES {
         let failed = stack.failures(queue).await?;
-        let idle = stack.is_idle(queue).await?;
-        write!(left, "; {queue} is idle: {idle}, failed {failed:?}")?;
+        let (waiting, active) = (
+            stack.llen(queue, "wait").await?,
+            stack.llen(queue, "active").await?,
+        );
+        write!(
+            left,
+            "; {queue}: {waiting} waiting, {active} active, failed {failed:?}"
+        )?;
     }
+    let mails: Vec<(String, i64)> =
+        sqlx::query_as("SELECT status, count(*) FROM mail_deliveries GROUP BY status")
+            .fetch_all(&stack.pool)
+            .await?;
+    write!(left, "; mails {mails:?}")?;
     Err(error.context(left))
 }
 

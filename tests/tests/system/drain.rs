@@ -79,6 +79,52 @@ async fn a_stopped_worker_ends_what_it_can_and_hands_the_rest_back_unharmed() ->
 }
 
 #[tokio::test]
+async fn a_job_that_was_taken_from_a_killed_worker_is_counted_once() -> Result<()> {
+    let stack = Stack::new().await?;
+    let api = stack.api().start().await?;
+    let product = stack.product("Dhokra Figurine", 1800, 100).await?;
+    let customer = customer(&api).await?;
+    let order = id(&order(&customer, &[(product, 1)], "cash_on_delivery").await?)?;
+    let held = hold(&stack, &[order]).await?;
+    let watchful = || {
+        stack
+            .worker("order")
+            .env("WORKER_LOCK_DURATION", "2000")
+            .env("WORKER_STALLED_INTERVAL", "1000")
+            .env("JOB_TIMEOUT", "3000")
+    };
+    let mut victim = watchful().start().await?;
+    wait_until("the job to be in flight", SOON, async || {
+        Ok(stack.llen(QUEUE, "active").await? == 1)
+    })
+    .await?;
+    victim.kill9();
+
+    let heir = watchful().start().await?;
+    let stalls = async || {
+        let series = "jobs_stalled_total{queue=\"order-processing\"}";
+        heir.metric(series).await
+    };
+    wait_until("the job to be taken over", SOON, async || {
+        Ok(stalls().await? == Some(1.0))
+    })
+    .await?;
+    let timeouts = "jobs_processed_total{queue=\"order-processing\",outcome=\"timeout\"}";
+    wait_until("an attempt to end in time", SOON, async || {
+        Ok(heir.metric(timeouts).await? == Some(1.0))
+    })
+    .await?;
+    held.rollback().await?;
+    wait_until("the order to be confirmed", SOON, async || {
+        let processing = "SELECT count(*) FROM orders WHERE status = 'processing'";
+        Ok(stack.count(processing).await? == 1)
+    })
+    .await?;
+    assert_eq!(stalls().await?, Some(1.0), "an attempt is no stall");
+    Ok(())
+}
+
+#[tokio::test]
 async fn an_idle_worker_stops_at_once() -> Result<()> {
     let stack = Stack::new().await?;
     let mut worker = stack.worker("payment").start().await?;

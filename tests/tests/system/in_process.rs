@@ -6,7 +6,7 @@ use anyhow::Result;
 use bharatmart_test_support::{
     AppBuilder, ShopClient, read_mail_dir, servers::SmtpServer, wait_until,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::time::sleep;
 use uuid::Uuid;
@@ -125,6 +125,53 @@ async fn postgresql_alone_takes_an_order_to_its_last_mail() -> Result<()> {
     .await?;
     let retried = "jobs_processed_total{queue=\"payment-processing\",outcome=\"retried\"}";
     assert_eq!(api.metric(retried).await?, Some(1.0));
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_failed_for_good_is_listed_replayed_and_purged_without_any_queue() -> Result<()> {
+    let shop = Shop::new().await?;
+    let api = shop.alone().start().await?;
+    let admin = shop.stack.admin(&api).await?;
+    sqlx::query(
+        "INSERT INTO outbox (queue, job_name, job_id, payload)
+         VALUES ('order-processing', 'process-order', 'order-none', '{\"orderId\": \"none\"}')",
+    )
+    .execute(&shop.stack.pool)
+    .await?;
+    let jobs = "/api/queues/orders/jobs";
+    let failed = async |count: usize| {
+        wait_until("the failed jobs to be listed", SOON, async || {
+            let (_, list) = admin.get(jobs).await.ok()?;
+            let list = list["data"].as_array()?;
+            (list.len() == count).then(|| list.clone())
+        })
+        .await
+    };
+    let listed = failed(1).await?;
+    let id = listed[0]["id"].as_str().unwrap_or_default();
+    let reason = listed[0]["failed_reason"].to_string();
+    assert!(reason.contains("bad payload"), "{listed:?}");
+
+    let (status, answer) = admin
+        .post(&format!("{jobs}/{id}/retry"), &Value::Null)
+        .await?;
+    assert_eq!((status, &answer["state"]), (200, &json!("pending")));
+    failed(1).await?;
+    let (status, _) = admin.delete(&format!("{jobs}/{id}")).await?;
+    assert_eq!(status, 204);
+    failed(0).await?;
+
+    let (status, answer) = admin.get(&format!("{jobs}?state=waiting")).await?;
+    assert_eq!(status, 400, "{answer}");
+    for (method, path) in [("GET", "/order-none"), ("POST", "/order-none/retry")] {
+        let path = format!("{jobs}{path}");
+        let (status, answer) = match method {
+            "GET" => admin.get(&path).await?,
+            _ => admin.post(&path, &Value::Null).await?,
+        };
+        assert_eq!(status, 404, "{method} {path}: {answer}");
+    }
     Ok(())
 }
 

@@ -277,6 +277,7 @@ fn only_attempt() -> JobContext {
         payload: serde_json::Value::Null,
         attempt: 1,
         attempts: 1,
+        deadline: Instant::now() + Duration::from_secs(30),
         cancelled: tokio_util::sync::CancellationToken::new(),
     }
 }
@@ -318,5 +319,22 @@ async fn a_mail_waits_for_the_one_before_it_but_not_for_one_that_was_given_up() 
     assert!(replayed.is_ok(), "{replayed:?}");
     assert_eq!(server.mails()?.len(), 1);
     assert_eq!(read_mail_dir(folder.path())?.len(), 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_last_attempt_that_runs_out_of_time_is_over_before_its_job_and_says_so() -> Result<()> {
+    let bench = Bench::new().await?;
+    // It takes connections and says nothing.
+    let silence = TcpListener::bind("127.0.0.1:0").await?;
+    let mailer = smtp_mailer(silence.local_addr()?.port())?;
+    let context = JobContext {
+        deadline: Instant::now() + Duration::from_secs(2),
+        ..only_attempt()
+    };
+    let outcome = deliver(&bench.database, &mailer, bench.job.clone(), &context).await;
+    assert!(Instant::now() < context.deadline, "{outcome:?}");
+    assert!(matches!(outcome, Err(JobError::Retry(_))), "{outcome:?}");
+    assert_eq!(bench.status().await?, "failed");
     Ok(())
 }

@@ -1,22 +1,29 @@
 //! Redis away, frozen, and back.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use anyhow::Result;
 use bharatmart_domain::SystemClock;
-use bharatmart_queue::{JobQueues, QueueError, QueueWorker};
+use bharatmart_queue::{
+    Handlers, JobContext, JobQueues, PaymentDeadline, QueueError, QueueWorker, WorkerOptions,
+};
 use bharatmart_test_support::{servers::RedisServer, wait_until};
+use serde_json::json;
 use tokio::{
     net::TcpListener,
+    sync::Barrier,
     time::{sleep, timeout},
 };
 
 use crate::support::{
-    Act, Keys, MortalWay, config, connected, deadline_row, foreign_queue, handlers, options,
-    payload, persistent_redis, quick,
+    Act, Keys, MortalWay, QUEUE, SOON, Way, config, connected, deadline_row, foreign_queue,
+    handlers, options, payload, persistent_redis, quick,
 };
 
 /// Adds one job after another until `until`, and says how long the slowest call took.
@@ -200,5 +207,97 @@ async fn a_worker_goes_on_after_an_outage_and_loses_nothing() -> Result<()> {
         "{:?}",
         back.elapsed()
     );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_worker_whose_connections_are_cut_takes_the_next_job_soon() -> Result<()> {
+    let redis = RedisServer::temporary().await?;
+    let way = Way::to(&redis, Duration::ZERO).await?;
+    let (handlers, _watch) = handlers();
+    let _worker = QueueWorker::spawn(&way.config(), options(), handlers);
+    let (queue, keys) = (foreign_queue(&redis).await?, Keys::of(&redis).await?);
+    for id in ["a", "b", "c"] {
+        let add = queue.add("payment-deadline", payload(Act::Succeed));
+        add.options(quick(1, id)).await?;
+        wait_until("the job completes", SOON, async || {
+            (keys.state(id).await == "completed").then_some(())
+        })
+        .await?;
+        way.cut();
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_end_that_redis_does_not_hear_of_costs_no_attempt_however_often() -> Result<()> {
+    const CUTS: usize = 4;
+    let redis = RedisServer::temporary().await?;
+    let way = Arc::new(Way::to(&redis, Duration::ZERO).await?);
+    let config = way.config();
+    let runs = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&runs);
+    let handlers = Handlers::new(QUEUE).on(move |_: PaymentDeadline, context: JobContext| {
+        let (way, run) = (Arc::clone(&way), counted.fetch_add(1, Ordering::SeqCst));
+        async move {
+            assert_eq!(context.attempt, 1);
+            if run < CUTS {
+                way.cut();
+            }
+            Ok(json!("done"))
+        }
+    });
+    let _worker = QueueWorker::spawn(&config, options(), handlers);
+    let (queue, keys) = (foreign_queue(&redis).await?, Keys::of(&redis).await?);
+    let add = queue.add("payment-deadline", payload(Act::Succeed));
+    add.options(quick(1, "a")).await?;
+    wait_until("the job completes", Duration::from_mins(1), async || {
+        (keys.state("a").await == "completed").then_some(())
+    })
+    .await?;
+    assert_eq!(keys.attempts_made("a").await, 1);
+    assert!(runs.load(Ordering::SeqCst) > 2, "no end was cut off");
+    Ok(())
+}
+
+#[tokio::test]
+async fn many_jobs_keep_their_locks_over_a_slow_network() -> Result<()> {
+    const JOBS: usize = 20;
+    /// There and back. Renewed one after the other, the locks of all would take longer than each holds.
+    const ROUND_TRIP: Duration = Duration::from_millis(100);
+    const LOCK: Duration = Duration::from_millis(1500);
+    let redis = RedisServer::temporary().await?;
+    let way = Way::to(&redis, ROUND_TRIP / 2).await?;
+    let (all_run, runs) = (Arc::new(Barrier::new(JOBS)), Arc::new(AtomicUsize::new(0)));
+    let counted = Arc::clone(&runs);
+    let handlers = Handlers::new(QUEUE).on(move |_: PaymentDeadline, _: JobContext| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        let all_run = Arc::clone(&all_run);
+        async move {
+            all_run.wait().await;
+            sleep(3 * LOCK).await;
+            Ok(json!("done"))
+        }
+    });
+    let options = WorkerOptions {
+        concurrency: JOBS,
+        lock_duration: LOCK,
+        ..options()
+    };
+    let _worker = QueueWorker::spawn(&way.config(), options, handlers);
+    let queue = foreign_queue(&redis).await?;
+    for n in 0..JOBS {
+        let add = queue.add("payment-deadline", payload(Act::Succeed));
+        add.options(quick(1, &format!("a{n}"))).await?;
+    }
+    let keys = Keys::of(&redis).await?;
+    wait_until("all jobs to be done", Duration::from_mins(1), async || {
+        let done: usize = keys
+            .ask("ZCARD", &["bull:order-processing:completed"])
+            .await;
+        (done == JOBS).then_some(())
+    })
+    .await?;
+    assert_eq!(runs.load(Ordering::SeqCst), JOBS, "a lock was lost");
     Ok(())
 }

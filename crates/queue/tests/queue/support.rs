@@ -24,8 +24,13 @@ use bullmq::{JobOptions, Queue, QueueOptions, types::BackoffStrategy};
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use serde_json::{Value, json};
 use tokio::{
-    net::{TcpListener, TcpStream},
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{
+        TcpListener, TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
     sync::{mpsc, watch},
+    time::{Instant, sleep_until},
 };
 
 pub const SOON: Duration = Duration::from_secs(5);
@@ -81,6 +86,83 @@ async fn pass_until_dead(
         _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
         _ = died => std::future::pending().await,
     }
+}
+
+/// A way to Redis on which every byte takes its time, there and back, and which can be cut.
+pub struct Way {
+    port: u16,
+    cuts: watch::Sender<()>,
+}
+
+impl Way {
+    pub async fn to(redis: &RedisServer, delay: Duration) -> Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let port = listener.local_addr()?.port();
+        let target = redis.port();
+        let cuts = watch::Sender::new(());
+        let watcher = cuts.subscribe();
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let mut cut = watcher.clone();
+                cut.mark_unchanged();
+                tokio::spawn(async move {
+                    tokio::select! {
+                        () = pass_slowly(client, target, delay) => {}
+                        _ = cut.changed() => {}
+                    }
+                });
+            }
+        });
+        Ok(Self { port, cuts })
+    }
+
+    /// Ends every connection that there is. New ones can be made at once.
+    pub fn cut(&self) {
+        self.cuts.send_replace(());
+    }
+
+    pub fn config(&self) -> QueueConfig {
+        config_of(&format!("redis://127.0.0.1:{}", self.port))
+    }
+}
+
+async fn pass_slowly(client: TcpStream, target: u16, delay: Duration) {
+    let Ok(server) = TcpStream::connect(("127.0.0.1", target)).await else {
+        return;
+    };
+    client.set_nodelay(true).ok();
+    server.set_nodelay(true).ok();
+    let (from_client, to_client) = client.into_split();
+    let (from_server, to_server) = server.into_split();
+    tokio::join!(
+        carry_slowly(from_client, to_server, delay),
+        carry_slowly(from_server, to_client, delay),
+    );
+}
+
+/// Several pieces may be on the way at a time.
+async fn carry_slowly(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, delay: Duration) {
+    let (sender, mut on_the_way) = mpsc::unbounded_channel::<(Instant, Vec<u8>)>();
+    let depart = async move {
+        let mut buffer = vec![0; 65_536];
+        while let Ok(count @ 1..) = from.read(&mut buffer).await {
+            if sender
+                .send((Instant::now() + delay, buffer[..count].to_vec()))
+                .is_err()
+            {
+                return;
+            }
+        }
+    };
+    let arrive = async move {
+        while let Some((time, bytes)) = on_the_way.recv().await {
+            sleep_until(time).await;
+            if to.write_all(&bytes).await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::join!(depart, arrive);
 }
 
 /// The queue of the tests, and the prefix of its keys.

@@ -2,14 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
-use bharatmart_queue::{QueueWorker, WorkerOptions};
-use bharatmart_test_support::servers::RedisServer;
+use anyhow::{Context, Result};
+use bharatmart_queue::{Handlers, JobContext, PaymentDeadline, QueueWorker, WorkerOptions};
+use bharatmart_test_support::{servers::RedisServer, wait_until};
+use bullmq::BulkJob;
 use serde_json::json;
 
 use crate::support::{
-    Act, Keys, Seen, Watch, config, dropped, foreign_queue, handlers, options, payload, quick,
-    started,
+    Act, Keys, QUEUE, Seen, Watch, config, dropped, foreign_queue, handlers, options, payload,
+    quick, started,
 };
 
 struct Bench {
@@ -330,5 +331,45 @@ async fn options_that_cannot_be_read_do_not_cost_the_attempts() -> Result<()> {
     assert_eq!(bench.watch.next().await, started("a", 3, 3));
     bench.keys.until("a", "failed").await?;
     assert_eq!(bench.keys.failed_reason("a").await, "no gateway: timed out");
+    Ok(())
+}
+
+/// The memory of this process that is not swapped out, in bytes.
+fn resident_memory() -> Result<u64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
+    Ok(kib.context("no VmRSS")?.trim().parse::<u64>()? * 1024)
+}
+
+#[tokio::test]
+async fn what_a_worker_has_done_leaves_nothing_in_its_memory() -> Result<()> {
+    const BATCH: usize = 1000;
+    const BATCHES: usize = 20;
+    /// A third of what the events of so many jobs take that nobody reads.
+    const ALLOWANCE: u64 = 10 << 20;
+    let redis = RedisServer::temporary().await?;
+    let handlers = Handlers::new(QUEUE)
+        .on(async |_: PaymentDeadline, _: JobContext| Ok(json!("x".repeat(500))));
+    let _worker = QueueWorker::spawn(&config(&redis), options(), handlers);
+    let (queue, keys) = (foreign_queue(&redis).await?, Keys::of(&redis).await?);
+    let work_off = async |batches: usize| -> Result<()> {
+        for _ in 0..batches {
+            let jobs = (0..BATCH)
+                .map(|_| BulkJob::new("payment-deadline", payload(Act::Succeed)))
+                .collect();
+            queue.add_bulk(jobs).await?;
+            wait_until("the batch to be done", Duration::from_mins(1), async || {
+                (keys.length("wait").await + keys.length("active").await == 0).then_some(())
+            })
+            .await?;
+        }
+        Ok(())
+    };
+    work_off(3).await?;
+    let before = resident_memory()?;
+    work_off(BATCHES).await?;
+    let growth = resident_memory()?.saturating_sub(before);
+    assert!(growth < ALLOWANCE, "{growth} bytes more");
     Ok(())
 }
