@@ -292,7 +292,7 @@ fn one(queue: QueueName, row: i64) -> outbox::Refused<'static> {
     outbox::Refused {
         queue: Some(queue.as_str()),
         id: Some(row),
-        before: None,
+        ..outbox::Refused::default()
     }
 }
 

@@ -6,8 +6,11 @@
 
 use std::time::Duration;
 
-use bharatmart_database::{self as database, mail_deliveries, orders, payments};
-use bharatmart_domain::{MailKind, OrderId};
+use bharatmart_database::{
+    self as database,
+    mail_deliveries::{self, OverdueMail},
+    orders, payments,
+};
 use bharatmart_telemetry::metrics::{RETRY_ATTEMPTS_TOTAL, dependency};
 use chrono::{DateTime, Utc};
 use metrics::counter;
@@ -21,6 +24,8 @@ use crate::{
 
 /// How long a job is trusted to be on its way.
 const PATIENCE: Duration = Duration::from_mins(2);
+/// How long a mail's own job is trusted to be known to its queue, whatever became of it.
+const VERY_LATE: Duration = Duration::from_mins(10);
 /// The most of each kind in one go.
 const BATCH: i64 = 100;
 
@@ -48,48 +53,55 @@ pub async fn reconcile_orders(shop: &Shop) -> Result<usize, database::Error> {
 pub async fn reconcile_payments(shop: &Shop) -> Result<usize, database::Error> {
     let before: DateTime<Utc> = shop.clock.now() - PATIENCE;
     let mut connection = shop.database.write().await?;
-    let unsettled = payments::unsettled(&mut connection, before, BATCH).await?;
     let owed = payments::owed_refunds(&mut connection, before, BATCH).await?;
+    let unsettled = payments::unsettled(&mut connection, before, BATCH).await?;
     drop(connection);
-    for &id in &unsettled {
-        tracing::warn!(payment.id = %id, "this payment's outcome is not known; asking the gateway again");
-        counter!(RETRY_ATTEMPTS_TOTAL, "dependency" => dependency::PAYMENT_GATEWAY).increment(1);
-        report(charge_payment(shop, id).await);
-    }
     for &id in &owed {
         tracing::warn!(payment.id = %id, "this payment's refund is owed; asking the gateway again");
         counter!(RETRY_ATTEMPTS_TOTAL, "dependency" => dependency::PAYMENT_GATEWAY).increment(1);
         report(refund_payment(shop, id).await);
     }
+    for &id in &unsettled {
+        tracing::warn!(payment.id = %id, "this payment's outcome is not known; asking the gateway again");
+        counter!(RETRY_ATTEMPTS_TOTAL, "dependency" => dependency::PAYMENT_GATEWAY).increment(1);
+        report(charge_payment(shop, id).await);
+    }
     Ok(unsettled.len() + owed.len())
 }
 
-/// Has mails sent again whose jobs were lost; how many.
+/// Has mails sent again whose jobs were lost, or have failed without saying so; how many.
 ///
-/// A job that only waits is added a second time, under its own id, which changes nothing.
+/// First their jobs are added again under their own ids, which changes nothing where one only waits, or is kept with
+/// those that have failed. Mails that are very late get a job of another id, one an hour.
 pub async fn reconcile_mails(shop: &Shop) -> Result<usize, database::Error> {
     let before = shop.clock.now() - PATIENCE;
     let mut connection = shop.database.write().await?;
     let overdue = mail_deliveries::take_overdue(&mut connection, before, BATCH).await?;
     drop(connection);
-    for &(order, kind) in &overdue {
-        tracing::warn!(order.id = %order, mail.kind = %kind, "this mail is overdue; its job is added once more");
-        report(
-            mail_again(shop, order, kind)
-                .await
-                .map_err(SettleError::from),
+    for mail in &overdue {
+        tracing::warn!(
+            order.id = %mail.order_id,
+            mail.kind = %mail.kind,
+            "this mail is overdue; its job is added once more"
         );
+        report(mail_again(shop, mail).await.map_err(SettleError::from));
     }
     Ok(overdue.len())
 }
 
-async fn mail_again(shop: &Shop, order: OrderId, kind: MailKind) -> Result<(), database::Error> {
+async fn mail_again(shop: &Shop, mail: &OverdueMail) -> Result<(), database::Error> {
     let mut transaction = shop.database.begin().await?;
-    let Some(order) = orders::lock(&mut transaction, order).await? else {
+    let Some(order) = orders::lock(&mut transaction, mail.order_id).await? else {
         return Ok(());
     };
+    let job = compose(mail.kind, &order);
     let mut consequences = Consequences::default();
-    consequences.mail(&compose(kind, &order));
+    let late = shop.clock.now() - mail.created_at;
+    if late.to_std().is_ok_and(|late| late > VERY_LATE) {
+        consequences.mail_again(&job, &format!("late-{}", late.num_hours()));
+    } else {
+        consequences.mail(&job);
+    }
     shop.commit(transaction, consequences).await
 }
 

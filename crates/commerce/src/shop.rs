@@ -54,6 +54,14 @@ impl Consequences {
         self.add(mail);
     }
 
+    /// The same mail by a job that its queue cannot take for one that it has had.
+    pub(crate) fn mail_again(&mut self, mail: &SendEmail, suffix: &str) {
+        self.mail(mail);
+        if let Some(job) = self.jobs.last_mut() {
+            job.job_id = format!("{}-{suffix}", job.job_id);
+        }
+    }
+
     pub(crate) fn restocked(&mut self, products: Vec<ProductId>) {
         self.stock.extend(products);
     }

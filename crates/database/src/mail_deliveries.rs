@@ -42,8 +42,8 @@ pub async fn announce(connection: &mut Connection, order: OrderId, kind: MailKin
     Ok(())
 }
 
-/// Whether a mail of the same order that was announced before this one, but not longer than `patience` ago, is still
-/// to be sent.
+/// Whether a mail of the same order that was announced before this one is still to be sent, and this one was first
+/// tried no longer than `patience` ago.
 #[tracing::instrument(name = "db.mail_deliveries.is_preceded", skip_all, fields(order.id = %order))]
 pub async fn is_preceded(
     connection: &mut Connection,
@@ -61,7 +61,7 @@ pub async fn is_preceded(
             WHERE this.order_id = $1
                 AND this.kind = $2
                 AND earlier.status IN ('pending', 'sending')
-                AND earlier.created_at > now() - make_interval(secs => $3)
+                AND this.first_tried_at > now() - make_interval(secs => $3)
         ) AS "preceded!"
         "#,
         order.0,
@@ -73,6 +73,17 @@ pub async fn is_preceded(
     Ok(preceded)
 }
 
+/// A mail that should have been sent by now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OverdueMail {
+    /// The order.
+    pub order_id: OrderId,
+    /// What it says.
+    pub kind: MailKind,
+    /// When it became necessary.
+    pub created_at: DateTime<Utc>,
+}
+
 /// Takes up to `limit` mails that were announced before `before`, were not looked at since, and are still to be
 /// sent, oldest first; from now on they count as looked at.
 #[tracing::instrument(name = "db.mail_deliveries.take_overdue", skip_all)]
@@ -80,8 +91,9 @@ pub async fn take_overdue(
     connection: &mut Connection,
     before: DateTime<Utc>,
     limit: i64,
-) -> Result<Vec<(OrderId, MailKind)>> {
-    let rows = sqlx::query!(
+) -> Result<Vec<OverdueMail>> {
+    let mails = sqlx::query_as!(
+        OverdueMail,
         r#"
         UPDATE mail_deliveries
         SET updated_at = now()
@@ -93,20 +105,20 @@ pub async fn take_overdue(
             LIMIT $2
             FOR UPDATE SKIP LOCKED
         )
-        RETURNING order_id AS "order_id: OrderId", kind AS "kind: MailKind"
+        RETURNING
+            order_id AS "order_id: OrderId",
+            kind AS "kind: MailKind",
+            created_at
         "#,
         before,
         limit,
     )
     .fetch_all(connection)
     .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| (row.order_id, row.kind))
-        .collect())
+    Ok(mails)
 }
 
-/// Makes the record of a mail unless there is one; where the mail stands.
+/// Makes the record of a mail unless there is one, and notes that it was tried; where the mail stands.
 #[tracing::instrument(name = "db.mail_deliveries.open", skip_all, fields(order.id = %order))]
 pub async fn open(
     connection: &mut Connection,
@@ -116,11 +128,13 @@ pub async fn open(
 ) -> Result<DeliveryStatus> {
     let status = sqlx::query_scalar!(
         r#"
-        INSERT INTO mail_deliveries (order_id, kind, message_id)
-        VALUES ($1, $2, $3)
+        INSERT INTO mail_deliveries (order_id, kind, message_id, first_tried_at)
+        VALUES ($1, $2, $3, now())
         ON CONFLICT ON CONSTRAINT mail_deliveries_pkey
-            -- Who announces a mail does not know the sender's domain.
-            DO UPDATE SET message_id = coalesce(nullif(mail_deliveries.message_id, ''), $3)
+            DO UPDATE SET
+                -- Who announces a mail does not know the sender's domain.
+                message_id = coalesce(nullif(mail_deliveries.message_id, ''), $3),
+                first_tried_at = coalesce(mail_deliveries.first_tried_at, now())
         RETURNING status AS "status: DeliveryStatus"
         "#,
         order.0,

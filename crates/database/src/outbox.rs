@@ -74,6 +74,8 @@ pub struct Refused<'a> {
     pub id: Option<i64>,
     /// Those only that were given up by then.
     pub before: Option<DateTime<Utc>>,
+    /// The oldest first, instead of the newest.
+    pub oldest_first: bool,
 }
 
 /// What the relay has before it.
@@ -310,7 +312,7 @@ pub async fn backlog(connection: &mut Connection) -> Result<Backlog> {
     Ok(backlog)
 }
 
-/// The rows that were given up, the newest first.
+/// The rows that were given up.
 #[tracing::instrument(name = "db.outbox.refused", skip_all)]
 pub async fn refused(
     connection: &mut Connection,
@@ -336,7 +338,7 @@ pub async fn refused(
             AND ($1::text IS NULL OR queue = $1)
             AND ($2::bigint IS NULL OR id = $2)
             AND ($3::timestamptz IS NULL OR failed_at <= $3)
-        ORDER BY id DESC
+        ORDER BY CASE WHEN $6 THEN id END, id DESC
         LIMIT $4
         OFFSET $5
         "#,
@@ -345,6 +347,7 @@ pub async fn refused(
         which.before,
         limit,
         offset,
+        which.oldest_first,
     )
     .fetch_all(connection)
     .await?;
@@ -367,7 +370,7 @@ pub async fn count_refused(connection: &mut Connection, queue: Option<&str>) -> 
     Ok(count)
 }
 
-/// Gives rows that were given up another chance, as if they had just been written; those that got one.
+/// Gives rows that were given up another chance, with all of their attempts before them; those that got one.
 #[tracing::instrument(name = "db.outbox.revive", skip_all)]
 pub async fn revive(connection: &mut Connection, ids: &[i64]) -> Result<Vec<i64>> {
     let revived = sqlx::query_scalar!(

@@ -245,7 +245,8 @@ pub async fn mark_refunded(connection: &mut Connection, id: PaymentId) -> Result
     Ok(())
 }
 
-/// Finds prepaid payments started before `before` whose outcome is not known, oldest first.
+/// Finds prepaid payments started before `before` whose outcome is not known, some of them if there are
+/// more than `limit`, so that those that stay undone hide no others.
 #[tracing::instrument(name = "db.payments.unsettled", skip_all)]
 pub async fn unsettled(
     connection: &mut Connection,
@@ -257,7 +258,7 @@ pub async fn unsettled(
         SELECT id AS "id: PaymentId"
         FROM payments
         WHERE status = 'pending' AND payment_method <> 'cash_on_delivery' AND created_at < $1
-        ORDER BY created_at
+        ORDER BY random()
         LIMIT $2
         "#,
         before,
@@ -268,7 +269,8 @@ pub async fn unsettled(
     Ok(ids)
 }
 
-/// Finds payments whose refund was asked for before `before` and is not done, oldest first.
+/// Finds payments whose refund was asked for before `before` and is not done, some of them if there are
+/// more than `limit`, so that those that stay undone hide no others.
 #[tracing::instrument(name = "db.payments.owed_refunds", skip_all)]
 pub async fn owed_refunds(
     connection: &mut Connection,
@@ -280,7 +282,7 @@ pub async fn owed_refunds(
         SELECT id AS "id: PaymentId"
         FROM payments
         WHERE status IN ('pending', 'completed') AND refund_requested_at < $1
-        ORDER BY refund_requested_at
+        ORDER BY random()
         LIMIT $2
         "#,
         before,

@@ -29,7 +29,9 @@ mod tests;
 
 /// How long a mail waits at a time while an earlier one of its order is still to be sent.
 const TURN: Duration = Duration::from_secs(1);
-/// An earlier mail that is older holds nothing up: late news is better than none.
+/// How long a mail waits at a time while the database is away.
+const DATABASE_WAIT: Duration = Duration::from_secs(5);
+/// No mail waits longer for an earlier one: late news is better than none.
 const LONGEST_WAIT: Duration = Duration::from_mins(10);
 
 /// Somebody else is sending this mail at this moment.
@@ -74,14 +76,11 @@ pub(crate) async fn deliver(
         Err(JobError::Retry(_)) => is_last,
         Err(JobError::Postpone(_)) | Ok(_) => false,
     };
-    if is_given_up && let Err(error) = give_up(database, &job).await {
-        tracing::warn!(
-            %error,
-            order.id = %job.order_id,
-            mail.kind = %job.kind,
-            "that this mail was given up could not be recorded"
-        );
-    }
+    // An end that cannot be written is none: the attempt comes again.
+    let outcome = match is_given_up.then(|| give_up(database, &job)) {
+        Some(giving_up) => giving_up.await.and(outcome),
+        None => outcome,
+    };
     let counted = match &outcome {
         Ok(Outcome::Sent) => Some("sent"),
         Ok(Outcome::Unconfirmed) => Some("unconfirmed"),
@@ -110,17 +109,17 @@ async fn give_up(database: &Database, job: &SendEmail) -> Result<(), JobError> {
 async fn send(database: &Database, mailer: &Mailer, job: &SendEmail) -> Result<Outcome, JobError> {
     let (order, kind) = (job.order_id, job.kind);
     let message_id = mailer.message_id(order, kind);
-    let mut connection = database.write().await.map_err(JobError::retry)?;
+    let mut connection = database.write().await.map_err(database_error)?;
     let status = match deliveries::open(&mut connection, order, kind, &message_id).await {
         Ok(status) => status,
         Err(error) if error.is_constraint("mail_deliveries_order_id_fkey") => {
             return Err(JobError::fail(error));
         }
-        Err(error) => return Err(JobError::retry(error)),
+        Err(error) => return Err(database_error(error)),
     };
     if matches!(status, DeliveryStatus::Pending | DeliveryStatus::Failed) {
         let preceded = deliveries::is_preceded(&mut connection, order, kind, LONGEST_WAIT).await;
-        if preceded.map_err(JobError::retry)? {
+        if preceded.map_err(database_error)? {
             return Err(JobError::Postpone(TURN));
         }
     }
@@ -149,10 +148,10 @@ async fn send(database: &Database, mailer: &Mailer, job: &SendEmail) -> Result<O
 
     let mail = mailer.compose(job, &message_id).map_err(job_error)?;
     let envelope = mailer.open(mail).await.map_err(job_error)?;
-    let mut transaction = database.begin().await.map_err(JobError::retry)?;
+    let mut transaction = database.begin().await.map_err(database_error)?;
     let (from, to) = (DeliveryStatus::Pending, DeliveryStatus::Sending);
     let marked = deliveries::advance(&mut transaction, order, kind, from, to).await;
-    if !marked.map_err(JobError::retry)? {
+    if !marked.map_err(database_error)? {
         return Err(JobError::retry(TakenMeanwhile));
     }
     let (recorded, handed_over) = tokio::join!(transaction.commit(), envelope.hand_over());
@@ -215,7 +214,17 @@ async fn advance(
         }
         Ok(false)
     };
-    move_on().await.map_err(JobError::retry)
+    move_on().await.map_err(database_error)
+}
+
+/// A database that is away for a while must not use the attempts up: it is not known then which mails were sent, and
+/// how a last attempt ended could not be written.
+fn database_error(error: database::Error) -> JobError {
+    if error.is_transient() {
+        JobError::Postpone(DATABASE_WAIT)
+    } else {
+        JobError::retry(error)
+    }
 }
 
 pub(crate) fn job_error(error: MailerError) -> JobError {

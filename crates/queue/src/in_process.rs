@@ -270,7 +270,7 @@ fn put_off_on_error(chore: &str, done: Result<(), database::Error>) {
     }
 }
 
-/// Every place that is free now. Nobody else takes any.
+/// Every place that is free now.
 fn free_places(desk: &Arc<Desk>) -> Vec<OwnedSemaphorePermit> {
     let mut free = Vec::new();
     while let Ok(place) = Arc::clone(&desk.places).try_acquire_owned() {
@@ -330,6 +330,8 @@ impl Desk {
     /// Does a job that has come by the clock: once, for it comes again.
     async fn fire(&self, job: &'static str) {
         let queue = self.queue();
+        // Never closed, so that there is one in the end.
+        let _place = self.places.acquire().await;
         let _in_flight = InFlight::enter(&self.tally, queue.as_str());
         let context = JobContext {
             name: job.to_owned(),

@@ -105,7 +105,7 @@ pub struct Counts {
     pub oldest_waiting_seconds: f64,
 }
 
-/// Why the queue did not answer. Each means that its Redis is away, and the same call may succeed later.
+/// Why the queue did not answer as it should. The same call may succeed later.
 #[derive(Debug, thiserror::Error)]
 pub enum QueueError {
     /// Not connected yet.
@@ -308,7 +308,9 @@ impl JobQueues {
         match &answer {
             Ok(_) => breaker.succeed(),
             Err(error) => {
-                if breaker.fail(error.reason()) {
+                breaker.fail(error.reason());
+                // Also when a probe has failed: what the last connection was made to may not be what is there now.
+                if !breaker.is_closed() {
                     self.shared.broken.notify_one();
                 }
             }
@@ -329,8 +331,8 @@ impl QueueError {
     }
 }
 
-/// Connects, and connects anew whenever the breaker opens: the crate's own connection can take 5 s to
-/// notice that Redis is back.
+/// Connects, and connects anew whenever calls keep failing: the crate's own connection can take 5 s to notice that
+/// Redis is back, and never leaves a server that has become a replica.
 async fn keep_connected(shared: Arc<Shared>, endpoint: Endpoint) {
     loop {
         let link = endpoint.open_queues().await;
@@ -448,6 +450,10 @@ fn is_about_a_job(error: &bullmq::Error) -> bool {
                 "NOPERM",
                 "OOM",
                 "READONLY",
+                "BUSY",
+                "NOREPLICAS",
+                "CLUSTERDOWN",
+                "TRYAGAIN",
             ];
             error
                 .code()

@@ -1,6 +1,9 @@
 //! One attempt at a job, from the moment that the crate hands it over until it is told the outcome.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use bharatmart_telemetry::trace::{self, TRACE_PARENT, TraceContext};
 use bullmq::{Error, Job, QueueKeys, redis_connection::RedisConnection};
@@ -28,9 +31,11 @@ const STACK_TRACES: &str = "stacktrace";
 const KEPT_TRACES: usize = 10;
 /// Where BullMQ counts how often a job was taken from a dead worker, and where we keep what of that was told.
 const STALLS: &str = "stc";
+/// Where it counts attempts that have ended.
+const ATTEMPTS_MADE: &str = "atm";
 const TOLD_STALLS: &str = "bharatmart-stalls";
 
-/// Runs the jobs of one worker.
+/// Runs the jobs that come over one connection of a worker.
 pub(crate) struct Runner {
     handlers: Handlers,
     options: WorkerOptions,
@@ -42,7 +47,7 @@ pub(crate) struct Runner {
     /// Jobs that run are given up and go back.
     pub(crate) release: CancellationToken,
     /// What happened so far.
-    pub(crate) tally: Tally,
+    pub(crate) tally: Arc<Tally>,
 }
 
 /// Which attempt this is.
@@ -63,9 +68,8 @@ impl Attempt {
                 most: most.max(1),
                 by_policy: false,
             },
-            // A retry that we arrange ourselves is not counted as made, only as started.
             None => Self {
-                number: job.attempts_started().max(1),
+                number: job.attempts_made() + 1,
                 most: policy.attempts,
                 by_policy: true,
             },
@@ -78,15 +82,21 @@ impl Attempt {
 }
 
 impl Runner {
-    pub(crate) fn new(handlers: Handlers, options: WorkerOptions, endpoint: Endpoint) -> Self {
+    pub(crate) fn new(
+        handlers: Handlers,
+        options: WorkerOptions,
+        endpoint: Endpoint,
+        release: CancellationToken,
+        tally: Arc<Tally>,
+    ) -> Self {
         Self {
             handlers,
             options,
             endpoint,
             connection: OnceCell::new(),
             stopping: CancellationToken::new(),
-            release: CancellationToken::new(),
-            tally: Tally::default(),
+            release,
+            tally,
         }
     }
 
@@ -174,6 +184,7 @@ impl Runner {
             Verdict::Unsuccessful { outcome, reason } => {
                 self.note_failure(job, attempt, &reason).await;
                 if attempt.by_policy && !attempt.is_last() {
+                    self.count_attempt(job).await;
                     let wait = self.handlers.queue().policy().delay_after(attempt.number);
                     return (outcome, Err(self.delay(job, wait).await));
                 }
@@ -211,6 +222,22 @@ impl Runner {
             tracing::debug!(
                 error = &error as &dyn std::error::Error,
                 "the failure was not added to the job's stack traces"
+            );
+        }
+    }
+
+    /// Counts an attempt after which we arrange the next one ourselves, which BullMQ takes for none.
+    async fn count_attempt(&self, job: &Job) {
+        let counted = self.note(job, async |connection, key| {
+            let mut count = redis::cmd("HINCRBY");
+            connection
+                .cmd::<()>(count.arg(&key).arg(ATTEMPTS_MADE).arg(1))
+                .await
+        });
+        if let Err(error) = counted.await {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the attempt was not counted, so there may be one more"
             );
         }
     }

@@ -1,7 +1,7 @@
 //! Jobs that come by the clock.
 //!
 //! In the queues they are BullMQ's job schedulers: Redis holds one next job of each, and whoever does that one adds
-//! the one after it. So a time is met once, by one worker of however many, and Node's tools show and stop them. What
+//! the one after it. So a time is met once, by one worker of however many, and Node's tools show them. What
 //! such a chain does not survive is that a worker dies between the two, or that Redis forgets it; that is looked for.
 
 use std::time::Duration;
@@ -26,11 +26,13 @@ use crate::{
 /// How often a worker looks whether the schedules of its queue go on.
 const LOOK_EVERY: Duration = Duration::from_mins(1);
 /// How long only one process looks, so that a missing schedule is set up once.
-const TURN: Duration = Duration::from_secs(10);
+const TURN: Duration = Duration::from_secs(5);
 /// How long a look waits before it takes a next job for gone: whoever does the last one adds it right after.
 const BENEFIT_OF_DOUBT: Duration = Duration::from_secs(1);
-/// How long what fails waits.
-const TRY_AGAIN: Duration = Duration::from_secs(1);
+/// How long what fails waits: until the turn in which it failed is over.
+const TRY_AGAIN: Duration = Duration::from_secs(6);
+/// How often to look whether Redis is connected.
+const CONNECTED_POLL: Duration = Duration::from_secs(1);
 
 /// When a job comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +69,8 @@ pub const SCHEDULES: &[Schedule] = &[
         queue: ReportLowStock::QUEUE,
         job: ReportLowStock::NAME,
         repeat: Repeat::Cron {
-            pattern: "0 9 * * *",
+            // Until it was sent, which it is once a day: one time may fall into an outage.
+            pattern: "0 9-20 * * *",
             zone: "Asia/Kolkata",
         },
     },
@@ -121,7 +124,11 @@ impl JobQueues {
             for schedule in schedules {
                 let mut told = false;
                 while let Err(error) = self.keep(schedule).await {
-                    if !told && !matches!(error, QueueError::NotConnected) {
+                    if matches!(error, QueueError::NotConnected) {
+                        sleep(CONNECTED_POLL).await;
+                        continue;
+                    }
+                    if !told {
                         told = true;
                         tracing::warn!(
                             error = &error as &dyn std::error::Error,
@@ -239,6 +246,11 @@ mod tests {
             Some(Duration::from_mins(1)),
             "9:00 there is 3:30 in UTC"
         );
-        assert_eq!(wait("2026-11-28T03:30:00Z"), Some(Duration::from_hours(24)));
+        assert_eq!(wait("2026-11-28T03:30:00Z"), Some(Duration::from_hours(1)));
+        assert_eq!(
+            wait("2026-11-28T14:30:00Z"),
+            Some(Duration::from_hours(13)),
+            "the last time is 20:00 there"
+        );
     }
 }

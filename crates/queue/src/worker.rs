@@ -22,7 +22,12 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    attempt::MAX_STALLED, connection::Endpoint, handlers::Handlers, name::QueueName, runner::Runner,
+    attempt::{MAX_STALLED, Tally},
+    connection::Endpoint,
+    handlers::Handlers,
+    name::QueueName,
+    policy::millis,
+    runner::Runner,
 };
 
 /// How long the crate waits in one go for a job to arrive, and after an error.
@@ -30,11 +35,15 @@ const POLL: Duration = Duration::from_secs(1);
 /// Two errors within this time make the worker suspect its connections. The crate takes 10 s for one.
 const FAILING: Duration = Duration::from_secs(30);
 /// How long jobs may take to be handed back after the grace.
-const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
+const RELEASE_TIMEOUT: Duration = Duration::from_millis(1500);
+/// How long a fetch that was under way may take at the end; its job is handed back.
+const LAST_FETCH: Duration = Duration::from_secs(1);
 /// A worker without jobs for this long is idle: a fetch that was under way has come back.
 const QUIET: Duration = Duration::from_millis(250);
 /// How often idleness is looked at.
 const LOOK: Duration = Duration::from_millis(20);
+/// What BullMQ says of a job that it fails because it was taken from too many dead workers.
+const STALLED_TOO_OFTEN: &str = "stalled more than allowable limit";
 /// How long the courtesy to other workers at the end may take.
 const WAKE_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -70,7 +79,8 @@ impl From<&WorkerConfig> for WorkerOptions {
 /// Dropping it without [`QueueWorker::shutdown`] hands running jobs back too, but nobody waits for that.
 pub struct QueueWorker {
     queue: QueueName,
-    runner: Arc<Runner>,
+    tally: Arc<Tally>,
+    release: CancellationToken,
     state: WorkerState,
     stop: oneshot::Sender<Duration>,
     task: JoinHandle<Shutdown>,
@@ -114,19 +124,18 @@ impl QueueWorker {
     #[must_use]
     pub fn spawn(config: &QueueConfig, options: WorkerOptions, handlers: Handlers) -> Self {
         let queue = handlers.queue();
-        let endpoint = Endpoint::new(config);
-        let runner = Arc::new(Runner::new(handlers, options, endpoint.clone()));
+        let (tally, release) = (Arc::new(Tally::default()), CancellationToken::new());
+        let life = Life {
+            endpoint: Endpoint::new(config),
+            handlers,
+            options,
+            tally: Arc::clone(&tally),
+            release: release.clone(),
+        };
         let state = WorkerState::default();
         let (stop, stopped) = oneshot::channel();
         let ended = state.ended.clone().drop_guard();
-        let life = serve(
-            endpoint,
-            queue,
-            options,
-            Arc::clone(&runner),
-            state.clone(),
-            stopped,
-        );
+        let life = life.run(state.clone(), stopped);
         let task = tokio::spawn(async move {
             // Dropped with the task, so that a panic is an end as well.
             let _ended = ended;
@@ -134,7 +143,8 @@ impl QueueWorker {
         });
         Self {
             queue,
-            runner,
+            tally,
+            release,
             state,
             stop,
             task,
@@ -168,7 +178,14 @@ impl QueueWorker {
     /// How many jobs run now.
     #[must_use]
     pub fn active(&self) -> usize {
-        self.runner.tally.in_flight()
+        self.tally.in_flight()
+    }
+
+    /// What, when it is cancelled, has the jobs that run handed back at once; new ones may still be taken. It also
+    /// cuts the grace of a [`QueueWorker::shutdown`] short.
+    #[must_use]
+    pub fn hand_back(&self) -> CancellationToken {
+        self.release.clone()
     }
 
     /// Takes no more jobs, lets those that run end within `grace`, and hands the others back to their queue.
@@ -190,7 +207,7 @@ impl QueueWorker {
                     "the worker's task died"
                 );
                 Shutdown {
-                    abandoned: self.runner.tally.in_flight(),
+                    abandoned: self.tally.in_flight(),
                     ..Shutdown::default()
                 }
             }
@@ -208,83 +225,96 @@ impl fmt::Debug for QueueWorker {
     }
 }
 
-/// The worker's life: connect, work until told to stop, wind down.
-async fn serve(
+/// What a worker lives by.
+struct Life {
     endpoint: Endpoint,
-    queue: QueueName,
+    handlers: Handlers,
     options: WorkerOptions,
-    runner: Arc<Runner>,
-    state: WorkerState,
-    mut stopped: oneshot::Receiver<Duration>,
-) -> Shutdown {
-    let connect = async || {
-        let open = || async {
-            let runner = Arc::clone(&runner);
-            let process = move |job: Job, _: CrateToken| {
+    tally: Arc<Tally>,
+    release: CancellationToken,
+}
+
+impl Life {
+    /// Connects, works until told to stop, and winds down.
+    async fn run(self, state: WorkerState, mut stopped: oneshot::Receiver<Duration>) -> Shutdown {
+        let (queue, options) = (self.handlers.queue(), self.options);
+        let endpoint = &self.endpoint;
+        let shutdown = loop {
+            let runner = Arc::new(Runner::new(
+                self.handlers.clone(),
+                options,
+                endpoint.clone(),
+                self.release.child_token(),
+                Arc::clone(&self.tally),
+            ));
+            let open = || async {
                 let runner = Arc::clone(&runner);
-                async move { runner.run(job).await }
+                let process = move |job: Job, _: CrateToken| {
+                    let runner = Arc::clone(&runner);
+                    async move { runner.run(job).await }
+                };
+                let crate_options = crate_options(endpoint, queue, options)?;
+                Worker::with_options(queue.as_str(), process, crate_options).await
             };
-            let crate_options = crate_options(&endpoint, queue, options)?;
-            Worker::with_options(queue.as_str(), process, crate_options).await
-        };
-        endpoint.until_ready(open).await
-    };
-    let shutdown = loop {
-        let worker = tokio::select! {
-            worker = connect() => worker,
-            _ = &mut stopped => break Shutdown::default(),
-        };
-        if let Err(error) = worker.run().await {
-            tracing::error!(
+            let worker = tokio::select! {
+                worker = endpoint.until_ready(open) => worker,
+                _ = &mut stopped => break Shutdown::default(),
+            };
+            if let Err(error) = worker.run().await {
+                tracing::error!(
+                    queue = queue.as_str(),
+                    error = &error as &dyn std::error::Error,
+                    "the worker does not start"
+                );
+                break Shutdown::default();
+            }
+            state.set_running(true);
+            tracing::info!(
                 queue = queue.as_str(),
-                error = &error as &dyn std::error::Error,
-                "the worker does not start"
+                concurrency = options.concurrency,
+                "worker takes jobs"
             );
-            break Shutdown::default();
+            let stop = tokio::select! {
+                // Dropped without a word: no grace.
+                grace = &mut stopped => Some(grace.unwrap_or_default()),
+                () = connections_dead(&worker, endpoint, queue.as_str()) => None,
+            };
+            state.set_running(false);
+            if let Some(grace) = stop {
+                break wind_down(worker, &runner, grace).await;
+            }
+            tracing::warn!(
+                queue = queue.as_str(),
+                "the worker's connections are dead although Redis answers; connecting anew"
+            );
+            // What runs could not say how it ended, and would come on top of what the next connection brings.
+            runner.release.cancel();
+            idle_before(&worker, &runner, Instant::now() + RELEASE_TIMEOUT).await;
+            close(&worker, Duration::ZERO).await;
+        };
+        match timeout(WAKE_TIMEOUT, endpoint.wake_a_worker(queue)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::debug!(
+                    queue = queue.as_str(),
+                    error = &error as &dyn std::error::Error,
+                    "other workers were not woken"
+                );
+            }
+            Err(_) => tracing::debug!(
+                queue = queue.as_str(),
+                "other workers were not woken in time"
+            ),
         }
-        state.set_running(true);
         tracing::info!(
             queue = queue.as_str(),
-            concurrency = options.concurrency,
-            "worker takes jobs"
+            finished = shutdown.finished,
+            released = shutdown.released,
+            abandoned = shutdown.abandoned,
+            "worker stopped"
         );
-        let stop = tokio::select! {
-            // Dropped without a word: no grace.
-            grace = &mut stopped => Some(grace.unwrap_or_default()),
-            () = connections_dead(&worker, &endpoint) => None,
-        };
-        state.set_running(false);
-        if let Some(grace) = stop {
-            break wind_down(worker, &runner, grace).await;
-        }
-        tracing::warn!(
-            queue = queue.as_str(),
-            "the worker's connections are dead although Redis answers; connecting anew"
-        );
-        close(&worker).await;
-    };
-    match timeout(WAKE_TIMEOUT, endpoint.wake_a_worker(queue)).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => {
-            tracing::debug!(
-                queue = queue.as_str(),
-                error = &error as &dyn std::error::Error,
-                "other workers were not woken"
-            );
-        }
-        Err(_) => tracing::debug!(
-            queue = queue.as_str(),
-            "other workers were not woken in time"
-        ),
+        shutdown
     }
-    tracing::info!(
-        queue = queue.as_str(),
-        finished = shutdown.finished,
-        released = shutdown.released,
-        abandoned = shutdown.abandoned,
-        "worker stopped"
-    );
-    shutdown
 }
 
 /// Returns when the worker keeps failing while Redis answers others: its connections lead to a machine that is
@@ -292,7 +322,7 @@ async fn serve(
 ///
 /// It reads the worker's events all the while: their channel has no bound, and unread it would grow with
 /// each job.
-async fn connections_dead(worker: &Worker, endpoint: &Endpoint) {
+async fn connections_dead(worker: &Worker, endpoint: &Endpoint, queue: &'static str) {
     let mut failed: Option<Instant> = None;
     while let Some(event) = worker.next_event().await {
         match event {
@@ -302,6 +332,14 @@ async fn connections_dead(worker: &Worker, endpoint: &Endpoint) {
                     return;
                 }
                 failed = Some(Instant::now());
+            }
+            // The only end that no attempt tells of.
+            WorkerEvent::Failed { job_id, error } if error.contains(STALLED_TOO_OFTEN) => {
+                tracing::error!(
+                    queue,
+                    job.id = job_id,
+                    "job failed for good: whoever did it died, or fell silent, too often"
+                );
             }
             WorkerEvent::Active { .. } | WorkerEvent::Completed { .. } | WorkerEvent::Drained => {
                 failed = None;
@@ -354,7 +392,7 @@ async fn wind_down(worker: Worker, runner: &Runner, grace: Duration) -> Shutdown
         idle_before(&worker, runner, deadline + RELEASE_TIMEOUT).await;
     }
     let unfinished = worker.active_count().await;
-    close(&worker).await;
+    close(&worker, LAST_FETCH).await;
     Shutdown {
         finished: runner.tally.finished() - finished,
         released: runner.tally.released(),
@@ -362,9 +400,9 @@ async fn wind_down(worker: Worker, runner: &Runner, grace: Duration) -> Shutdown
     }
 }
 
-/// Ends the crate's own tasks at once.
-async fn close(worker: &Worker) {
-    if let Err(error) = worker.close(0).await {
+/// Ends the crate's own tasks, at once or when a fetch that is under way has come back.
+async fn close(worker: &Worker, patience: Duration) {
+    if let Err(error) = worker.close(millis(patience)).await {
         tracing::warn!(
             error = &error as &dyn std::error::Error,
             "the worker did not close"

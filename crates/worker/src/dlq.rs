@@ -13,7 +13,7 @@ use std::{
 };
 
 use bharatmart_config::{
-    ConfigError, DatabaseConfig, Process, QueueConfig, Source, parse_duration,
+    ConfigError, DatabaseConfig, Process, QueueConfig, Source, WorkerMode, parse_duration,
 };
 use bharatmart_database::{Database, Freshness, outbox};
 use bharatmart_domain::{Clock, SystemClock};
@@ -39,7 +39,8 @@ type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 /// What is to be done with the dead letters of which queues.
 #[derive(Debug)]
 pub struct Dlq {
-    queue: QueueConfig,
+    /// `None` where the API does the jobs itself: then all dead letters are in the outbox.
+    queue: Option<QueueConfig>,
     database: Option<DatabaseConfig>,
     /// `None` is all of them.
     of: Option<QueueName>,
@@ -155,8 +156,12 @@ impl Dlq {
             .map(str::parse)
             .transpose()
             .map_err(|error| ConfigError::Usage(format!("--queue: {error}")))?;
+        let queue = match WorkerMode::read(source)? {
+            WorkerMode::BullQueue => Some(QueueConfig::read(source)?),
+            WorkerMode::InProcess => None,
+        };
         Ok(Self {
-            queue: QueueConfig::read(source)?,
+            queue,
             database: DatabaseConfig::read_if_set(source, Process::Worker)?,
             of,
             json: arguments.get_flag("json"),
@@ -245,6 +250,7 @@ fn limit(arguments: &ArgMatches) -> std::result::Result<Option<u32>, ConfigError
 /// The dead letters of some queues.
 struct Letters {
     jobs: JobQueues,
+    has_queues: bool,
     database: Option<Database>,
     of: Option<QueueName>,
 }
@@ -285,8 +291,16 @@ enum Unknown {
 
 impl Letters {
     async fn open(dlq: &Dlq) -> Result<Self> {
-        let jobs = JobQueues::connect(&dlq.queue, Arc::new(SystemClock));
-        jobs.connected(CONNECT_TIMEOUT).await?;
+        let clock = Arc::new(SystemClock);
+        let jobs = match &dlq.queue {
+            Some(queue) => {
+                let jobs = JobQueues::connect(queue, clock);
+                jobs.connected(CONNECT_TIMEOUT).await?;
+                jobs
+            }
+            None if dlq.database.is_none() => return Err(Unknown::NoDatabase.into()),
+            None => JobQueues::nowhere(clock),
+        };
         let database = dlq
             .database
             .as_ref()
@@ -295,16 +309,17 @@ impl Letters {
             .map_err(StartError::DatabaseUrl)?;
         Ok(Self {
             jobs,
+            has_queues: dlq.queue.is_some(),
             database,
             of: dlq.of,
         })
     }
 
     fn queues(&self) -> impl Iterator<Item = QueueName> + use<> {
-        let of = self.of;
+        let (of, has_queues) = (self.of, self.has_queues);
         QueueName::ALL
             .into_iter()
-            .filter(move |queue| of.is_none_or(|of| of == *queue))
+            .filter(move |queue| has_queues && of.is_none_or(|of| of == *queue))
     }
 
     fn refused(&self) -> outbox::Refused<'static> {
@@ -404,6 +419,7 @@ impl Letters {
         };
         let these = outbox::Refused {
             before,
+            oldest_first: true,
             ..self.refused()
         };
         let mut transaction = database.begin().await?;

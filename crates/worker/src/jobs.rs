@@ -1,6 +1,7 @@
 //! The workers of the queues, from their start to their end.
 
 use std::{
+    pin::pin,
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -64,8 +65,19 @@ pub(crate) struct Service {
     pub(crate) schema_is_current: watch::Receiver<bool>,
     pub(crate) server_is_fit: watch::Receiver<bool>,
     pub(crate) stopping: CancellationToken,
+    pub(crate) aborting: CancellationToken,
     pub(crate) grace: Duration,
     pub(crate) served: Served,
+}
+
+/// How a worker is to end.
+struct End {
+    /// Take no more jobs.
+    stopping: CancellationToken,
+    /// Hand back what still runs.
+    aborting: CancellationToken,
+    /// How long jobs may go on in between.
+    grace: Duration,
 }
 
 impl Service {
@@ -80,22 +92,29 @@ impl Service {
         }
         let options = WorkerOptions::from(&self.worker);
         let worker = QueueWorker::spawn(&self.queue, options, self.handlers);
-        attend(worker, &self.served, &self.stopping, self.grace).await
+        let end = End {
+            stopping: self.stopping,
+            aborting: self.aborting,
+            grace: self.grace,
+        };
+        attend(worker, &self.served, &end).await
     }
 }
 
-/// Lets `worker` work until `stopping`; one that ends before is an error.
-async fn attend(
-    worker: QueueWorker,
-    served: &Served,
-    stopping: &CancellationToken,
-    grace: Duration,
-) -> Result<(), WorkerEnded> {
+/// Lets `worker` work until it is told to stop; one that ends before is an error.
+async fn attend(worker: QueueWorker, served: &Served, end: &End) -> Result<(), WorkerEnded> {
     let queue = worker.queue();
     served.0.get_or_init(|| worker.state());
-    let asked = stopping.run_until_cancelled(worker.ended()).await.is_none();
+    let stopped = end.stopping.run_until_cancelled(worker.ended()).await;
+    let asked = stopped.is_none();
+    let hand_back = worker.hand_back();
     // Says what became of its jobs, or why it ended.
-    worker.shutdown(grace).await;
+    let mut shutdown = pin!(worker.shutdown(end.grace));
+    let hurried = end.aborting.run_until_cancelled(shutdown.as_mut()).await;
+    if hurried.is_none() {
+        hand_back.cancel();
+        shutdown.await;
+    }
     if asked {
         Ok(())
     } else {
@@ -146,6 +165,7 @@ mod tests {
             schema_is_current,
             server_is_fit,
             stopping: stopping.clone(),
+            aborting: CancellationToken::new(),
             grace: Duration::ZERO,
             served: served.clone(),
         };
@@ -184,12 +204,15 @@ mod tests {
         ours.block_on(async {
             let limit = Duration::from_secs(20);
             let lifecycle = Lifecycle::without_signals(limit, Duration::ZERO);
-            let (served, stopping) = (Served::default(), lifecycle.stopping());
+            let end = End {
+                stopping: lifecycle.stopping(),
+                aborting: lifecycle.aborting(),
+                grace: Duration::ZERO,
+            };
+            let served = Served::default();
             assert!(all_served(std::slice::from_ref(&served)).is_err());
             let watched = served.clone();
-            lifecycle.spawn("jobs", async move {
-                attend(worker, &watched, &stopping, Duration::ZERO).await
-            });
+            lifecycle.spawn("jobs", async move { attend(worker, &watched, &end).await });
             wait_until("the worker takes jobs", limit, async || {
                 all_served(std::slice::from_ref(&served)).ok()
             })

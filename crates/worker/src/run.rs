@@ -114,6 +114,7 @@ async fn start(
             schema_is_current: schema_is_current.clone(),
             server_is_fit: server_is_fit.clone(),
             stopping: lifecycle.stopping(),
+            aborting: lifecycle.aborting(),
             grace: grace(config.process.shutdown_timeout),
             served: Served::default(),
         };
@@ -121,7 +122,8 @@ async fn start(
         lifecycle.spawn(queue.as_str(), service.run());
     }
 
-    keep_schedules(lifecycle, &queues, queue_names);
+    let fit = [schema_is_current, server_is_fit];
+    keep_schedules(lifecycle, &queues, queue_names, fit);
     watch_dependencies(&health, &database, &queues, served);
     if let CacheBackend::Redis(_) = cache.backend {
         watch_cache(&health, invalidations.clone());
@@ -190,8 +192,13 @@ fn look_at_server(config: &QueueConfig, lifecycle: &Lifecycle) -> watch::Receive
     receiver
 }
 
-/// Sees to it that what comes by the clock comes to the queues that are served.
-fn keep_schedules(lifecycle: &Lifecycle, queues: &JobQueues, served: &'static [QueueName]) {
+/// Sees to it that what comes by the clock comes to the queues that are served, once jobs may be taken.
+fn keep_schedules(
+    lifecycle: &Lifecycle,
+    queues: &JobQueues,
+    served: &'static [QueueName],
+    fit: [watch::Receiver<bool>; 2],
+) {
     let schedules: Vec<_> = SCHEDULES
         .iter()
         .filter(|schedule| served.contains(&schedule.queue))
@@ -199,7 +206,15 @@ fn keep_schedules(lifecycle: &Lifecycle, queues: &JobQueues, served: &'static [Q
         .collect();
     let (queues, stopping) = (queues.clone(), lifecycle.stopping());
     lifecycle.spawn("schedules", async move {
-        let keeping = Box::pin(queues.keep_schedules(&schedules));
+        let keeping = async {
+            for mut fit in fit {
+                // Whoever looks says why it gave up.
+                if fit.wait_for(|fit| *fit).await.is_err() {
+                    return;
+                }
+            }
+            Box::pin(queues.keep_schedules(&schedules)).await;
+        };
         stopping.run_until_cancelled(keeping).await;
     });
 }

@@ -125,6 +125,36 @@ async fn a_job_that_was_taken_from_a_killed_worker_is_counted_once() -> Result<(
 }
 
 #[tokio::test]
+async fn a_second_signal_has_a_worker_hand_its_jobs_back_at_once() -> Result<()> {
+    let stack = Stack::new().await?;
+    let api = stack.api().start().await?;
+    let product = stack.product("Pattachitra Scroll", 3200, 100).await?;
+    let customer = customer(&api).await?;
+    let order = id(&order(&customer, &[(product, 1)], "cash_on_delivery").await?)?;
+    let held = hold(&stack, &[order]).await?;
+    let mut worker = stack
+        .worker("order")
+        .env("SHUTDOWN_TIMEOUT", "60000")
+        .start()
+        .await?;
+    wait_until("the job to be in flight", SOON, async || {
+        Ok(stack.llen(QUEUE, "active").await? == 1)
+    })
+    .await?;
+    worker.sigterm()?;
+    wait_until("the worker to note it", SOON, async || {
+        Ok(worker.log().contains("received, shutting down"))
+    })
+    .await?;
+    worker.sigterm()?;
+    worker.wait(Duration::from_secs(5)).await?;
+    assert_eq!(stack.llen(QUEUE, "active").await?, 0);
+    assert_eq!(stack.llen(QUEUE, "wait").await?, 1);
+    held.rollback().await?;
+    Ok(())
+}
+
+#[tokio::test]
 async fn an_idle_worker_stops_at_once() -> Result<()> {
     let stack = Stack::new().await?;
     let mut worker = stack.worker("payment").start().await?;

@@ -1,7 +1,10 @@
 //! What lost jobs have left undone is found in the database and done.
 
-use anyhow::Result;
-use bharatmart_test_support::wait_until;
+use std::num::NonZero;
+
+use anyhow::{Context, Result};
+use bharatmart_test_support::{read_mail_dir, wait_until};
+use redis::AsyncTypedCommands;
 use uuid::Uuid;
 
 use crate::stack::{SOON, Stack, customer, id, order};
@@ -114,4 +117,45 @@ async fn a_payment_and_a_refund_whose_jobs_were_lost_are_settled_all_the_same() 
         Ok(stack.count(books).await? == 1 && stack.count(left).await? == 10)
     })
     .await
+}
+
+#[tokio::test]
+async fn a_mail_that_nobody_sends_is_sent_all_the_same_also_when_its_job_is_kept_as_failed()
+-> Result<()> {
+    const EMAILS: &str = "email-notifications";
+    let stack = Stack::new().await?;
+    let folder = tempfile::tempdir()?;
+    let order = order_without_a_job(&stack, "cash_on_delivery").await?;
+    let _orders = stack.worker("order").start().await?;
+    stack
+        .ask_for("order-processing", "reconcile-orders")
+        .await?;
+    age(&stack, order, 3).await?;
+    wait_until("the mail to wait", SOON, async || {
+        Ok(stack.llen(EMAILS, "wait").await? == 1)
+    })
+    .await?;
+    // As a last attempt leaves it that could not say how it ended.
+    let mut redis = stack.redis().await?;
+    let key = |name: &str| format!("{}:{EMAILS}:{name}", stack.prefix);
+    let job: Vec<String> = redis.rpop(key("wait"), NonZero::new(1)).await?;
+    redis
+        .zadd(key("failed"), job.first().context("no job")?, 1)
+        .await?;
+    sqlx::query("UPDATE mail_deliveries SET created_at = now() - interval '11 minutes', updated_at = now() - interval '3 minutes'")
+        .execute(&stack.pool)
+        .await?;
+
+    let _emails = stack
+        .worker("email")
+        .mail_dir(folder.path())
+        .start()
+        .await?;
+    wait_until("the mail to be sent", SOON, async || {
+        let sent = "SELECT count(*) FROM mail_deliveries WHERE status = 'sent'";
+        Ok(stack.count(sent).await? == 1)
+    })
+    .await?;
+    assert_eq!(read_mail_dir(folder.path())?.len(), 1);
+    Ok(())
 }

@@ -231,7 +231,8 @@ pub async fn restock(
     Ok(products)
 }
 
-/// Finds orders placed before `before` that no worker has confirmed, oldest first.
+/// Finds orders placed before `before` that no worker has confirmed, some of them if there are
+/// more than `limit`, so that those that stay undone hide no others.
 #[tracing::instrument(name = "db.orders.unprocessed", skip_all)]
 pub async fn unprocessed(
     connection: &mut Connection,
@@ -243,7 +244,7 @@ pub async fn unprocessed(
         SELECT id AS "id: OrderId"
         FROM orders
         WHERE processed_at IS NULL AND status <> 'cancelled' AND created_at < $1
-        ORDER BY created_at
+        ORDER BY random()
         LIMIT $2
         "#,
         before,
@@ -254,7 +255,8 @@ pub async fn unprocessed(
     Ok(ids)
 }
 
-/// Finds prepaid orders placed before `before` that still wait for a payment, oldest first.
+/// Finds prepaid orders placed before `before` that still wait for a payment, some of them if there are
+/// more than `limit`, so that those that stay undone hide no others.
 #[tracing::instrument(name = "db.orders.unpaid", skip_all)]
 pub async fn unpaid(
     connection: &mut Connection,
@@ -268,7 +270,7 @@ pub async fn unpaid(
         WHERE status IN ('pending', 'payment_failed')
             AND payment_method IS DISTINCT FROM 'cash_on_delivery'
             AND created_at < $1
-        ORDER BY created_at
+        ORDER BY random()
         LIMIT $2
         "#,
         before,

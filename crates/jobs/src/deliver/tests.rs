@@ -338,3 +338,54 @@ async fn a_last_attempt_that_runs_out_of_time_is_over_before_its_job_and_says_so
     assert_eq!(bench.status().await?, "failed");
     Ok(())
 }
+
+#[tokio::test]
+async fn after_a_long_outage_the_mails_of_an_order_still_keep_their_order() -> Result<()> {
+    let bench = Bench::new().await?;
+    let folder = ScratchDir::create()?;
+    let file = mailer(MailTransport::File {
+        dir: folder.path().into(),
+    })?;
+    let later = SendEmail {
+        kind: MailKind::OrderCancelled,
+        ..bench.job.clone()
+    };
+    let mut connection = bench.database.write().await?;
+    for kind in [bench.job.kind, later.kind] {
+        deliveries::announce(&mut connection, bench.job.order_id, kind).await?;
+    }
+    drop(connection);
+    sqlx::query("UPDATE mail_deliveries SET created_at = created_at - interval '1 hour'")
+        .execute(&bench.pool)
+        .await?;
+    let postponed = send(&bench.database, &file, &later).await;
+    assert!(
+        matches!(postponed, Err(JobError::Postpone(_))),
+        "{postponed:?}"
+    );
+    // It has waited long enough for the other one.
+    sqlx::query("UPDATE mail_deliveries SET first_tried_at = now() - interval '11 minutes'")
+        .execute(&bench.pool)
+        .await?;
+    let sent = send(&bench.database, &file, &later).await;
+    assert!(matches!(sent, Ok(Outcome::Sent)), "{sent:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_last_attempt_while_the_database_is_away_is_none() -> Result<()> {
+    let bench = Bench::new().await?;
+    let source = Source::from_map(BTreeMap::from([(
+        "DATABASE_URL",
+        format!(
+            "postgres://127.0.0.1:{}/none",
+            bharatmart_test_support::free_port()
+        ),
+    )]));
+    let config = DatabaseConfig::read(&source, Process::Worker)?;
+    let nowhere = Database::connect(&config, "deliver-test")?;
+    let mailer = smtp_mailer(1)?;
+    let outcome = deliver(&nowhere, &mailer, bench.job.clone(), &only_attempt()).await;
+    assert!(matches!(outcome, Err(JobError::Postpone(_))), "{outcome:?}");
+    Ok(())
+}

@@ -301,3 +301,34 @@ async fn many_jobs_keep_their_locks_over_a_slow_network() -> Result<()> {
     assert_eq!(runs.load(Ordering::SeqCst), JOBS, "a lock was lost");
     Ok(())
 }
+
+#[tokio::test]
+async fn jobs_go_to_the_new_primary_although_the_old_one_lives_on_as_its_replica() -> Result<()> {
+    let (first, second) = (
+        RedisServer::temporary().await?,
+        RedisServer::temporary().await?,
+    );
+    let way = Way::to(&first, Duration::ZERO).await?;
+    let queues = JobQueues::connect(&way.config(), Arc::new(SystemClock));
+    until_added(&queues, 1, SOON).await?;
+    let old = Keys::of(&first).await?;
+    let port = second.port().to_string();
+    let _: String = old.ask("REPLICAOF", &["127.0.0.1", &port]).await;
+    // Long enough for connections that lead to the old one again: whoever knows the new address is late.
+    wait_until("the breaker opens", SOON, async || {
+        let tried = queues.add_batch(&[deadline_row(2)]).await;
+        matches!(tried, Err(QueueError::BreakerOpen)).then_some(())
+    })
+    .await?;
+    wait_until("a probe fails", SOON, async || {
+        let tried = queues.add_batch(&[deadline_row(2)]).await;
+        matches!(tried, Err(QueueError::Redis(_))).then_some(())
+    })
+    .await?;
+
+    way.lead_to(&second);
+    until_added(&queues, 2, Duration::from_secs(10)).await?;
+    let new = Keys::of(&second).await?;
+    assert_eq!(new.length("wait").await, 1);
+    Ok(())
+}

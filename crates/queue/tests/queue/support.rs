@@ -4,7 +4,7 @@ use std::{
     collections::HashSet,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU16, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -92,19 +92,21 @@ async fn pass_until_dead(
 pub struct Way {
     port: u16,
     cuts: watch::Sender<()>,
+    target: Arc<AtomicU16>,
 }
 
 impl Way {
     pub async fn to(redis: &RedisServer, delay: Duration) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let port = listener.local_addr()?.port();
-        let target = redis.port();
+        let target = Arc::new(AtomicU16::new(redis.port()));
         let cuts = watch::Sender::new(());
-        let watcher = cuts.subscribe();
+        let (watcher, towards) = (cuts.subscribe(), Arc::clone(&target));
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let mut cut = watcher.clone();
                 cut.mark_unchanged();
+                let target = towards.load(Ordering::SeqCst);
                 tokio::spawn(async move {
                     tokio::select! {
                         () = pass_slowly(client, target, delay) => {}
@@ -113,7 +115,12 @@ impl Way {
                 });
             }
         });
-        Ok(Self { port, cuts })
+        Ok(Self { port, cuts, target })
+    }
+
+    /// Has new connections lead to another server; those that there are stay.
+    pub fn lead_to(&self, redis: &RedisServer) {
+        self.target.store(redis.port(), Ordering::SeqCst);
     }
 
     /// Ends every connection that there is. New ones can be made at once.
