@@ -49,7 +49,10 @@ pub async fn low_stock(
     let products = sqlx::query_as!(
         LowStock,
         r#"
-        SELECT name, sku, stock_quantity
+        SELECT
+            name,
+            sku,
+            stock_quantity
         FROM products
         WHERE is_active AND stock_quantity <= $1
         ORDER BY stock_quantity, name, id
@@ -75,7 +78,10 @@ pub async fn recipients(connection: &mut Connection) -> Result<Vec<Recipient>> {
     let recipients = sqlx::query_as!(
         Recipient,
         r#"
-        SELECT id AS "id: UserId", email, full_name
+        SELECT
+            id AS "id: UserId",
+            email,
+            full_name
         FROM users
         WHERE role = 'admin' AND is_active
         ORDER BY id

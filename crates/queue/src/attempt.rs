@@ -214,7 +214,7 @@ impl Ending {
             tracing::error!(
                 error = reason,
                 duration_ms,
-                "job failed; that was its last attempt"
+                "job failed; no attempt is left"
             );
         } else {
             tracing::warn!(

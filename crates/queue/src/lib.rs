@@ -12,6 +12,7 @@
 
 mod attempt;
 mod connection;
+mod counts;
 mod handlers;
 mod in_process;
 mod inspect;
@@ -26,6 +27,7 @@ mod server;
 mod worker;
 
 pub use bharatmart_database::outbox::{NewJob, PendingJob, RefusedJob};
+pub use counts::Counts;
 pub use handlers::{BoxError, Handlers, JobContext, JobError, JobResult};
 pub use in_process::OutboxWorker;
 pub use inspect::{ChangeError, JobPage, JobRecord, JobRef, JobState, KeptBy};
@@ -36,7 +38,7 @@ pub use jobs::{
 };
 pub use name::{QueueName, UnknownQueue};
 pub use policy::{Backoff, Policy};
-pub use producer::{Added, Counts, JobQueues, QueueError};
+pub use producer::{Added, JobQueues, QueueError};
 pub use relay::{Relay, RelayHandle};
 pub use schedules::{Repeat, SCHEDULES, Schedule};
 pub use server::{UnfitServer, check_server};

@@ -6,13 +6,10 @@ use bharatmart_breaker::{Backoff, Breaker, CircuitBreaker};
 use bharatmart_config::QueueConfig;
 use bharatmart_database::outbox::PendingJob;
 use bharatmart_domain::Clock;
-use bharatmart_telemetry::{
-    metrics::{QUEUE_BACKLOG, QUEUE_DEPTH, QUEUE_OLDEST_WAITING_SECONDS},
-    trace::TRACE_PARENT,
-};
+use bharatmart_telemetry::trace::TRACE_PARENT;
 use bullmq::{BulkJob, JobOptions};
+use chrono::{DateTime, Utc};
 use futures_util::future::{join_all, try_join_all};
-use serde::Serialize;
 use serde_json::Value;
 use tokio::{
     sync::{Notify, watch},
@@ -30,7 +27,7 @@ use crate::{
 /// How long a batch may take.
 const BATCH_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a question about a queue may take.
-const QUESTION_TIMEOUT: Duration = Duration::from_secs(1);
+pub(crate) const QUESTION_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long one process may take to find the jobs that a new Redis does not know, before another one tries.
 const RECOVERY_TURN: Duration = Duration::from_mins(1);
 /// More failed calls in a row than this open the breaker; how long it stays open before a probe.
@@ -79,30 +76,6 @@ pub enum Added {
     Refused(String),
     /// Redis answered with this error; it may take it later.
     Failed(String),
-}
-
-/// How many jobs a queue holds, by state.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub struct Counts {
-    /// Ready to be taken.
-    pub waiting: u64,
-    /// Being worked on.
-    pub active: u64,
-    /// Done, of those that are kept.
-    pub completed: u64,
-    /// Given up, of those that are kept.
-    pub failed: u64,
-    /// Waiting for their time.
-    pub delayed: u64,
-    /// Held back because the queue is paused.
-    pub paused: u64,
-    /// Ready, with a priority. Ours have none.
-    pub prioritized: u64,
-    /// What there is to do: all of `waiting`, `prioritized`, `paused` and `active`, and those of `delayed` whose
-    /// time has come.
-    pub backlog: u64,
-    /// How long ago the first waiting job was due, in seconds; 0 when none waits.
-    pub oldest_waiting_seconds: f64,
 }
 
 /// Why the queue did not answer as it should. The same call may succeed later.
@@ -200,16 +173,6 @@ impl JobQueues {
         Ok(outcomes)
     }
 
-    /// Counts the jobs of `queue`; takes at most 1 s.
-    pub async fn counts(&self, queue: QueueName) -> Result<Counts, QueueError> {
-        let now = self.shared.clock.now();
-        bounded(
-            QUESTION_TIMEOUT,
-            counts(&self.link()?, queue, now.timestamp_millis()),
-        )
-        .await
-    }
-
     /// Whether the jobs that are not done have to be added anew, because this Redis has never seen them, and nobody
     /// is about to; takes at most 1 s. [`JobQueues::end_recovery`] says that it was done.
     ///
@@ -250,27 +213,8 @@ impl JobQueues {
         bounded(QUESTION_TIMEOUT, self.link()?.connection().ping()).await
     }
 
-    /// Counts the jobs of `queue` into the gauges; takes at most 1 s.
-    pub async fn publish_depth(&self, queue: QueueName) -> Result<(), QueueError> {
-        let counts = self.counts(queue).await?;
-        for (state, count) in [
-            ("waiting", counts.waiting),
-            ("active", counts.active),
-            ("delayed", counts.delayed),
-            ("failed", counts.failed),
-            ("completed", counts.completed),
-            ("paused", counts.paused),
-            ("prioritized", counts.prioritized),
-        ] {
-            #[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
-            metrics::gauge!(QUEUE_DEPTH, "queue" => queue.as_str(), "state" => state)
-                .set(count as f64);
-        }
-        #[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
-        metrics::gauge!(QUEUE_BACKLOG, "queue" => queue.as_str()).set(counts.backlog as f64);
-        metrics::gauge!(QUEUE_OLDEST_WAITING_SECONDS, "queue" => queue.as_str())
-            .set(counts.oldest_waiting_seconds);
-        Ok(())
+    pub(crate) fn now(&self) -> DateTime<Utc> {
+        self.shared.clock.now()
     }
 
     pub(crate) fn link(&self) -> Result<Link, QueueError> {
@@ -363,10 +307,7 @@ struct Entry<'a> {
 
 impl<'a> Entry<'a> {
     /// Checks what would be refused for good, so that one such job does not spoil a batch.
-    fn new(
-        job: &'a PendingJob,
-        now: chrono::DateTime<chrono::Utc>,
-    ) -> Result<(QueueName, Self), String> {
+    fn new(job: &'a PendingJob, now: DateTime<Utc>) -> Result<(QueueName, Self), String> {
         let queue: QueueName = job.queue.parse().map_err(|e| format!("{e}"))?;
         if let Some(defect) = id_defect(&job.job_id) {
             return Err(defect.to_owned());
@@ -462,61 +403,4 @@ fn is_about_a_job(error: &bullmq::Error) -> bool {
         bullmq::Error::ConnectionClosed => false,
         _ => true,
     }
-}
-
-async fn counts(link: &Link, name: QueueName, now: i64) -> Result<Counts, bullmq::Error> {
-    type Answer = (u64, u64, u64, u64, u64, u64, u64, u64, Vec<String>);
-    let queue = link.queue(name);
-    let keys = queue.keys();
-    let mut lengths = redis::pipe();
-    lengths
-        .llen(keys.wait())
-        .llen(keys.active())
-        .zcard(keys.completed())
-        .zcard(keys.failed())
-        .zcard(keys.delayed())
-        .llen(keys.paused())
-        .zcard(keys.prioritized())
-        // The score is the time in milliseconds, and a number of 12 bits within it.
-        .zcount(
-            keys.delayed(),
-            "-inf",
-            now.saturating_mul(0x1000).saturating_add(0xfff),
-        )
-        // Jobs are taken from this end.
-        .lrange(keys.wait(), -1, -1);
-    let (waiting, active, completed, failed, delayed, paused, prioritized, due, next): Answer =
-        queue.connection().pipe(&lengths).await?;
-    let mut oldest_waiting_seconds = 0.0;
-    if let Some(id) = next.first() {
-        let mut fields = redis::cmd("HMGET");
-        fields.arg(keys.job_key(id)).arg("timestamp").arg("opts");
-        let (added, options): (Option<i64>, Option<String>) =
-            queue.connection().cmd(&mut fields).await?;
-        if let Some(added) = added {
-            let due = added.saturating_add(options.as_deref().map_or(0, delay_millis));
-            #[expect(clippy::cast_precision_loss, reason = "an age in milliseconds fits")]
-            let age = now.saturating_sub(due).max(0) as f64;
-            oldest_waiting_seconds = age / 1000.0;
-        }
-    }
-    Ok(Counts {
-        waiting,
-        active,
-        completed,
-        failed,
-        delayed,
-        paused,
-        prioritized,
-        backlog: waiting + prioritized + paused + active + due,
-        oldest_waiting_seconds,
-    })
-}
-
-/// The delay in a job's stored options; 0 when it has none.
-fn delay_millis(options: &str) -> i64 {
-    serde_json::from_str::<Value>(options)
-        .ok()
-        .and_then(|options| options.get("delay")?.as_i64())
-        .unwrap_or(0)
 }

@@ -14,7 +14,7 @@ use bharatmart_telemetry::metrics::{
 };
 use tokio::{
     sync::Notify,
-    time::{Instant, sleep},
+    time::{Instant, MissedTickBehavior, interval, sleep},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -41,7 +41,6 @@ const REOPEN_BATCH: i64 = 100_000;
 const KEEP: chrono::TimeDelta = chrono::TimeDelta::days(7);
 pub(crate) const CLEAN_EVERY: Duration = Duration::from_mins(10);
 const CLEAN_BATCH: i64 = 1000;
-const CLEAN_BATCHES: usize = 50;
 
 /// Carries rows until it is told to stop.
 pub struct Relay {
@@ -114,23 +113,36 @@ impl Relay {
 
     /// Carries rows until `stop` fires, then finishes the batch in hand.
     pub async fn run(self, stop: CancellationToken) {
+        // Chores can take long, and no job is to wait for them.
+        tokio::join!(self.carry_all(&stop), self.do_chores(&stop));
+    }
+
+    async fn carry_all(&self, stop: &CancellationToken) {
         let mut trouble = Trouble::new();
-        let mut chores = Chores::new();
         while !stop.is_cancelled() {
             tokio::select! {
                 () = stop.cancelled() => break,
                 () = self.wake.notified() => sleep(LINGER).await,
                 () = sleep(SWEEP.mul_f64(rand::random_range(0.8..=1.2))) => {}
             }
-            // Also while the queue's Redis is away: that is when the backlog is worth knowing.
-            chores.run(&self, &stop).await;
             if !self.queues.would_try() {
                 stop.run_until_cancelled(sleep(BREAKER_POLL)).await;
                 continue;
             }
-            if let Some(wait) = trouble.after(&self.carry(&stop).await) {
+            if let Some(wait) = trouble.after(&self.carry(stop).await) {
                 stop.run_until_cancelled(sleep(wait)).await;
             }
+        }
+    }
+
+    /// Also while the queue's Redis is away: that is when the backlog is worth knowing.
+    async fn do_chores(&self, stop: &CancellationToken) {
+        let mut chores = Chores::new();
+        let mut ticks = interval(SWEEP);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+            let run = Box::pin(chores.run(self, stop));
+            stop.run_until_cancelled(run).await;
         }
     }
 
@@ -240,10 +252,10 @@ pub(crate) async fn clean(
     let before = clock.now() - KEEP;
     let mut connection = database.write().await?;
     let mut removed = 0;
-    for _ in 0..CLEAN_BATCHES {
+    while !stop.is_cancelled() {
         let batch = outbox::delete_dispatched_before(&mut connection, before, CLEAN_BATCH).await?;
         removed += batch;
-        if batch == 0 || stop.is_cancelled() {
+        if batch == 0 {
             break;
         }
     }

@@ -83,7 +83,7 @@ async fn all_open_orders_end_after_redis_was_replaced_by_an_empty_one() -> Resul
     let api = stack.api().start().await?;
     let product = stack.product("Filter Coffee", 420, 1000).await?;
     let customer = customer(&api).await?;
-    // Some are in the hands of no worker yet when Redis loses them, some wait for their money or their deadline.
+    // Some are in the hands of a worker when Redis loses them, some of none yet, some wait for money or deadline.
     let mut placed = Vec::new();
     for number in 0..ORDERS {
         let method = ["cash_on_delivery", "upi", "credit_card"][number % 3];
@@ -100,9 +100,6 @@ async fn all_open_orders_end_after_redis_was_replaced_by_an_empty_one() -> Resul
     })
     .await?;
 
-    // It keeps nothing on disk.
-    redis.kill9();
-    redis.start_again().await?;
     let worker = |kind| {
         stack
             .worker(kind)
@@ -114,6 +111,14 @@ async fn all_open_orders_end_after_redis_was_replaced_by_an_empty_one() -> Resul
         worker("payment").start().await?,
         worker("email").start().await?,
     );
+    wait_until("the workers to be in the middle of it", SOON, async || {
+        let done = "SELECT count(*) FROM orders WHERE processed_at IS NOT NULL";
+        Ok(stack.count(done).await? > 0)
+    })
+    .await?;
+    // It keeps nothing on disk.
+    redis.kill9();
+    redis.start_again().await?;
     let ended = "SELECT count(*) FROM orders WHERE status IN ('processing', 'cancelled')";
     wait_until("every order to come to its end", SOON, async || {
         Ok(stack.count(ended).await? == i64::try_from(ORDERS)?
