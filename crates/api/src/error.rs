@@ -4,7 +4,7 @@ use std::{error::Error as StdError, fmt::Write as _, sync::Arc, time::Duration};
 
 use axum::response::{IntoResponse, Response};
 use bharatmart_commerce::{
-    AccountError, ChangeOrderError, ChangePaymentError, CheckoutError, StartPaymentError,
+    AccountError, ChangeOrderError, ChangePaymentError, CheckoutError, KeyError, StartPaymentError,
 };
 use bharatmart_database::{self as database, orders::Shortage};
 use bharatmart_queue::QueueError;
@@ -385,7 +385,29 @@ impl From<CheckoutError> for ApiError {
                 message: "Unknown user".to_owned(),
                 errors: vec![FieldError::new("user_id", "there is no such user")],
             },
+            CheckoutError::Key(error) => error.into(),
             CheckoutError::Database(error) => error.into(),
+        }
+    }
+}
+
+impl From<KeyError> for ApiError {
+    fn from(error: KeyError) -> Self {
+        match error {
+            KeyError::Mismatch => Self::Unprocessable {
+                code: "idempotency_key_reused",
+                message: "This Idempotency-Key was used for another request".to_owned(),
+                errors: vec![FieldError::new(
+                    "Idempotency-Key",
+                    "must be a new one for each request that is not a repetition",
+                )],
+            },
+            KeyError::InFlight => Self::Conflict {
+                code: "idempotency_key_in_use",
+                message: "A request with this Idempotency-Key is still being processed".to_owned(),
+                field: Some("Idempotency-Key"),
+            },
+            KeyError::Database(error) => error.into(),
         }
     }
 }
@@ -420,6 +442,7 @@ impl From<StartPaymentError> for ApiError {
                 errors: vec![FieldError::new("amount", format!("must be {expected}"))],
             },
             StartPaymentError::BadToken(message) => Self::invalid("payment_token", message),
+            StartPaymentError::Key(error) => error.into(),
             StartPaymentError::Database(error) => error.into(),
         }
     }

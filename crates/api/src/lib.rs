@@ -3,6 +3,7 @@
 //! A handler extracts, calls one function of `bharatmart-commerce` or `bharatmart-database`, and
 //! responds; what an order means or how a row is read is decided there. [`build_router`] puts the resources' routers together; [`run`] is the whole server.
 
+mod answer;
 mod auth;
 mod background;
 mod cached;

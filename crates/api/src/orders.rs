@@ -2,6 +2,7 @@
 
 use axum::{
     Json, Router,
+    response::Response,
     routing::{get, patch},
 };
 use bharatmart_commerce::{self as commerce, Checkout, OrderDetails, Shop};
@@ -11,15 +12,16 @@ use bharatmart_database::{
     payments::Payment,
 };
 use bharatmart_domain::{OrderId, OrderStatus, PaymentMethod, ProductId, UserId};
-use http::{StatusCode, header::LOCATION};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::{
+    answer::created,
     consistency::Own,
     error::ApiError,
     extract::{
-        AuthUser, Body, ChangeStatus, FromParams, Id, Params, ValidatedJson, ValidatedQuery,
+        AuthUser, Body, ChangeStatus, FromParams, Id, KeyedJson, Params, ValidatedJson,
+        ValidatedQuery,
     },
     fields::{Few, Object, Text, Whole},
     page::{List, PageParams, SortedBy},
@@ -130,8 +132,9 @@ fn customer(user: &AuthUser, named: Option<&RawValue>) -> Result<UserId, ApiErro
 async fn create_order(
     user: AuthUser,
     Own(shop): Own<Shop>,
-    ValidatedJson(body): ValidatedJson<CreateOrder>,
-) -> Result<(StatusCode, [(http::HeaderName, String); 1], Json<Order>), ApiError> {
+    keyed: KeyedJson<CreateOrder>,
+) -> Result<Response, ApiError> {
+    let (body, key) = keyed.of(user.id);
     let checkout = Checkout {
         user_id: customer(&user, body.user_id.as_deref())?,
         items: body
@@ -143,9 +146,8 @@ async fn create_order(
         shipping_address: body.shipping_address.into_string(),
         payment_method: body.payment_method,
     };
-    let order = commerce::place_order(&shop, checkout).await?;
-    let location = format!("/api/orders/{}", order.id);
-    Ok((StatusCode::CREATED, [(LOCATION, location)], Json(order)))
+    let answer = commerce::place_order(&shop, checkout, key).await?;
+    Ok(created("/api/orders", answer, |order| order.id.0))
 }
 
 async fn change_order_status(

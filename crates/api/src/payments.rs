@@ -5,24 +5,25 @@ use std::time::Duration;
 use axum::{
     Json, Router,
     extract::State,
-    response::{IntoResponse, Response},
+    response::Response,
     routing::{get, patch},
 };
-use bharatmart_commerce::{self as commerce, Shop, StartPayment};
+use bharatmart_commerce::{self as commerce, Answer, Shop, StartPayment};
 use bharatmart_database::{
     Database, Freshness,
     orders::{self, Order},
     payments::{self, Payment, PaymentFilter},
 };
 use bharatmart_domain::{Money, OrderId, PaymentId, PaymentMethod, PaymentStatus, UserId};
-use http::{HeaderName, HeaderValue, StatusCode, header::LOCATION};
+use http::{HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    answer::created,
     consistency::Own,
     error::ApiError,
     extract::{
-        AdminUser, AuthUser, Body, ChangeStatus, FromParams, Id, Params, ValidatedJson,
+        AdminUser, AuthUser, Body, ChangeStatus, FromParams, Id, KeyedJson, Params, ValidatedJson,
         ValidatedQuery, Wait,
     },
     fields::Line,
@@ -120,25 +121,29 @@ async fn create_payment(
     Own(shop): Own<Shop>,
     State(RequestTimeout(request_timeout)): State<RequestTimeout>,
     Wait(wait): Wait,
-    ValidatedJson(body): ValidatedJson<CreatePayment>,
+    keyed: KeyedJson<CreatePayment>,
 ) -> Result<Response, ApiError> {
+    let (body, key) = keyed.of(user.id);
     let start = StartPayment {
         order_id: body.order_id,
         payment_method: body.payment_method,
         amount: body.amount,
         payment_token: body.payment_token.map(Line::into_string),
     };
-    let mut payment = commerce::start_payment(&shop, (&user).into(), start).await?;
+    let mut answer = commerce::start_payment(&shop, (&user).into(), start, key.as_ref()).await?;
     let mut applied = None;
     if let Some(wait) = wait {
         let wait = wait.min(request_timeout.saturating_sub(TIME_TO_ANSWER));
         applied = HeaderValue::from_str(&format!("wait={}", wait.as_secs())).ok();
-        if let Some(settled) = commerce::wait_for_outcome(&shop, payment.id, wait).await? {
-            payment = settled;
+        let id = match &answer {
+            Answer::Fresh(payment) => payment.id,
+            Answer::Replayed { resource_id, .. } => PaymentId(*resource_id),
+        };
+        if let Some(settled) = commerce::wait_for_outcome(&shop, id, wait).await? {
+            answer.settle(settled);
         }
     }
-    let location = format!("/api/payments/{}", payment.id);
-    let mut response = (StatusCode::CREATED, [(LOCATION, location)], Json(payment)).into_response();
+    let mut response = created("/api/payments", answer, |payment| payment.id.0);
     if let Some(applied) = applied {
         response.headers_mut().insert(PREFERENCE_APPLIED, applied);
     }

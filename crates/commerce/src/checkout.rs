@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bharatmart_cache::{Change, Effect};
 use bharatmart_database::{
-    self as database,
+    self as database, Connection, Transaction,
     orders::{self, NewOrder, Order, Placement, Shortage},
 };
 use bharatmart_domain::{OrderId, PaymentMethod, ProductId, UserId};
@@ -16,7 +16,10 @@ use bharatmart_telemetry::{
 };
 use metrics::counter;
 
-use crate::shop::Shop;
+use crate::{
+    idempotency::{Answer, Claim, IdempotencyKey, KeyError},
+    shop::Shop,
+};
 
 /// The constraint that refuses an order of nobody.
 const UNKNOWN_USER: &str = "orders_user_id_fkey";
@@ -49,16 +52,24 @@ pub enum CheckoutError {
     /// There is no such customer.
     #[error("unknown customer")]
     UnknownUser,
+    /// It was sent under a key that forbids it.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// The database failed.
     #[error(transparent)]
     Database(#[from] database::Error),
 }
 
-/// Places an order at the database's prices and reserves its stock, all or nothing.
-pub async fn place_order(shop: &Shop, checkout: Checkout) -> Result<Order, CheckoutError> {
-    let result = place(shop, checkout).await;
+/// Places an order at the database's prices and reserves its stock, all or nothing, and under a `key` once.
+pub async fn place_order(
+    shop: &Shop,
+    checkout: Checkout,
+    key: Option<IdempotencyKey>,
+) -> Result<Answer<Order>, CheckoutError> {
+    let result = place(shop, checkout, key).await;
     match &result {
-        Ok(order) => {
+        Ok(Answer::Replayed { .. }) => {}
+        Ok(Answer::Fresh(order)) => {
             shop.relay.notify();
             counter!(ORDERS_CREATED_TOTAL, "status" => order.status.as_str()).increment(1);
             counter!(ORDERS_SUCCESS_TOTAL).increment(1);
@@ -69,7 +80,11 @@ pub async fn place_order(shop: &Shop, checkout: Checkout) -> Result<Order, Check
     result
 }
 
-async fn place(shop: &Shop, checkout: Checkout) -> Result<Order, CheckoutError> {
+async fn place(
+    shop: &Shop,
+    checkout: Checkout,
+    key: Option<IdempotencyKey>,
+) -> Result<Answer<Order>, CheckoutError> {
     let mut lines = BTreeMap::<ProductId, i32>::new();
     for (product, quantity) in checkout.items {
         let sum = lines.entry(product).or_default();
@@ -88,25 +103,52 @@ async fn place(shop: &Shop, checkout: Checkout) -> Result<Order, CheckoutError> 
         .iter()
         .map(|(product, _)| Change::Stock(*product));
     let changes = changes.collect();
-    let mut connection = shop.database.write().await?;
+    let desk = match key {
+        None => Desk::Plain(Box::new(shop.database.write().await?)),
+        Some(key) => match key.claim(shop).await? {
+            Claim::Open(transaction) => Desk::Keyed(transaction, key),
+            Claim::Kept(kept) => return Ok(kept.into()),
+        },
+    };
     let placed = shop
         .invalidations
-        .write(
-            async move { orders::place(&mut connection, order).await },
-            |placed| match placed {
-                Ok(Placement::Placed(_)) => Effect::Committed(changes),
-                Ok(_) => Effect::Nothing,
-                Err(error) if error.is_constraint(UNKNOWN_USER) => Effect::Nothing,
-                Err(_) => Effect::Unclear(changes),
-            },
-        )
+        .write(desk.place(order), |placed| match placed {
+            Ok(Placement::Placed(_)) => Effect::Committed(changes),
+            Ok(_) => Effect::Nothing,
+            Err(error) if error.is_constraint(UNKNOWN_USER) => Effect::Nothing,
+            Err(_) => Effect::Unclear(changes),
+        })
         .await;
     match placed {
-        Ok(Placement::Placed(order)) => Ok(order),
+        Ok(Placement::Placed(order)) => Ok(Answer::Fresh(order)),
         Ok(Placement::Unknown(products)) => Err(CheckoutError::UnknownProducts(products)),
         Ok(Placement::OutOfStock(shortages)) => Err(CheckoutError::OutOfStock(shortages)),
         Ok(Placement::TooLarge) => Err(CheckoutError::TooLarge),
         Err(error) if error.is_constraint(UNKNOWN_USER) => Err(CheckoutError::UnknownUser),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Where an order is written.
+enum Desk {
+    /// One statement, which is a transaction of its own.
+    Plain(Box<Connection>),
+    /// In the transaction that keeps the answer.
+    Keyed(Box<Transaction>, IdempotencyKey),
+}
+
+impl Desk {
+    async fn place(self, order: NewOrder) -> database::Result<Placement> {
+        match self {
+            Self::Plain(mut connection) => orders::place(&mut connection, order).await,
+            Self::Keyed(mut transaction, key) => {
+                let placement = orders::place(&mut transaction, order).await?;
+                if let Placement::Placed(order) = &placement {
+                    key.keep(&mut transaction, order.id.0, order).await?;
+                    transaction.commit().await?;
+                }
+                Ok(placement)
+            }
+        }
     }
 }

@@ -1,9 +1,9 @@
 //! Deletes what nobody will ask for any more.
 
-use bharatmart_database::{self as database, accounts, outbox, reports};
+use bharatmart_database::{self as database, accounts, idempotency_keys, outbox, reports};
 use chrono::TimeDelta;
 
-use crate::shop::Shop;
+use crate::{idempotency::KEPT_FOR, shop::Shop};
 
 /// Rows that one statement deletes at most, so that none holds its locks for long.
 const BATCH: i64 = 1000;
@@ -21,9 +21,11 @@ pub struct Cleaned {
     pub refused_jobs: u64,
     /// Of reports that were sent long ago.
     pub reports: u64,
+    /// Of answers that are not given again any more.
+    pub idempotency_keys: u64,
 }
 
-/// Deletes the records of sign-ins that are over, and jobs and reports of long ago, a batch at a time.
+/// Deletes the records of sign-ins that are over, and jobs, reports and answers of long ago, a batch at a time.
 pub async fn clean_up(shop: &Shop) -> Result<Cleaned, database::Error> {
     let now = shop.clock.now();
     let mut connection = shop.database.write().await?;
@@ -44,10 +46,20 @@ pub async fn clean_up(shop: &Shop) -> Result<Cleaned, database::Error> {
             break;
         }
     }
+    let mut idempotency_keys = 0;
+    loop {
+        let before = now - KEPT_FOR;
+        let batch = idempotency_keys::delete_before(&mut connection, before, BATCH).await?;
+        idempotency_keys += batch;
+        if batch == 0 {
+            break;
+        }
+    }
     let reports = reports::delete_before(&mut connection, now - REPORTS_FOR).await?;
     Ok(Cleaned {
         sign_ins,
         refused_jobs,
         reports,
+        idempotency_keys,
     })
 }

@@ -10,6 +10,7 @@ mod cancellation;
 mod checkout;
 mod clean_up;
 mod gateway;
+mod idempotency;
 mod mails;
 mod orders;
 mod payments;
@@ -22,6 +23,7 @@ pub use actor::Actor;
 pub use checkout::{Checkout, CheckoutError, place_order};
 pub use clean_up::{Cleaned, clean_up};
 pub use gateway::{Gateway, GatewayError, SandboxGateway};
+pub use idempotency::{Answer, IdempotencyKey, KeyError};
 pub use mails::html_body;
 pub use orders::{
     ChangeOrderError, OrderDetails, change_order_status, expire_order, order_details, process_order,

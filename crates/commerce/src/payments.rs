@@ -20,6 +20,7 @@ use crate::{
     actor::Actor,
     cancellation::cancel,
     gateway::{GatewayError, Outcome},
+    idempotency::{Answer, Claim, IdempotencyKey, KeyError},
     mails::compose,
     shop::{Consequences, Shop},
 };
@@ -60,19 +61,29 @@ pub enum StartPaymentError {
     /// The gateway does not take such a token.
     #[error("payment_token {0}")]
     BadToken(String),
+    /// It was sent under a key that forbids it.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// The database failed.
     #[error(transparent)]
     Database(#[from] database::Error),
 }
 
 /// Writes a pending payment and the job that will charge it. Cash on delivery has no such job: the
-/// order goes on at once and the payment is completed when the goods arrive.
+/// order goes on at once and the payment is completed when the goods arrive. Under a `key` it does so once.
 pub async fn start_payment(
     shop: &Shop,
     actor: Actor,
     start: StartPayment,
-) -> Result<Payment, StartPaymentError> {
-    let mut transaction = shop.database.begin().await?;
+    key: Option<&IdempotencyKey>,
+) -> Result<Answer<Payment>, StartPaymentError> {
+    let mut transaction = match key {
+        None => shop.database.begin().await?,
+        Some(key) => match key.claim(shop).await? {
+            Claim::Open(transaction) => *transaction,
+            Claim::Kept(kept) => return Ok(kept.into()),
+        },
+    };
     let order = orders::lock(&mut transaction, start.order_id)
         .await?
         .filter(|order| order.user_id == actor.user_id)
@@ -152,8 +163,11 @@ pub async fn start_payment(
             user_id: order.user_id,
         });
     }
+    if let Some(key) = key {
+        key.keep(&mut transaction, payment.id.0, &payment).await?;
+    }
     shop.commit(transaction, consequences).await?;
-    Ok(payment)
+    Ok(Answer::Fresh(payment))
 }
 
 /// Waits until a payment is settled, but no longer than `at_most`; the payment as it then is.

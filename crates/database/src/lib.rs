@@ -15,6 +15,7 @@
 pub mod accounts;
 mod connection;
 mod error;
+pub mod idempotency_keys;
 mod list;
 pub mod mail_deliveries;
 mod migrations;

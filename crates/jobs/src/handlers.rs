@@ -53,6 +53,7 @@ pub fn orders(shop: &Shop) -> Handlers {
                     sign_ins = cleaned.sign_ins,
                     refused_jobs = cleaned.refused_jobs,
                     reports = cleaned.reports,
+                    idempotency_keys = cleaned.idempotency_keys,
                     "rows deleted that nobody will ask for"
                 );
                 Ok(json!({ "success": true }))

@@ -1,10 +1,13 @@
 //! Many customers, few goods.
 
-use anyhow::Result;
-use bharatmart_test_support::wait_until;
+use std::{collections::BTreeSet, time::Duration};
+
+use anyhow::{Result, ensure};
+use bharatmart_test_support::{ShopClient, wait_until};
 use futures_util::future::{join_all, try_join_all};
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::SliceRandom};
-use serde_json::json;
+use serde_json::{Value, json};
+use tokio::time::sleep;
 use uuid::Uuid;
 
 use crate::stack::{SOON, Stack, customer, order};
@@ -139,4 +142,51 @@ async fn the_waiting_list_that_scales_the_workers_counts_the_orders() -> Result<
     })
     .await?;
     Ok(())
+}
+
+#[tokio::test]
+async fn an_order_that_is_sent_again_because_its_api_was_killed_is_placed_once() -> Result<()> {
+    const ROUNDS: usize = 10;
+    const AT_ONCE: usize = 50;
+    let stack = Stack::new().await?;
+    let mut api = stack.api().start().await?;
+    let product = stack.product("Ajrakh Stole", 1299, 10_000).await?;
+    let customer = customer(&api).await?;
+    let mut rng = StdRng::seed_from_u64(7);
+    for round in 0..ROUNDS {
+        let key = format!("round-{round}");
+        let body = json!({
+            "items": [{"product_id": product, "quantity": 1}],
+            "shipping_address": "12 MG Road, Bengaluru 560001",
+        });
+        let requests = (0..AT_ONCE).map(|_| post_under(&customer, &key, &body));
+        let killed = async {
+            // Somewhere in the middle: that no moment is safe by luck is the point.
+            sleep(Duration::from_millis(rng.random_range(1..40))).await;
+            api.kill9();
+        };
+        let (answers, ()) = tokio::join!(join_all(requests), killed);
+        api.start_again().await?;
+        let mut bodies: BTreeSet<String> = answers.into_iter().flatten().collect();
+        bodies.insert(post_under(&customer, &key, &body).await?);
+        assert_eq!(bodies.len(), 1, "round {round}: {bodies:?}");
+        let orders = "SELECT count(*) FROM orders";
+        assert_eq!(stack.count(orders).await?, i64::try_from(round)? + 1);
+    }
+    assert_eq!(stack.stock(product).await?, 10_000 - i32::try_from(ROUNDS)?);
+    Ok(())
+}
+
+/// The body of the answer to an order that is sent under a key; an error when there is none.
+async fn post_under(customer: &ShopClient, key: &str, body: &Value) -> Result<String> {
+    let answer = customer
+        .http()
+        .post(format!("{}/api/orders", customer.base_url()))
+        .bearer_auth(customer.token().unwrap_or_default())
+        .header("idempotency-key", key)
+        .json(body)
+        .send()
+        .await?;
+    ensure!(answer.status() == 201, "{}", answer.status());
+    Ok(answer.text().await?)
 }

@@ -36,27 +36,36 @@ impl<T: Body, S: Send + Sync> FromRequest<S> for ValidatedJson<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        let declared = request
-            .headers()
-            .get(CONTENT_TYPE)
-            .map(|value| value.to_str().is_ok_and(is_json));
-        let bytes = Bytes::from_request(request, state)
-            .await
-            .map_err(|rejection| {
-                if rejection.status() == http::StatusCode::PAYLOAD_TOO_LARGE {
-                    ApiError::BodyTooLarge(MAX_BODY)
-                } else {
-                    ApiError::MalformedBody("The body could not be read".to_owned())
-                }
-            })?;
-        match declared {
-            // No body at all lacks every field, which says more than a missing header.
-            None | Some(true) if bytes.is_empty() => parse(b"{}"),
-            Some(true) => parse(&bytes),
-            _ => Err(ApiError::UnsupportedMediaType),
-        }
-        .map(Self)
+        let (body, _) = read(request, state).await?;
+        Ok(Self(body))
     }
+}
+
+/// The body of a request, parsed and as it came.
+pub(super) async fn read<T: Body, S: Send + Sync>(
+    request: Request,
+    state: &S,
+) -> Result<(T, Bytes), ApiError> {
+    let declared = request
+        .headers()
+        .get(CONTENT_TYPE)
+        .map(|value| value.to_str().is_ok_and(is_json));
+    let bytes = Bytes::from_request(request, state)
+        .await
+        .map_err(|rejection| {
+            if rejection.status() == http::StatusCode::PAYLOAD_TOO_LARGE {
+                ApiError::BodyTooLarge(MAX_BODY)
+            } else {
+                ApiError::MalformedBody("The body could not be read".to_owned())
+            }
+        })?;
+    let body = match declared {
+        // No body at all lacks every field, which says more than a missing header.
+        None | Some(true) if bytes.is_empty() => parse(b"{}"),
+        Some(true) => parse(&bytes),
+        _ => Err(ApiError::UnsupportedMediaType),
+    }?;
+    Ok((body, bytes))
 }
 
 /// Whether a `Content-Type` is `application/json` or `application/…+json`.

@@ -2,12 +2,14 @@
 
 mod auth;
 mod json;
+mod key;
 mod path;
 mod prefer;
 mod query;
 
 pub(crate) use auth::{AdminUser, AuthUser};
 pub(crate) use json::{Body, ChangeStatus, ValidatedJson};
+pub(crate) use key::KeyedJson;
 pub(crate) use path::Id;
 pub(crate) use prefer::Wait;
 pub(crate) use query::{FromParams, Params, ValidatedQuery};
