@@ -13,7 +13,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 /// Says that the answer was given before.
-const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+pub(crate) const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// 201 with what was made, now or by an earlier request under the same key; it lives below `path`.

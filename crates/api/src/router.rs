@@ -37,10 +37,12 @@ use tower::{Layer, Service};
 use tower_http::cors::{Cors, CorsLayer};
 
 use crate::{
+    answer::REPLAYED,
     auth,
     cached::X_CACHE,
     consistency::{self, Consistency},
     error::ApiError,
+    extract::IDEMPOTENCY_KEY,
     observe::{Observe, REQUEST_ID},
     orders, payments, products, queues,
     state::AppState,
@@ -147,6 +149,7 @@ fn cors(origins: &[String]) -> CorsLayer {
             PREFER,
             REQUEST_ID,
             consistency::TOKEN,
+            IDEMPOTENCY_KEY,
         ])
         .expose_headers([
             ETAG,
@@ -156,6 +159,7 @@ fn cors(origins: &[String]) -> CorsLayer {
             payments::PREFERENCE_APPLIED,
             REQUEST_ID,
             consistency::TOKEN,
+            REPLAYED,
         ])
         .max_age(Duration::from_mins(10))
 }

@@ -3,13 +3,13 @@
 use axum::extract::{FromRequest, Request};
 use bharatmart_commerce::IdempotencyKey;
 use bharatmart_domain::UserId;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use sha2::{Digest, Sha256};
 
 use super::json::{Body, read};
 use crate::error::ApiError;
 
-const HEADER: &str = "idempotency-key";
+pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const LONGEST: usize = 255;
 
 /// A JSON object as [`super::ValidatedJson`] takes it, and the key under which it may be sent again.
@@ -48,7 +48,7 @@ impl<T: Body, S: Send + Sync> FromRequest<S> for KeyedJson<T> {
 
 /// The key in the header: a string of RFC 9651, or, as many clients send it, one without quotes.
 fn client_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
-    let mut values = headers.get_all(HEADER).iter();
+    let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
     let Some(value) = values.next() else {
         return Ok(None);
     };

@@ -9,7 +9,7 @@ mod query;
 
 pub(crate) use auth::{AdminUser, AuthUser};
 pub(crate) use json::{Body, ChangeStatus, ValidatedJson};
-pub(crate) use key::KeyedJson;
+pub(crate) use key::{IDEMPOTENCY_KEY, KeyedJson};
 pub(crate) use path::Id;
 pub(crate) use prefer::Wait;
 pub(crate) use query::{FromParams, Params, ValidatedQuery};
