@@ -21,6 +21,7 @@ mod problem;
 mod products;
 mod queues;
 mod router;
+mod secured;
 mod seed;
 mod serve;
 mod state;

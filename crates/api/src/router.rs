@@ -33,7 +33,7 @@ use http::{
 };
 use http_body_util::BodyExt;
 use metrics::{counter, gauge};
-use tower::{Layer, Service};
+use tower::{Layer, Service, util::MapResponseLayer};
 use tower_http::cors::{Cors, CorsLayer};
 
 use crate::{
@@ -45,6 +45,7 @@ use crate::{
     extract::IDEMPOTENCY_KEY,
     observe::{Observe, REQUEST_ID},
     orders, payments, products, queues,
+    secured::secured,
     state::AppState,
     system, users,
 };
@@ -106,15 +107,20 @@ fn with_layers(
     // A request meets the layers in this order:
     // 1. `Observe` gives it an id, sees every answer, whichever layer gave it, logs and counts it,
     //    and writes the bodies of problems;
-    // 2. CORS answers preflights and marks all other answers, also those of the layers below,
+    // 2. every answer gets the headers that make a browser careful with it;
+    // 3. CORS answers preflights and marks all other answers, also those of the layers below,
     //    since a browser hides an unmarked error from its page;
-    // 3. with replicas, `Consistency` gives it the database as its client has to see it, and every answer
+    // 4. with replicas, `Consistency` gives it the database as its client has to see it, and every answer
     //    behind which something may have been written a token, also one that came too late;
-    // 4. `Guard` turns a panic into an answer, bounds time and size, and delays on purpose, within
+    // 5. `Guard` turns a panic into an answer, bounds time and size, and delays on purpose, within
     //    the time;
-    // 5. the body limit tells the extractors how much to read at most.
+    // 6. the body limit tells the extractors how much to read at most.
     // They are one layer to axum, which would box and clone each of several for every request.
-    let outer = (Observe::new(), CrossOrigin::new(&options.cors_origins));
+    let outer = (
+        Observe::new(),
+        MapResponseLayer::new(secured as fn(Response) -> Response),
+        CrossOrigin::new(&options.cors_origins),
+    );
     let inner = (Guard::new(options), DefaultBodyLimit::max(MAX_BODY));
     match consistency {
         None => routes.layer((outer, inner)),

@@ -30,6 +30,38 @@ async fn a_sane_request_id_is_echoed_and_any_other_replaced() {
 }
 
 #[tokio::test]
+async fn browsers_are_told_to_be_careful_with_every_answer() {
+    let api = Api::start().await;
+    let admin = api.admin().await;
+    for (path, person) in [
+        ("/", None),
+        ("/api/products", None),
+        ("/api/nowhere", None),
+        ("/api/orders", None),
+        ("/api/orders", Some(&admin)),
+        ("/api/health/live", None),
+    ] {
+        let headers = api.get(path, person).await.headers;
+        for (name, value) in [
+            ("x-content-type-options", "nosniff"),
+            ("x-frame-options", "DENY"),
+            ("referrer-policy", "no-referrer"),
+            ("cross-origin-resource-policy", "same-origin"),
+        ] {
+            assert_eq!(headers[name], value, "{path}");
+        }
+        let policy = headers["content-security-policy"].to_str().unwrap();
+        assert!(policy.contains("frame-ancestors 'none'"), "{path}");
+        let cached = headers["cache-control"].to_str().unwrap();
+        assert_eq!(
+            cached == "no-store",
+            path != "/api/products",
+            "{path}: {cached}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn only_our_own_pages_may_read_answers() {
     let api = Api::start_with(&[(
         "CORS_ORIGIN",

@@ -205,6 +205,33 @@ async fn stopping_is_bounded_while_redis_is_frozen() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_hurried_stop_takes_no_time_even_while_redis_is_frozen() -> Result<()> {
+    let mut redis = RedisServer::temporary().await?;
+    let queue = foreign_queue(&redis).await?;
+    let (handlers, mut watch) = handlers();
+    let worker = QueueWorker::spawn(&config(&redis), patient(), handlers);
+    queue
+        .add("payment-deadline", payload(Act::Hang))
+        .options(quick(3, "a"))
+        .await?;
+    assert_eq!(watch.next().await, started("a", 1, 3));
+    redis.pause()?;
+    let hand_back = worker.hand_back();
+    let asked = Instant::now();
+    let (shutdown, ()) = tokio::join!(worker.shutdown(Duration::from_mins(1)), async {
+        hand_back.cancel();
+    });
+    assert!(
+        asked.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        asked.elapsed()
+    );
+    assert_eq!(shutdown.abandoned, 1);
+    redis.resume()?;
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_worker_that_never_connected_stops_at_once() -> Result<()> {
     let mut redis = RedisServer::temporary().await?;
     redis.stop().await?;
