@@ -38,6 +38,9 @@ impl FieldError {
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 
+/// The code of a conflict that is over soon.
+const KEY_IN_USE: &str = "idempotency_key_in_use";
+
 /// Why a request is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
@@ -187,6 +190,7 @@ impl ApiError {
             Self::Unavailable { retry_after, .. } => Some(*retry_after),
             Self::TimedOut(_) => Some(database::Error::RETRY_AFTER),
             Self::Shared(error) => error.retry_after(),
+            Self::Conflict { code, .. } if *code == KEY_IN_USE => Some(Duration::from_secs(1)),
             _ => None,
         }
     }
@@ -403,7 +407,7 @@ impl From<KeyError> for ApiError {
                 )],
             },
             KeyError::InFlight => Self::Conflict {
-                code: "idempotency_key_in_use",
+                code: KEY_IN_USE,
                 message: "A request with this Idempotency-Key is still being processed".to_owned(),
                 field: Some("Idempotency-Key"),
             },

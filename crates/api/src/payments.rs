@@ -140,6 +140,9 @@ async fn create_payment(
             Answer::Replayed { resource_id, .. } => PaymentId(*resource_id),
         };
         if let Some(settled) = commerce::wait_for_outcome(&shop, id, wait).await? {
+            if let Some(key) = key.filter(|_| settled.status != PaymentStatus::Pending) {
+                key.keep_outcome(&shop, id.0, &settled).await?;
+            }
             answer.settle(settled);
         }
     }

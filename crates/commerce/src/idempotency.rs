@@ -95,6 +95,18 @@ impl IdempotencyKey {
         }
     }
 
+    /// Keeps what became of what was made, so that nobody who asks again is told less than was told before.
+    pub async fn keep_outcome<T: Serialize>(
+        &self,
+        shop: &Shop,
+        resource_id: Uuid,
+        outcome: &T,
+    ) -> Result<(), database::Error> {
+        let kept = self.kept(resource_id, outcome);
+        let mut connection = shop.database.write().await?;
+        keys::replace(&mut connection, self.user_id, &self.key, &kept).await
+    }
+
     /// Keeps what is answered, in the transaction of the effect.
     pub(crate) async fn keep<T: Serialize>(
         &self,
@@ -102,12 +114,16 @@ impl IdempotencyKey {
         resource_id: Uuid,
         answer: &T,
     ) -> Result<(), database::Error> {
-        let kept = keys::Kept {
+        let kept = self.kept(resource_id, answer);
+        keys::keep(transaction, self.user_id, &self.key, &kept).await
+    }
+
+    fn kept<T: Serialize>(&self, resource_id: Uuid, answer: &T) -> keys::Kept {
+        keys::Kept {
             fingerprint: self.fingerprint.to_vec(),
             resource_id,
             answer: as_json(answer),
-        };
-        keys::keep(transaction, self.user_id, &self.key, &kept).await
+        }
     }
 }
 

@@ -89,6 +89,30 @@ pub async fn keep(
     Ok(())
 }
 
+/// Keeps a later answer to the same request in place of the first.
+#[tracing::instrument(name = "db.idempotency_keys.replace", skip_all)]
+pub async fn replace(
+    connection: &mut Connection,
+    user: UserId,
+    key: &str,
+    answer: &Kept,
+) -> Result<()> {
+    sqlx::query!(
+        r#"
+        UPDATE idempotency_keys
+        SET answer = $4
+        WHERE user_id = $1 AND key = $2 AND resource_id = $3
+        "#,
+        user.0,
+        key,
+        answer.resource_id,
+        answer.answer,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 /// Deletes up to `limit` answers that were given before `before`; how many.
 #[tracing::instrument(name = "db.idempotency_keys.delete_before", skip_all)]
 pub async fn delete_before(

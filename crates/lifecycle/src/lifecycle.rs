@@ -207,7 +207,12 @@ impl Lifecycle {
             biased;
             () = self.tasks.wait() => true,
             () = self.time_is_up() => {
-                tracing::error!(tasks = self.tasks.len(), "shutdown timeout is over, tasks are left behind");
+                let tasks = self.tasks.len();
+                if self.tokens.hurry.is_cancelled() {
+                    tracing::warn!(tasks, "tasks are left behind, as the second signal asks");
+                } else {
+                    tracing::error!(tasks, "shutdown timeout is over, tasks are left behind");
+                }
                 false
             }
         };

@@ -137,7 +137,7 @@ impl Endpoint {
                 tracing::warn!(
                     dependency = DEPENDENCY,
                     reason,
-                    "the queue's Redis cannot be reached; trying until it can"
+                    "the queue's Redis cannot be used yet; trying until it can"
                 );
             }
             metrics::counter!(RETRY_ATTEMPTS_TOTAL, "dependency" => DEPENDENCY).increment(1);

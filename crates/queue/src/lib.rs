@@ -41,5 +41,5 @@ pub use policy::{Backoff, Policy};
 pub use producer::{Added, JobQueues, QueueError};
 pub use relay::{Relay, RelayHandle};
 pub use schedules::{Repeat, SCHEDULES, Schedule};
-pub use server::{UnfitServer, check_server};
+pub use server::{UnfitServer, check_server, reach};
 pub use worker::{QueueWorker, Shutdown, WorkerOptions, WorkerState};

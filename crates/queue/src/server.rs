@@ -45,6 +45,11 @@ pub async fn check_server(config: &QueueConfig) -> Result<(), UnfitServer> {
     facts.judge(config.allow_eviction)
 }
 
+/// Whether the queue's Redis answers now, and if not why; takes at most 2 s.
+pub async fn reach(config: &QueueConfig) -> redis::RedisResult<()> {
+    Endpoint::new(config).dial().await.map(drop)
+}
+
 async fn ask(connection: &mut MultiplexedConnection) -> redis::RedisResult<Facts> {
     let info: String = redis::cmd("INFO").query_async(connection).await?;
     let field = |name: &str| {

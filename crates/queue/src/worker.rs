@@ -10,6 +10,7 @@ use std::{
 };
 
 use bharatmart_config::{JobLimit, QueueConfig, WorkerConfig};
+use bharatmart_telemetry::metrics::JOBS_STALLED_TOTAL;
 use bullmq::{
     Job, RateLimiterOptions, Worker,
     worker::{CancellationToken as CrateToken, WorkerEvent},
@@ -126,6 +127,8 @@ impl QueueWorker {
     #[must_use]
     pub fn spawn(config: &QueueConfig, options: WorkerOptions, handlers: Handlers) -> Self {
         let queue = handlers.queue();
+        // There from the first scrape on, so that the first increase is seen.
+        metrics::counter!(JOBS_STALLED_TOTAL, "queue" => queue.as_str()).increment(0);
         let (tally, release) = (Arc::new(Tally::default()), CancellationToken::new());
         let life = Life {
             endpoint: Endpoint::new(config),

@@ -24,7 +24,7 @@ use crate::error::StartError;
 mod letters;
 mod table;
 
-use letters::{Change, Letters};
+use letters::{Change, Letters, shown};
 use table::{one_line, table};
 
 /// How many are shown when nobody says.
@@ -204,7 +204,9 @@ impl Chosen {
         let older_than = text(arguments, "older-than")
             .map(|text| {
                 parse_duration(text).ok_or_else(|| {
-                    ConfigError::Usage(format!("--older-than is {text}; expected: 12h, 7d"))
+                    ConfigError::Usage(format!(
+                        "--older-than is {text}; expected: a duration above 0 with its unit, such as 12h or 7d"
+                    ))
                 })
             })
             .transpose()?;
@@ -309,10 +311,13 @@ async fn list(letters: &Letters, limit: u32, json: bool) -> Result<bool> {
 async fn show(letters: &Letters, ids: &[JobRef]) -> Result<bool> {
     let mut found = Vec::with_capacity(ids.len());
     for id in ids {
-        found.push(letters.find(id).await?);
+        match letters.find(id).await {
+            Ok(letter) => found.push(letter),
+            Err(error) => eprintln!("{}: {}", one_line(&shown(id)), chain(error.as_ref())),
+        }
     }
     print(&serde_json::to_string_pretty(&found)?)?;
-    Ok(true)
+    Ok(found.len() == ids.len())
 }
 
 fn print(text: &str) -> Result<()> {

@@ -166,6 +166,38 @@ async fn a_payment_is_started_once_under_its_key() {
 }
 
 #[tokio::test]
+async fn who_asks_again_is_never_told_less_than_before() {
+    let shop = Shop::open().await;
+    let order = shop
+        .post("/api/orders", &shop.customer, &[], &shop.order(1))
+        .await;
+    let body = json!({ "order_id": order.text("id"), "payment_method": "upi" });
+    let started = shop
+        .post("/api/payments", &shop.customer, &["p"], &body)
+        .await;
+    assert_eq!(started.text("status"), "pending");
+    let pool = shop.api.test_database.pool().await;
+    sqlx::query("UPDATE payments SET status = 'completed'")
+        .execute(&pool)
+        .await
+        .expect("it can be settled");
+    let waited = Request::post("/api/payments")
+        .header(AUTHORIZATION, format!("Bearer {}", shop.customer.token))
+        .header("content-type", "application/json")
+        .header("idempotency-key", "p")
+        .header("prefer", "wait=1")
+        .body(Body::from(body.to_string()))
+        .expect("the request is good");
+    let waited = shop.api.send(waited).await;
+    assert_eq!(waited.text("status"), "completed");
+    let again = shop
+        .post("/api/payments", &shop.customer, &["p"], &body)
+        .await;
+    assert!(is_replayed(&again));
+    assert_eq!(again.body, waited.body);
+}
+
+#[tokio::test]
 async fn keys_that_are_none_are_refused_before_anything_is_done() {
     let shop = Shop::open().await;
     let long = "x".repeat(256);

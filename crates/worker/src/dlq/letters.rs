@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bharatmart_database::{Database, Freshness, outbox};
 use bharatmart_domain::{Clock, SystemClock};
-use bharatmart_queue::{ChangeError, JobQueues, JobRecord, JobRef, JobState, QueueName};
+use bharatmart_queue::{ChangeError, JobQueues, JobRecord, JobRef, JobState, QueueName, reach};
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{Chosen, Dlq, Done, Result};
@@ -32,6 +32,8 @@ pub(super) enum Change {
 enum Unknown {
     #[error("there is no such job")]
     Job,
+    #[error("there is one in {0} and one in {1}: say which with --queue")]
+    Ambiguous(QueueName, QueueName),
     #[error("rows of the outbox need DATABASE_URL, which is not set")]
     NoDatabase,
 }
@@ -42,7 +44,10 @@ impl Letters {
         let jobs = match &dlq.queue {
             Some(queue) => {
                 let jobs = JobQueues::connect(queue, clock);
-                jobs.connected(CONNECT_TIMEOUT).await?;
+                if let Err(error) = jobs.connected(CONNECT_TIMEOUT).await {
+                    reach(queue).await?;
+                    return Err(error.into());
+                }
                 jobs
             }
             None if dlq.database.is_none() => return Err(Unknown::NoDatabase.into()),
@@ -100,12 +105,8 @@ impl Letters {
     pub(super) async fn find(&self, id: &JobRef) -> Result<JobRecord> {
         match id {
             JobRef::Queued(id) => {
-                for queue in self.queues() {
-                    if let Some(job) = self.jobs.find(queue, id).await? {
-                        return Ok(job);
-                    }
-                }
-                Err(Unknown::Job.into())
+                let (_, job) = self.the_one(id).await?;
+                Ok(job)
             }
             JobRef::Refused(row) => {
                 let database = self.database.as_ref().ok_or(Unknown::NoDatabase)?;
@@ -121,18 +122,34 @@ impl Letters {
         }
     }
 
+    /// The job with this id: of several queues, the one where it has failed.
+    async fn the_one(&self, id: &str) -> Result<(QueueName, JobRecord)> {
+        let mut found = Vec::new();
+        for queue in self.queues() {
+            if let Some(job) = self.jobs.find(queue, id).await? {
+                found.push((queue, job));
+            }
+        }
+        let has_failed = |(_, job): &(QueueName, JobRecord)| job.state == JobState::Failed.as_str();
+        if found.iter().any(has_failed) {
+            found.retain(has_failed);
+        }
+        let mut found = found.into_iter();
+        match (found.next(), found.next()) {
+            (None, _) => Err(Unknown::Job.into()),
+            (Some(one), None) => Ok(one),
+            (Some((first, _)), Some((second, _))) => Err(Unknown::Ambiguous(first, second).into()),
+        }
+    }
+
     /// Does the same to each that is chosen.
     pub(super) async fn each(&self, chosen: Chosen, change: Change) -> Result<Done> {
         let mut done = Done::default();
         match chosen {
             Chosen::These(ids) => {
                 for id in ids {
-                    let shown = match &id {
-                        JobRef::Queued(id) => id.clone(),
-                        JobRef::Refused(row) => format!("outbox:{row}"),
-                    };
                     let queue = self.change(&id, change).await;
-                    done.note(shown, queue);
+                    done.note(shown(&id), queue);
                 }
             }
             Chosen::Oldest { older_than, limit } => {
@@ -187,14 +204,9 @@ impl Letters {
     async fn change(&self, id: &JobRef, change: Change) -> Result<String> {
         match id {
             JobRef::Queued(id) => {
-                for queue in self.queues() {
-                    match self.change_queued(queue, id, change).await {
-                        Ok(()) => return Ok(queue.to_string()),
-                        Err(ChangeError::NotFound) => {}
-                        Err(error) => return Err(error.into()),
-                    }
-                }
-                Err(Unknown::Job.into())
+                let (queue, _) = self.the_one(id).await?;
+                self.change_queued(queue, id, change).await?;
+                Ok(queue.to_string())
             }
             JobRef::Refused(row) => {
                 let record = self.find(id).await?;
@@ -222,5 +234,13 @@ impl Letters {
             Change::Replay => self.jobs.retry(queue, id).await,
             Change::Purge => self.jobs.purge(queue, id).await,
         }
+    }
+}
+
+/// The id as `dlq list` shows it.
+pub(super) fn shown(id: &JobRef) -> String {
+    match id {
+        JobRef::Queued(id) => id.clone(),
+        JobRef::Refused(row) => format!("outbox:{row}"),
     }
 }
