@@ -56,10 +56,9 @@ impl Consequences {
 
     /// The same mail by a job that its queue cannot take for one that it has had.
     pub(crate) fn mail_again(&mut self, mail: &SendEmail, suffix: &str) {
-        self.mail(mail);
-        if let Some(job) = self.jobs.last_mut() {
-            job.job_id = format!("{}-{suffix}", job.job_id);
-        }
+        let mut job = as_row(mail.to_outbox());
+        job.job_id = format!("{}-{suffix}", job.job_id);
+        self.jobs.push(job);
     }
 
     pub(crate) fn restocked(&mut self, products: Vec<ProductId>) {

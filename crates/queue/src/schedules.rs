@@ -170,12 +170,13 @@ impl JobQueues {
         {
             return Ok(());
         }
+        self.ask(async |link| set_up(&link, schedule).await).await?;
         tracing::info!(
             queue = schedule.queue.as_str(),
             job.name = schedule.job,
             "schedule set up"
         );
-        self.ask(async |link| set_up(&link, schedule).await).await
+        Ok(())
     }
 }
 

@@ -7,8 +7,8 @@ use bharatmart_queue::{QueueWorker, Shutdown, WorkerOptions};
 use bharatmart_test_support::{servers::RedisServer, wait_until};
 
 use crate::support::{
-    Act, Keys, SOON, Seen, config, dropped, foreign_queue, handlers, options, payload, quick,
-    started,
+    Act, Keys, SOON, Seen, Watch, config, dropped, foreign_queue, handlers, options, payload,
+    quick, started,
 };
 
 /// Long enough that nothing comes back because a lock has expired.
@@ -25,6 +25,17 @@ async fn running(worker: &QueueWorker) -> Result<()> {
         worker.is_running().then_some(())
     })
     .await
+}
+
+/// A worker whose only job, `a`, will not end by itself.
+async fn hung(redis: &RedisServer) -> Result<(QueueWorker, Watch)> {
+    let (handlers, mut watch) = handlers();
+    let worker = QueueWorker::spawn(&config(redis), patient(), handlers);
+    let queue = foreign_queue(redis).await?;
+    let add = queue.add("payment-deadline", payload(Act::Hang));
+    add.options(quick(3, "a")).await?;
+    assert_eq!(watch.next().await, started("a", 1, 3));
+    Ok((worker, watch))
 }
 
 #[tokio::test]
@@ -152,14 +163,7 @@ async fn an_idle_worker_stops_quickly_even_while_a_delayed_job_waits() -> Result
 #[tokio::test]
 async fn stopping_is_bounded_while_redis_is_away() -> Result<()> {
     let mut redis = RedisServer::temporary().await?;
-    let queue = foreign_queue(&redis).await?;
-    let (handlers, mut watch) = handlers();
-    let worker = QueueWorker::spawn(&config(&redis), patient(), handlers);
-    queue
-        .add("payment-deadline", payload(Act::Hang))
-        .options(quick(3, "a"))
-        .await?;
-    assert_eq!(watch.next().await, started("a", 1, 3));
+    let (worker, mut watch) = hung(&redis).await?;
     redis.stop().await?;
     let asked = Instant::now();
     let shutdown = worker.shutdown(Duration::from_millis(200)).await;
@@ -183,14 +187,7 @@ async fn stopping_is_bounded_while_redis_is_away() -> Result<()> {
 #[tokio::test]
 async fn stopping_is_bounded_while_redis_is_frozen() -> Result<()> {
     let mut redis = RedisServer::temporary().await?;
-    let queue = foreign_queue(&redis).await?;
-    let (handlers, mut watch) = handlers();
-    let worker = QueueWorker::spawn(&config(&redis), patient(), handlers);
-    queue
-        .add("payment-deadline", payload(Act::Hang))
-        .options(quick(3, "a"))
-        .await?;
-    assert_eq!(watch.next().await, started("a", 1, 3));
+    let (worker, _watch) = hung(&redis).await?;
     redis.pause()?;
     let asked = Instant::now();
     let shutdown = worker.shutdown(Duration::from_millis(200)).await;
@@ -207,14 +204,7 @@ async fn stopping_is_bounded_while_redis_is_frozen() -> Result<()> {
 #[tokio::test]
 async fn a_hurried_stop_takes_no_time_even_while_redis_is_frozen() -> Result<()> {
     let mut redis = RedisServer::temporary().await?;
-    let queue = foreign_queue(&redis).await?;
-    let (handlers, mut watch) = handlers();
-    let worker = QueueWorker::spawn(&config(&redis), patient(), handlers);
-    queue
-        .add("payment-deadline", payload(Act::Hang))
-        .options(quick(3, "a"))
-        .await?;
-    assert_eq!(watch.next().await, started("a", 1, 3));
+    let (worker, _watch) = hung(&redis).await?;
     redis.pause()?;
     let hand_back = worker.hand_back();
     let asked = Instant::now();
