@@ -1,10 +1,6 @@
 //! Signing up, in and out, and one's own profile.
 
-use axum::{
-    Json, Router,
-    extract::State,
-    routing::{get, post},
-};
+use axum::{Json, extract::State};
 use bharatmart_commerce::{Accounts, SignedIn};
 use bharatmart_database::{
     Database, Freshness,
@@ -13,6 +9,8 @@ use bharatmart_database::{
 use http::{HeaderName, HeaderValue, StatusCode, header::CACHE_CONTROL};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     consistency::Own,
@@ -24,20 +22,23 @@ use crate::{
     users::{Address, FullName, Phone},
 };
 
-pub(crate) fn router() -> Router<AppState> {
-    Router::new()
-        .route("/api/auth/signup", post(sign_up))
-        .route("/api/auth/login", post(sign_in))
-        .route("/api/auth/refresh", post(refresh))
-        .route("/api/auth/logout", post(sign_out))
-        .route("/api/auth/me", get(read_me).patch(update_me))
+pub(crate) fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::default()
+        .routes(routes!(sign_up))
+        .routes(routes!(sign_in))
+        .routes(routes!(refresh))
+        .routes(routes!(sign_out))
+        .routes(routes!(read_me, update_me))
 }
 
-#[derive(Debug, Serialize)]
+/// Somebody who is signed in, and their tokens.
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct Session {
     user: User,
+    /// The access token (JWT).
     token: String,
+    /// Good once, for the next pair.
     refresh_token: String,
 }
 
@@ -65,10 +66,14 @@ fn session(
     ))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(example = json!({ "email": "priya@example.in", "password": "Correct-Horse-42", "full_name": "Priya Sharma" }))]
 struct SignUp {
+    #[schema(inline)]
     email: Email,
+    #[schema(inline)]
     password: Password<8>,
+    #[schema(inline)]
     full_name: FullName,
 }
 
@@ -76,6 +81,17 @@ impl Body for SignUp {
     const REQUIRED: &'static [&'static str] = &["email", "password", "full_name"];
 }
 
+/// Sign up
+#[utoipa::path(
+    post,
+    path = "/api/auth/signup",
+    tag = "Accounts",
+    request_body = SignUp,
+    responses(
+        (status = 201, description = "A new customer, signed in.", body = Session),
+        (status = 409, description = "Somebody has this e-mail address already."),
+    )
+)]
 async fn sign_up(
     Own(accounts): Own<Accounts>,
     State(tokens): State<Tokens>,
@@ -88,10 +104,13 @@ async fn sign_up(
     session(StatusCode::CREATED, &tokens, signed_in)
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(example = json!({ "email": "priya@example.in", "password": "Correct-Horse-42" }))]
 struct SignIn {
     /// Not checked any further: an address that cannot exist is as unknown as any other.
+    #[schema(inline)]
     email: Line<1, 254>,
+    #[schema(inline)]
     password: Password<1>,
 }
 
@@ -99,6 +118,19 @@ impl Body for SignIn {
     const REQUIRED: &'static [&'static str] = &["email", "password"];
 }
 
+/// Sign in
+///
+/// An unknown address, a wrong password and an account that may not sign in are told the same.
+#[utoipa::path(
+    post,
+    path = "/api/auth/login",
+    tag = "Accounts",
+    request_body = SignIn,
+    responses(
+        (status = 200, description = "Signed in.", body = Session),
+        (status = 401, description = "The address or the password is wrong."),
+    )
+)]
 async fn sign_in(
     Own(accounts): Own<Accounts>,
     State(tokens): State<Tokens>,
@@ -110,9 +142,11 @@ async fn sign_in(
     session(StatusCode::OK, &tokens, signed_in)
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(example = json!({ "refreshToken": "cUhNZ0V4YW1wbGVPbmx5Tm90QVJlYWxUb2tlbg" }))]
 struct Refresh {
     #[serde(rename = "refreshToken")]
+    #[schema(inline)]
     refresh_token: Line<1, 200>,
 }
 
@@ -120,6 +154,19 @@ impl Body for Refresh {
     const REQUIRED: &'static [&'static str] = &["refreshToken"];
 }
 
+/// Exchange a refresh token
+///
+/// It is good once: a second use revokes all tokens that came of the same sign-in.
+#[utoipa::path(
+    post,
+    path = "/api/auth/refresh",
+    tag = "Accounts",
+    request_body = Refresh,
+    responses(
+        (status = 200, description = "The next pair of tokens.", body = Session),
+        (status = 401, description = "The token is unknown, spent, revoked or past its end."),
+    )
+)]
 async fn refresh(
     Own(accounts): Own<Accounts>,
     State(tokens): State<Tokens>,
@@ -129,11 +176,21 @@ async fn refresh(
     session(StatusCode::OK, &tokens, accounts.refresh(&token).await?)
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Message {
     message: &'static str,
 }
 
+/// Sign out
+///
+/// Revokes the refresh token, and all that came of the same sign-in.
+#[utoipa::path(
+    post,
+    path = "/api/auth/logout",
+    tag = "Accounts",
+    security(("bearer" = [])),
+    responses((status = 200, description = "Signed out.", body = Message))
+)]
 async fn sign_out(user: AuthUser, Own(accounts): Own<Accounts>) -> Result<Json<Message>, ApiError> {
     accounts.sign_out(user.family).await?;
     Ok(Json(Message {
@@ -141,7 +198,7 @@ async fn sign_out(user: AuthUser, Own(accounts): Own<Accounts>) -> Result<Json<M
     }))
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Me {
     user: User,
 }
@@ -153,6 +210,14 @@ fn me(user: Option<User>) -> Result<Json<Me>, ApiError> {
         .ok_or(ApiError::Unauthenticated("Invalid or expired token"))
 }
 
+/// Read one's own profile
+#[utoipa::path(
+    get,
+    path = "/api/auth/me",
+    tag = "Accounts",
+    security(("bearer" = [])),
+    responses((status = 200, description = "Who is signed in.", body = Me))
+)]
 async fn read_me(user: AuthUser, Own(database): Own<Database>) -> Result<Json<Me>, ApiError> {
     let mut connection = database.read(Freshness::OwnWrites).await?;
     let mut found = users::find(&mut connection, user.id).await?;
@@ -166,18 +231,31 @@ async fn read_me(user: AuthUser, Own(database): Own<Database>) -> Result<Json<Me
 
 /// Fields that are not sent stay as they are; `null` clears those that may be empty. Role and
 /// activity are not among them.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(example = json!({ "phone": "+91 98765 43210", "address": "12 MG Road\nBengaluru 560001" }))]
 struct UpdateMe {
     #[serde(default, deserialize_with = "sent")]
+    #[schema(inline, nullable = false)]
     full_name: Option<FullName>,
     #[serde(default, deserialize_with = "sent")]
+    #[schema(inline, value_type = Option<Phone>)]
     phone: Option<Nullable<Phone>>,
     #[serde(default, deserialize_with = "sent")]
+    #[schema(inline, value_type = Option<Address>)]
     address: Option<Nullable<Address>>,
 }
 
 impl Body for UpdateMe {}
 
+/// Change one's own profile
+#[utoipa::path(
+    patch,
+    path = "/api/auth/me",
+    tag = "Accounts",
+    security(("bearer" = [])),
+    request_body = UpdateMe,
+    responses((status = 200, description = "The profile as it is now.", body = Me))
+)]
 async fn update_me(
     user: AuthUser,
     Own(database): Own<Database>,

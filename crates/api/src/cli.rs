@@ -79,6 +79,7 @@ pub fn definition() -> clap::Command {
                     "ADMIN_PASSWORD when it is not given, which others cannot see",
                 )),
         )
+        .subcommand(clap::Command::new("openapi").about("Print the OpenAPI document of the API"))
         .subcommand(
             clap::Command::new("healthcheck").about("Exit 0 when the API on METRICS_PORT lives"),
         )
@@ -106,6 +107,7 @@ impl Command {
                 database: DatabaseConfig::read(source, Process::Api)?,
                 admin: admin(source, arguments)?,
             }),
+            Some(("openapi", _)) => Self::Task(Task::OpenApi),
             Some(("healthcheck", _)) => {
                 Self::Task(Task::Healthcheck(ProcessConfig::read_metrics_port(source)?))
             }

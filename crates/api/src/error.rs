@@ -14,11 +14,12 @@ use http::{
     header::{RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::problem::Problem;
 
 /// What is wrong with one field of a body, or with one parameter.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct FieldError {
     /// Its path, such as `items[0].quantity`.
     pub field: String,

@@ -1,5 +1,7 @@
 //! The types of fields and parameters: what parses is within bounds.
 
+mod schema;
+
 use std::{fmt, str::FromStr};
 
 use email_address::{EmailAddress, Options};
@@ -140,18 +142,24 @@ impl<'de> Deserialize<'de> for Email {
 #[derive(Clone, Debug)]
 pub(crate) struct Password<const MIN: usize>(pub(crate) SecretString);
 
+impl<const MIN: usize> Password<MIN> {
+    const MAX: usize = 128;
+}
+
 impl<const MIN: usize> FromStr for Password<MIN> {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        const MAX: usize = 128;
         if text.contains('\0') {
             return Err("must not contain NUL characters".to_owned());
         }
-        if (MIN..=MAX).contains(&text.chars().count()) {
+        if (MIN..=Self::MAX).contains(&text.chars().count()) {
             Ok(Self(SecretString::from(text)))
         } else {
-            Err(format!("must be a text of {MIN} to {MAX} characters"))
+            Err(format!(
+                "must be a text of {MIN} to {} characters",
+                Self::MAX
+            ))
         }
     }
 }

@@ -1,10 +1,6 @@
 //! Orders.
 
-use axum::{
-    Json, Router,
-    response::Response,
-    routing::{get, patch},
-};
+use axum::{Json, response::Response};
 use bharatmart_commerce::{self as commerce, Checkout, OrderDetails, Shop};
 use bharatmart_database::{
     Database, Freshness,
@@ -14,6 +10,8 @@ use bharatmart_database::{
 use bharatmart_domain::{OrderId, OrderStatus, PaymentMethod, ProductId, UserId};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     answer::created,
@@ -28,11 +26,11 @@ use crate::{
     state::AppState,
 };
 
-pub(crate) fn router() -> Router<AppState> {
-    Router::new()
-        .route("/api/orders", get(list_orders).post(create_order))
-        .route("/api/orders/{id}", get(read_order))
-        .route("/api/orders/{id}/status", patch(change_order_status))
+pub(crate) fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::default()
+        .routes(routes!(list_orders, create_order))
+        .routes(routes!(read_order))
+        .routes(routes!(change_order_status))
 }
 
 struct ListOrders {
@@ -44,14 +42,31 @@ impl FromParams for ListOrders {
     fn from_params(params: &mut Params) -> Self {
         Self {
             filter: OrderFilter {
-                user_id: params.optional("user_id"),
-                status: params.optional("status"),
+                user_id: params.optional(
+                    "user_id",
+                    "Only this user's; an administrator may ask for anybody's.",
+                ),
+                status: params.optional("status", "Only those in this status."),
             },
             page: PageParams::from_params(params),
         }
     }
 }
 
+/// List orders
+///
+/// A customer's own; for an administrator everybody's.
+#[utoipa::path(
+    get,
+    path = "/api/orders",
+    tag = "Orders",
+    security(("bearer" = [])),
+    params(ValidatedQuery<ListOrders>),
+    responses(
+        (status = 200, description = "A page of orders, the latest first.", body = List<Order>),
+        (status = 403, description = "They are somebody else's."),
+    )
+)]
 async fn list_orders(
     user: AuthUser,
     Own(database): Own<Database>,
@@ -64,11 +79,14 @@ async fn list_orders(
     List::respond(found, &request)
 }
 
-#[derive(Debug, Serialize)]
+/// An order with all that belongs to it.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = OrderDetails)]
 struct OrderResponse {
     #[serde(flatten)]
     order: Order,
     items: Vec<Item>,
+    /// The latest one.
     payment: Option<Payment>,
     history: Vec<HistoryEntry>,
 }
@@ -90,6 +108,18 @@ impl From<OrderDetails> for OrderResponse {
     }
 }
 
+/// Read an order
+#[utoipa::path(
+    get,
+    path = "/api/orders/{id}",
+    tag = "Orders",
+    security(("bearer" = [])),
+    params(Id<OrderId>),
+    responses(
+        (status = 200, description = "The order.", body = OrderResponse),
+        (status = 404, description = "There is no such order, or it is somebody else's."),
+    )
+)]
 async fn read_order(
     user: AuthUser,
     Own(shop): Own<Shop>,
@@ -101,18 +131,29 @@ async fn read_order(
         .ok_or(ApiError::NotFound("Order"))
 }
 
-#[derive(Debug, Deserialize)]
+/// How many of a product.
+#[derive(Debug, Deserialize, ToSchema)]
 struct OrderLine {
     product_id: ProductId,
+    #[schema(inline)]
     quantity: Whole<1, 10_000>,
 }
 
-#[derive(Debug, Deserialize)]
+type Lines = Few<Object<OrderLine>, 1, 100>;
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(example = json!({
+    "items": [{ "product_id": "0193a5f0-7c1e-7d3a-9b1a-4f2f6f1c2d3e", "quantity": 2 }],
+    "shipping_address": "12 MG Road\nBengaluru 560001",
+}))]
 struct CreateOrder {
-    items: Few<Object<OrderLine>, 1, 100>,
+    #[schema(inline)]
+    items: Lines,
+    #[schema(inline)]
     shipping_address: Text<1, 1000>,
     payment_method: Option<PaymentMethod>,
     /// Whom an administrator orders for. Not looked at for others, whose programs may send anything.
+    #[schema(value_type = Option<serde_json::Value>)]
     user_id: Option<Box<RawValue>>,
 }
 
@@ -129,6 +170,25 @@ fn customer(user: &AuthUser, named: Option<&RawValue>) -> Result<UserId, ApiErro
     }
 }
 
+/// Place an order
+///
+/// Prices and the total are the shop's; what is ordered is reserved at once.
+#[utoipa::path(
+    post,
+    path = "/api/orders",
+    tag = "Orders",
+    security(("bearer" = [])),
+    params(KeyedJson<CreateOrder>),
+    request_body = CreateOrder,
+    responses(
+        (status = 201, description = "The order, `pending`.", body = Order, headers(
+            ("Location" = String, description = "Where the order is."),
+            ("Idempotent-Replayed" = bool, description = "That this was answered before, under the same key."),
+        )),
+        (status = 409, description = "Too little is left, or a request under the same key is still being carried out."),
+        (status = 422, description = "A product or user is unknown, the order is too large, or the key was used for another request."),
+    )
+)]
 async fn create_order(
     user: AuthUser,
     Own(shop): Own<Shop>,
@@ -150,6 +210,23 @@ async fn create_order(
     Ok(created("/api/orders", answer, |order| order.id.0))
 }
 
+/// Change an order's status
+///
+/// An administrator may make every change that the order's status admits; its customer may cancel it.
+#[utoipa::path(
+    patch,
+    path = "/api/orders/{id}/status",
+    tag = "Orders",
+    security(("bearer" = [])),
+    params(Id<OrderId>),
+    request_body = ChangeStatus<OrderStatus>,
+    responses(
+        (status = 200, description = "The order as it is now.", body = Order),
+        (status = 403, description = "Customers may only cancel."),
+        (status = 404, description = "There is no such order, or it is somebody else's."),
+        (status = 409, description = "Its status does not admit that."),
+    )
+)]
 async fn change_order_status(
     user: AuthUser,
     Own(shop): Own<Shop>,

@@ -5,6 +5,13 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bharatmart_domain::{Cursor, CursorError, Money, Page, PageRequest, Position};
 use chrono::{DateTime, Datelike};
 use serde::Serialize;
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{
+        KnownFormat, ObjectBuilder, RefOr, SchemaFormat,
+        schema::{Schema, Type},
+    },
+};
 
 use crate::{
     error::ApiError,
@@ -23,9 +30,18 @@ const MAX_LIMIT: i64 = 100;
 
 impl FromParams for PageParams {
     fn from_params(params: &mut Params) -> Self {
-        let limit = params.optional::<Number<1, MAX_LIMIT>>("limit");
-        let offset = params.optional::<Number<0, { i64::MAX }>>("offset");
-        let cursor = params.optional::<OpaqueCursor>("cursor");
+        let limit = params.optional::<Number<1, MAX_LIMIT>>(
+            "limit",
+            "How many rows a page has; 50 if not given.",
+        );
+        let offset = params.optional::<Number<0, { i64::MAX }>>(
+            "offset",
+            "How many rows to leave out; not together with `cursor`.",
+        );
+        let cursor = params.optional::<OpaqueCursor>(
+            "cursor",
+            "`next_cursor` of the page before, with the same filters: quick at any depth.",
+        );
         if offset.is_some() && cursor.is_some() {
             params.refuse("cursor", "must not be used together with offset");
         }
@@ -113,6 +129,17 @@ impl<const MIN: i64, const MAX: i64> std::str::FromStr for Number<MIN, MAX> {
     }
 }
 
+impl<const MIN: i64, const MAX: i64> PartialSchema for Number<MIN, MAX> {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(Type::Integer)
+            .format(Some(SchemaFormat::KnownFormat(KnownFormat::Int64)))
+            .minimum(Some(MIN))
+            .maximum(Some(MAX))
+            .into()
+    }
+}
+
 /// A cursor as clients see it.
 struct OpaqueCursor(Cursor);
 
@@ -129,18 +156,27 @@ impl std::str::FromStr for OpaqueCursor {
     }
 }
 
+impl PartialSchema for OpaqueCursor {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new().schema_type(Type::String).into()
+    }
+}
+
 fn encode(cursor: &Cursor) -> Result<String, ApiError> {
     let json = serde_json::to_vec(cursor).map_err(|error| ApiError::Internal(error.into()))?;
     Ok(URL_SAFE_NO_PAD.encode(json))
 }
 
-/// The envelope of every list.
-#[derive(Debug, Serialize)]
+/// A page of a list.
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct List<T> {
     data: Vec<T>,
+    /// How many rows the filters match.
     count: i64,
     limit: i64,
+    /// 0 if the page was asked for by cursor.
     offset: i64,
+    /// For the next page; null on the last one.
     next_cursor: Option<String>,
 }
 

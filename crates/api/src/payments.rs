@@ -2,12 +2,7 @@
 
 use std::time::Duration;
 
-use axum::{
-    Json, Router,
-    extract::State,
-    response::Response,
-    routing::{get, patch},
-};
+use axum::{Json, extract::State, response::Response};
 use bharatmart_commerce::{self as commerce, Answer, Shop, StartPayment};
 use bharatmart_database::{
     Database, Freshness,
@@ -17,6 +12,8 @@ use bharatmart_database::{
 use bharatmart_domain::{Money, OrderId, PaymentId, PaymentMethod, PaymentStatus, UserId};
 use http::{HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     answer::created,
@@ -36,11 +33,11 @@ pub(crate) const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("prefe
 /// What a waiting request keeps of its time, to answer in.
 const TIME_TO_ANSWER: Duration = Duration::from_secs(1);
 
-pub(crate) fn router() -> Router<AppState> {
-    Router::new()
-        .route("/api/payments", get(list_payments).post(create_payment))
-        .route("/api/payments/{id}", get(read_payment))
-        .route("/api/payments/{id}/status", patch(change_payment_status))
+pub(crate) fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::default()
+        .routes(routes!(list_payments, create_payment))
+        .routes(routes!(read_payment))
+        .routes(routes!(change_payment_status))
 }
 
 struct ListPayments {
@@ -52,17 +49,34 @@ struct ListPayments {
 impl FromParams for ListPayments {
     fn from_params(params: &mut Params) -> Self {
         Self {
-            user_id: params.optional("user_id"),
+            user_id: params.optional(
+                "user_id",
+                "Only this user's; an administrator may ask for anybody's.",
+            ),
             filter: PaymentFilter {
                 user_id: None,
-                order_id: params.optional("order_id"),
-                status: params.optional("status"),
+                order_id: params.optional("order_id", "Only those for this order."),
+                status: params.optional("status", "Only those in this status."),
             },
             page: PageParams::from_params(params),
         }
     }
 }
 
+/// List payments
+///
+/// A customer's own; for an administrator everybody's.
+#[utoipa::path(
+    get,
+    path = "/api/payments",
+    tag = "Payments",
+    security(("bearer" = [])),
+    params(ValidatedQuery<ListPayments>),
+    responses(
+        (status = 200, description = "A page of payments, the latest first.", body = List<Payment>),
+        (status = 403, description = "They are somebody else's."),
+    )
+)]
 async fn list_payments(
     user: AuthUser,
     Own(database): Own<Database>,
@@ -80,13 +94,27 @@ async fn list_payments(
     List::respond(found, &request)
 }
 
-#[derive(Debug, Serialize)]
+/// A payment and what it is for.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = PaymentDetails)]
 struct PaymentResponse {
     #[serde(flatten)]
     payment: Payment,
     orders: Option<Order>,
 }
 
+/// Read a payment
+#[utoipa::path(
+    get,
+    path = "/api/payments/{id}",
+    tag = "Payments",
+    security(("bearer" = [])),
+    params(Id<PaymentId>),
+    responses(
+        (status = 200, description = "The payment.", body = PaymentResponse),
+        (status = 404, description = "There is no such payment, or it is somebody else's."),
+    )
+)]
 async fn read_payment(
     user: AuthUser,
     Own(database): Own<Database>,
@@ -104,11 +132,13 @@ async fn read_payment(
     }))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(example = json!({ "order_id": "0193a5f0-7c1e-7d3a-9b1a-4f2f6f1c2d3e", "payment_method": "upi" }))]
 struct CreatePayment {
     order_id: OrderId,
     payment_method: PaymentMethod,
     amount: Option<Money>,
+    #[schema(inline)]
     payment_token: Option<Line<1, 100>>,
 }
 
@@ -116,6 +146,27 @@ impl Body for CreatePayment {
     const REQUIRED: &'static [&'static str] = &["order_id", "payment_method"];
 }
 
+/// Pay for an order
+///
+/// Answers at once with a `pending` payment, or with its outcome if `Prefer` says to wait for it.
+#[utoipa::path(
+    post,
+    path = "/api/payments",
+    tag = "Payments",
+    security(("bearer" = [])),
+    params(KeyedJson<CreatePayment>, Wait),
+    request_body = CreatePayment,
+    responses(
+        (status = 201, description = "The payment.", body = Payment, headers(
+            ("Location" = String, description = "Where the payment is."),
+            ("Idempotent-Replayed" = bool, description = "That this was answered before, under the same key."),
+            ("Preference-Applied" = String, description = "How long the request was ready to wait (RFC 7240)."),
+        )),
+        (status = 404, description = "There is no such order, or it is somebody else's."),
+        (status = 409, description = "The order cannot be paid for now, or a request under the same key is still being carried out."),
+        (status = 422, description = "The amount differs from the order's total, or the key was used for another request."),
+    )
+)]
 async fn create_payment(
     user: AuthUser,
     Own(shop): Own<Shop>,
@@ -153,6 +204,22 @@ async fn create_payment(
     Ok(response)
 }
 
+/// Change a payment's status
+///
+/// `refunded` gives the money back and returns the goods to the stock.
+#[utoipa::path(
+    patch,
+    path = "/api/payments/{id}/status",
+    tag = "Payments",
+    security(("bearer" = ["admin"])),
+    params(Id<PaymentId>),
+    request_body = ChangeStatus<PaymentStatus>,
+    responses(
+        (status = 200, description = "The payment as it is now.", body = Payment),
+        (status = 404, description = "There is no such payment."),
+        (status = 409, description = "Its status does not admit that."),
+    )
+)]
 async fn change_payment_status(
     _: AdminUser,
     Own(shop): Own<Shop>,

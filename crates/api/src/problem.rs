@@ -8,6 +8,7 @@ use axum::{
 use bharatmart_database::orders::Shortage;
 use http::{HeaderValue, StatusCode, header::CONTENT_TYPE};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::error::FieldError;
 
@@ -25,18 +26,27 @@ pub(crate) struct Problem {
     shortages: Vec<Shortage>,
 }
 
-#[derive(Serialize)]
-struct ProblemBody<'a> {
+/// Why a request was refused (RFC 9457).
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(crate) struct ProblemBody<'a> {
     r#type: &'static str,
     title: &'static str,
+    #[schema(minimum = 400, maximum = 599)]
     status: u16,
     detail: &'a str,
+    /// The path of the request.
     instance: &'a str,
+    /// For programs to tell problems apart by, such as `out_of_stock`.
     code: &'static str,
+    /// To quote when asking about it.
     request_id: &'a str,
+    /// What is wrong, in a sentence.
     error: &'a str,
+    /// What is wrong with which field or parameter.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     errors: &'a [FieldError],
+    /// Of which products too little is left.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     shortages: &'a [Shortage],
 }

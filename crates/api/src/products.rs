@@ -1,6 +1,6 @@
 //! Products and categories.
 
-use axum::{Json, Router, extract::State, response::Response, routing::get};
+use axum::{Json, extract::State, response::Response};
 use bharatmart_cache::{Change, Effect, Invalidations};
 use bharatmart_database::{
     self as database, Database,
@@ -9,25 +9,24 @@ use bharatmart_database::{
 use bharatmart_domain::{Money, ProductId};
 use http::{StatusCode, header::LOCATION};
 use serde::Deserialize;
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    cached::{CategoriesPage, IfNoneMatch, Pages, ProductPage, ProductsPage},
+    cached::{Categories, CategoriesPage, IfNoneMatch, Pages, ProductPage, ProductsPage},
     consistency::Own,
     error::ApiError,
     extract::{AdminUser, Body, FromParams, Id, Params, ValidatedJson, ValidatedQuery},
     fields::{Flag, ImageUrl, Line, Nullable, Text, Whole, sent},
-    page::{PageParams, SortedBy},
+    page::{List, PageParams, SortedBy},
     state::AppState,
 };
 
-pub(crate) fn router() -> Router<AppState> {
-    Router::new()
-        .route("/api/products", get(list_products).post(create_product))
-        .route(
-            "/api/products/{id}",
-            get(read_product).put(update_product).delete(delete_product),
-        )
-        .route("/api/categories", get(list_categories))
+pub(crate) fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::default()
+        .routes(routes!(list_products, create_product))
+        .routes(routes!(read_product, update_product, delete_product))
+        .routes(routes!(list_categories))
 }
 
 type Name = Line<1, 200>;
@@ -48,15 +47,25 @@ impl FromParams for ListProducts {
             filter: ProductFilter {
                 // Neither is compared by its capitals. Beyond ASCII that is the database's business.
                 category: params
-                    .optional_text("category")
+                    .optional_text(
+                        "category",
+                        "Only this category's, whatever its ASCII capitals.",
+                    )
                     .map(|name: CategoryName| name.into_string().to_ascii_lowercase()),
                 search: params
-                    .optional_text("search")
+                    .optional_text(
+                        "search",
+                        "Only those whose name, description or SKU contains this text.",
+                    )
                     .map(|text: Line<1, 200>| text.into_string().to_ascii_lowercase()),
-                min_price: params.optional("min_price"),
-                max_price: params.optional("max_price"),
-                in_stock: params.optional::<Flag>("in_stock").map(|flag| flag.0),
-                sort: params.optional("sort").unwrap_or_default(),
+                min_price: params.optional("min_price", "Only those that cost at least this."),
+                max_price: params.optional("max_price", "Only those that cost at most this."),
+                in_stock: params
+                    .optional::<Flag>("in_stock", "Only those that are there, or that are not.")
+                    .map(|flag| flag.0),
+                sort: params
+                    .optional("sort", "The order of the list; `name` if not given.")
+                    .unwrap_or_default(),
             },
             page: PageParams::from_params(params),
         }
@@ -71,6 +80,21 @@ const fn sorted_by(sort: ProductSort) -> SortedBy {
     }
 }
 
+/// List products
+#[utoipa::path(
+    get,
+    path = "/api/products",
+    tag = "Products",
+    params(ValidatedQuery<ListProducts>, IfNoneMatch),
+    responses(
+        (status = 200, description = "A page of products.", body = List<Product>, headers(
+            ("ETag" = String, description = "The entity tag of this body (RFC 9110)."),
+            ("Cache-Control" = String, description = "How long a copy may be shown (RFC 9111)."),
+            ("X-Cache" = String, description = "`HIT` if the body was at hand, else `MISS`."),
+        )),
+        (status = 304, description = "The client has this page."),
+    )
+)]
 async fn list_products(
     Own(pages): Own<Pages>,
     condition: IfNoneMatch,
@@ -82,6 +106,22 @@ async fn list_products(
         .await
 }
 
+/// Read a product
+#[utoipa::path(
+    get,
+    path = "/api/products/{id}",
+    tag = "Products",
+    params(Id<ProductId>, IfNoneMatch),
+    responses(
+        (status = 200, description = "The product.", body = Product, headers(
+            ("ETag" = String, description = "The entity tag of this body (RFC 9110)."),
+            ("Cache-Control" = String, description = "How long a copy may be shown (RFC 9111)."),
+            ("X-Cache" = String, description = "`HIT` if the body was at hand, else `MISS`."),
+        )),
+        (status = 304, description = "The client has this body."),
+        (status = 404, description = "There is no such product."),
+    )
+)]
 async fn read_product(
     Own(pages): Own<Pages>,
     condition: IfNoneMatch,
@@ -90,6 +130,21 @@ async fn read_product(
     pages.answer(ProductPage(id), &condition).await
 }
 
+/// List the categories
+#[utoipa::path(
+    get,
+    path = "/api/categories",
+    tag = "Products",
+    params(IfNoneMatch),
+    responses(
+        (status = 200, description = "Those that have something on sale, by name.", body = Categories, headers(
+            ("ETag" = String, description = "The entity tag of this body (RFC 9110)."),
+            ("Cache-Control" = String, description = "How long a copy may be shown (RFC 9111)."),
+            ("X-Cache" = String, description = "`HIT` if the body was at hand, else `MISS`."),
+        )),
+        (status = 304, description = "The client has this body."),
+    )
+)]
 async fn list_categories(
     Own(pages): Own<Pages>,
     condition: IfNoneMatch,
@@ -97,14 +152,21 @@ async fn list_categories(
     pages.answer(CategoriesPage, &condition).await
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(example = json!({ "name": "Darjeeling tea", "price": 499.5, "category": "Grocery", "stock_quantity": 40, "sku": "TEA-1" }))]
 struct CreateProduct {
+    #[schema(inline)]
     name: Name,
     price: Money,
+    #[schema(inline)]
     category: CategoryName,
+    #[schema(inline)]
     description: Option<Description>,
+    #[schema(inline)]
     stock_quantity: Option<Stock>,
+    #[schema(inline)]
     sku: Option<Sku>,
+    #[schema(inline)]
     image_url: Option<ImageUrl>,
 }
 
@@ -112,6 +174,20 @@ impl Body for CreateProduct {
     const REQUIRED: &'static [&'static str] = &["name", "price", "category"];
 }
 
+/// Add a product
+#[utoipa::path(
+    post,
+    path = "/api/products",
+    tag = "Products",
+    security(("bearer" = ["admin"])),
+    request_body = CreateProduct,
+    responses(
+        (status = 201, description = "The product.", body = Product, headers(
+            ("Location" = String, description = "Where the product is."),
+        )),
+        (status = 409, description = "Another product has this SKU."),
+    )
+)]
 async fn create_product(
     _: AdminUser,
     Own(database): Own<Database>,
@@ -144,26 +220,48 @@ async fn create_product(
 }
 
 /// Fields that are not sent stay as they are; `null` clears those that may be empty.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(example = json!({ "price": 449, "stock_quantity": 100 }))]
 struct UpdateProduct {
     #[serde(default, deserialize_with = "sent")]
+    #[schema(inline, nullable = false)]
     name: Option<Name>,
     #[serde(default, deserialize_with = "sent")]
+    #[schema(nullable = false)]
     price: Option<Money>,
     #[serde(default, deserialize_with = "sent")]
+    #[schema(inline, nullable = false)]
     category: Option<CategoryName>,
     #[serde(default, deserialize_with = "sent")]
+    #[schema(inline, value_type = Option<Description>)]
     description: Option<Nullable<Description>>,
     #[serde(default, deserialize_with = "sent")]
+    #[schema(inline, nullable = false)]
     stock_quantity: Option<Stock>,
     #[serde(default, deserialize_with = "sent")]
+    #[schema(inline, value_type = Option<Sku>)]
     sku: Option<Nullable<Sku>>,
     #[serde(default, deserialize_with = "sent")]
+    #[schema(inline, value_type = Option<ImageUrl>)]
     image_url: Option<Nullable<ImageUrl>>,
 }
 
 impl Body for UpdateProduct {}
 
+/// Change a product
+#[utoipa::path(
+    put,
+    path = "/api/products/{id}",
+    tag = "Products",
+    security(("bearer" = ["admin"])),
+    params(Id<ProductId>),
+    request_body = UpdateProduct,
+    responses(
+        (status = 200, description = "The product as it is now.", body = Product),
+        (status = 404, description = "There is no such product."),
+        (status = 409, description = "Another product has this SKU."),
+    )
+)]
 async fn update_product(
     _: AdminUser,
     Own(database): Own<Database>,
@@ -190,6 +288,20 @@ async fn update_product(
     changing(&invalidations, update, move |_| Change::Product(id)).await
 }
 
+/// Take a product off sale
+///
+/// Orders that have it keep it.
+#[utoipa::path(
+    delete,
+    path = "/api/products/{id}",
+    tag = "Products",
+    security(("bearer" = ["admin"])),
+    params(Id<ProductId>),
+    responses(
+        (status = 204, description = "It is no longer sold."),
+        (status = 404, description = "There is no such product."),
+    )
+)]
 async fn delete_product(
     _: AdminUser,
     Own(database): Own<Database>,

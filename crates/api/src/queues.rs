@@ -3,9 +3,8 @@
 use std::{fmt, str::FromStr};
 
 use axum::{
-    Json, Router,
+    Json,
     extract::{FromRequestParts, RawPathParams, State},
-    routing::{get, post},
 };
 use bharatmart_commerce::Shop;
 use bharatmart_config::WorkerMode;
@@ -19,6 +18,15 @@ use chrono::{DateTime, Utc};
 use http::{StatusCode, request::Parts};
 use metrics::counter;
 use serde::Serialize;
+use utoipa::{
+    IntoParams, PartialSchema, ToSchema,
+    openapi::{
+        ObjectBuilder, RefOr, Required,
+        path::{Parameter, ParameterBuilder, ParameterIn},
+        schema::{Schema, Type},
+    },
+};
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     error::ApiError,
@@ -27,30 +35,38 @@ use crate::{
     state::AppState,
 };
 
-pub(crate) fn router() -> Router<AppState> {
-    Router::new()
-        .route("/api/queues/stats", get(queue_stats))
-        .route("/api/queues/{queue}/jobs", get(list_jobs))
-        .route(
-            "/api/queues/{queue}/jobs/{id}",
-            get(show_job).delete(remove_job),
-        )
-        .route("/api/queues/{queue}/jobs/{id}/retry", post(retry_job))
+pub(crate) fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::default()
+        .routes(routes!(queue_stats))
+        .routes(routes!(list_jobs))
+        .routes(routes!(show_job, remove_job))
+        .routes(routes!(retry_job))
 }
 
-#[derive(Debug, Serialize)]
+/// How much there is in each queue.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = QueueStats)]
 struct Stats {
     timestamp: DateTime<Utc>,
     queues: QueueCounts,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = QueueCountsByName)]
 struct QueueCounts {
     orders: Counts,
     emails: Counts,
     payments: Counts,
 }
 
+/// Count the jobs
+#[utoipa::path(
+    get,
+    path = "/api/queues/stats",
+    tag = "Queues",
+    security(("bearer" = ["admin"])),
+    responses((status = 200, description = "How many there are.", body = Stats))
+)]
 async fn queue_stats(
     _: AdminUser,
     State(mode): State<WorkerMode>,
@@ -104,6 +120,16 @@ impl FromStr for Listed {
     }
 }
 
+impl PartialSchema for Listed {
+    fn schema() -> RefOr<Schema> {
+        let states = JobState::ALL.into_iter().map(JobState::as_str);
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .enum_values(Some(states.chain(["refused"])))
+            .into()
+    }
+}
+
 /// A state that no job is ever in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct UnknownState;
@@ -124,13 +150,25 @@ impl FromParams for ListParams {
     fn from_params(params: &mut Params) -> Self {
         Self {
             listed: params
-                .optional("state")
+                .optional("state", "The state of the jobs; `failed` if not given. `refused` are those that the queue never took.")
                 .unwrap_or(Listed::In(JobState::Failed)),
             page: PageParams::from_params(params),
         }
     }
 }
 
+/// List jobs
+#[utoipa::path(
+    get,
+    path = "/api/queues/{queue}/jobs",
+    tag = "Queues",
+    security(("bearer" = ["admin"])),
+    params(InPath<QueueName>, ValidatedQuery<ListParams>),
+    responses(
+        (status = 200, description = "A page of jobs, the latest first.", body = List<JobRecord>),
+        (status = 404, description = "There is no such queue."),
+    )
+)]
 async fn list_jobs(
     _: AdminUser,
     InPath(queue): InPath<QueueName>,
@@ -199,6 +237,18 @@ const fn offset(request: &PageRequest) -> i64 {
     }
 }
 
+/// Read a job
+#[utoipa::path(
+    get,
+    path = "/api/queues/{queue}/jobs/{id}",
+    tag = "Queues",
+    security(("bearer" = ["admin"])),
+    params(InPath<QueueName>, InPath<JobRef>),
+    responses(
+        (status = 200, description = "The job.", body = JobRecord),
+        (status = 404, description = "There is no such queue or job."),
+    )
+)]
 async fn show_job(
     _: AdminUser,
     InPath(queue): InPath<QueueName>,
@@ -219,14 +269,29 @@ async fn show_job(
 }
 
 /// What became of a job.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = RetriedJob)]
 struct Retried {
     id: String,
+    #[schema(value_type = String)]
     queue: QueueName,
     /// `pending` is in the outbox, on its way to the queue.
     state: &'static str,
 }
 
+/// Do a job again
+#[utoipa::path(
+    post,
+    path = "/api/queues/{queue}/jobs/{id}/retry",
+    tag = "Queues",
+    security(("bearer" = ["admin"])),
+    params(InPath<QueueName>, InPath<JobRef>),
+    responses(
+        (status = 200, description = "It waits to be done.", body = Retried),
+        (status = 404, description = "There is no such queue or job."),
+        (status = 409, description = "Its state does not admit that."),
+    )
+)]
 async fn retry_job(
     _: AdminUser,
     InPath(queue): InPath<QueueName>,
@@ -255,6 +320,19 @@ async fn retry_job(
     Ok(Json(Retried { id, queue, state }))
 }
 
+/// Remove a job
+#[utoipa::path(
+    delete,
+    path = "/api/queues/{queue}/jobs/{id}",
+    tag = "Queues",
+    security(("bearer" = ["admin"])),
+    params(InPath<QueueName>, InPath<JobRef>),
+    responses(
+        (status = 204, description = "It is gone."),
+        (status = 404, description = "There is no such queue or job."),
+        (status = 409, description = "Its state does not admit that."),
+    )
+)]
 async fn remove_job(
     _: AdminUser,
     InPath(queue): InPath<QueueName>,
@@ -320,12 +398,14 @@ struct InPath<T>(T);
 /// A part of a path that names something.
 trait PathPart: Sized {
     const NAME: &'static str;
+    const ABOUT: &'static str;
 
     fn read(text: &str) -> Result<Self, ApiError>;
 }
 
 impl PathPart for QueueName {
     const NAME: &'static str = "queue";
+    const ABOUT: &'static str = "`orders`, `emails` or `payments`, or the queue's name in Redis.";
 
     fn read(text: &str) -> Result<Self, ApiError> {
         text.parse()
@@ -335,6 +415,8 @@ impl PathPart for QueueName {
 
 impl PathPart for JobRef {
     const NAME: &'static str = "id";
+    const ABOUT: &'static str =
+        "The job's id; of one that the queue never took `outbox:` and its number.";
 
     fn read(text: &str) -> Result<Self, ApiError> {
         Ok(Self::from(text))
@@ -351,5 +433,18 @@ impl<T: PathPart, S: Send + Sync> FromRequestParts<S> for InPath<T> {
             .map_err(|_| malformed())?;
         let part = params.iter().find(|(name, _)| *name == T::NAME);
         T::read(part.ok_or_else(malformed)?.1).map(Self)
+    }
+}
+
+impl<T: PathPart> IntoParams for InPath<T> {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let schema = ObjectBuilder::new().schema_type(Type::String);
+        let parameter = ParameterBuilder::new()
+            .name(T::NAME)
+            .parameter_in(ParameterIn::Path)
+            .required(Required::True)
+            .description(Some(T::ABOUT))
+            .schema(Some(schema));
+        vec![parameter.build()]
     }
 }

@@ -35,12 +35,14 @@ use http_body_util::BodyExt;
 use metrics::{counter, gauge};
 use tower::{Layer, Service, util::MapResponseLayer};
 use tower_http::cors::{Cors, CorsLayer};
+use utoipa_axum::router::OpenApiRouter;
 
 use crate::{
     answer::REPLAYED,
     auth,
     cached::X_CACHE,
     consistency::{self, Consistency},
+    docs,
     error::ApiError,
     extract::IDEMPOTENCY_KEY,
     observe::{Observe, REQUEST_ID},
@@ -84,7 +86,16 @@ impl From<&ApiConfig> for RouterOptions {
 /// Every route of the API, with its layers.
 pub fn build_router(state: AppState, health: &Health, options: &RouterOptions) -> Router {
     let consistency = Consistency::new(&state.database, options);
-    let routes = Router::new()
+    let routes = Router::from(routes())
+        .with_state(state)
+        .merge(health.router())
+        .merge(Router::from(docs::router()));
+    with_layers(routes, consistency, options)
+}
+
+/// The resources' routes, with their part of the OpenAPI document.
+pub(crate) fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::default()
         .merge(auth::router())
         .merge(orders::router())
         .merge(payments::router())
@@ -92,8 +103,6 @@ pub fn build_router(state: AppState, health: &Health, options: &RouterOptions) -
         .merge(queues::router())
         .merge(system::router())
         .merge(users::router())
-        .with_state(state);
-    with_layers(routes.merge(health.router()), consistency, options)
 }
 
 fn with_layers(

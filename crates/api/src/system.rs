@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use axum::{Json, Router, extract::State, routing::get};
+use axum::{Json, extract::State};
 use bharatmart_commerce::Shop;
 use bharatmart_config::{ApiConfig, CacheBackend, JobsConfig, LogFormat, WorkerMode};
 use bharatmart_database::{Database, ReplicaStatus, Rotation};
@@ -10,6 +10,7 @@ use bharatmart_lifecycle::Health;
 use bharatmart_queue::JobQueues;
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     consistency::Own, error::ApiError, extract::AuthUser, serve::VERSION, state::AppState,
@@ -17,10 +18,10 @@ use crate::{
 
 const NAME: &str = "BharatMart API";
 
-pub(crate) fn router() -> Router<AppState> {
-    Router::new()
-        .route("/", get(root))
-        .route("/api/system/info", get(system_info))
+pub(crate) fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::default()
+        .routes(routes!(root))
+        .routes(routes!(system_info))
 }
 
 /// What does not change while the process runs; cheap to clone.
@@ -114,6 +115,13 @@ impl SystemInfo {
     }
 }
 
+/// What this is
+#[utoipa::path(
+    get,
+    path = "/",
+    tag = "System",
+    responses((status = 200, description = "Its name, its version, and where what is.", body = Object))
+)]
 async fn root() -> Json<Value> {
     Json(json!({
         "name": NAME,
@@ -128,10 +136,23 @@ async fn root() -> Json<Value> {
             "categories": "/api/categories",
             "orders": "/api/orders",
             "payments": "/api/payments",
+            "docs": "/api/docs",
+            "openapi": "/api/openapi.json",
         },
     }))
 }
 
+/// How this is set up
+///
+/// Everybody sees the version and what is switched on; administrators see the settings that are no secrets, and the
+/// state of what the API depends on.
+#[utoipa::path(
+    get,
+    path = "/api/system/info",
+    tag = "System",
+    security((), ("bearer" = [])),
+    responses((status = 200, description = "How it is set up.", body = Object))
+)]
 async fn system_info(
     user: Option<AuthUser>,
     State(info): State<SystemInfo>,

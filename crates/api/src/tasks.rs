@@ -14,7 +14,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 
 use crate::{
     background::{self, UnusableUrl},
-    seed,
+    openapi, seed,
 };
 
 /// The exit code of `migrate --status` when migrations are to be run; 1 says that nobody knows.
@@ -43,6 +43,8 @@ pub enum Task {
         /// Whom.
         admin: AdminConfig,
     },
+    /// Print the OpenAPI document.
+    OpenApi,
     /// Ask a running process whether it lives.
     Healthcheck(u16),
 }
@@ -63,6 +65,7 @@ impl Task {
                 environment,
             } => seed::seed(&database, &admin, environment).await,
             Self::CreateAdmin { database, admin } => create_admin(&database, &admin).await,
+            Self::OpenApi => print_document(),
             Self::Healthcheck(port) => return healthcheck(port).await,
         };
         match result {
@@ -84,6 +87,12 @@ impl Task {
 }
 
 pub(crate) type TaskResult = Result<(), Box<dyn Error>>;
+
+fn print_document() -> Result<(), Box<dyn Error>> {
+    let document = serde_json::to_string_pretty(&openapi::document())?;
+    println!("{document}");
+    Ok(())
+}
 
 async fn migrate(config: &DatabaseConfig) -> TaskResult {
     let run = database::migrate(config, |progress| println!("{progress}")).await?;

@@ -1,9 +1,6 @@
 //! Users, for administrators.
 
-use axum::{
-    Json, Router,
-    routing::{get, patch},
-};
+use axum::Json;
 use bharatmart_commerce::Accounts;
 use bharatmart_database::{
     Database, Freshness,
@@ -11,6 +8,8 @@ use bharatmart_database::{
 };
 use bharatmart_domain::{Role, UserId};
 use serde::Deserialize;
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     consistency::Own,
@@ -21,10 +20,10 @@ use crate::{
     state::AppState,
 };
 
-pub(crate) fn router() -> Router<AppState> {
-    Router::new()
-        .route("/api/users", get(list_users))
-        .route("/api/users/{id}", patch(update_user))
+pub(crate) fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::default()
+        .routes(routes!(list_users))
+        .routes(routes!(update_user))
 }
 
 /// A person's name.
@@ -42,6 +41,15 @@ impl FromParams for ListUsers {
     }
 }
 
+/// List the users
+#[utoipa::path(
+    get,
+    path = "/api/users",
+    tag = "Users",
+    security(("bearer" = ["admin"])),
+    params(ValidatedQuery<ListUsers>),
+    responses((status = 200, description = "A page of users, those who signed up last first.", body = List<User>))
+)]
 async fn list_users(
     _: AdminUser,
     Own(database): Own<Database>,
@@ -54,22 +62,44 @@ async fn list_users(
 }
 
 /// Fields that are not sent stay as they are; `null` clears those that may be empty.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(example = json!({ "role": "admin" }))]
 struct UpdateUser {
     #[serde(default, deserialize_with = "sent")]
+    #[schema(inline, nullable = false)]
     full_name: Option<FullName>,
     #[serde(default, deserialize_with = "sent")]
+    #[schema(inline, value_type = Option<Phone>)]
     phone: Option<Nullable<Phone>>,
     #[serde(default, deserialize_with = "sent")]
+    #[schema(inline, value_type = Option<Address>)]
     address: Option<Nullable<Address>>,
     #[serde(default, deserialize_with = "sent")]
+    #[schema(nullable = false)]
     role: Option<Role>,
     #[serde(default, deserialize_with = "sent")]
+    #[schema(nullable = false)]
     is_active: Option<bool>,
 }
 
 impl Body for UpdateUser {}
 
+/// Change a user
+///
+/// Somebody who may do less than before is signed out.
+#[utoipa::path(
+    patch,
+    path = "/api/users/{id}",
+    tag = "Users",
+    security(("bearer" = ["admin"])),
+    params(Id<UserId>),
+    request_body = UpdateUser,
+    responses(
+        (status = 200, description = "The user as they are now.", body = User),
+        (status = 404, description = "There is no such user."),
+        (status = 409, description = "The shop would be left without an administrator."),
+    )
+)]
 async fn update_user(
     _: AdminUser,
     Own(accounts): Own<Accounts>,

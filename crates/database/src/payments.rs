@@ -8,6 +8,7 @@ use bharatmart_domain::{
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::{Postgres, QueryBuilder};
+use utoipa::ToSchema;
 
 use crate::{
     connection::Connection,
@@ -16,7 +17,7 @@ use crate::{
 };
 
 /// A payment as it is stored, less its token.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, sqlx::FromRow)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema, sqlx::FromRow)]
 pub struct Payment {
     /// The payment; the gateway's idempotency key.
     pub id: PaymentId,

@@ -9,6 +9,13 @@ use bharatmart_domain::{Money, Page, PageRequest, ProductId, UnknownName};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::{Postgres, QueryBuilder};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{
+        ObjectBuilder, RefOr,
+        schema::{Schema, Type},
+    },
+};
 
 use crate::{
     connection::Connection,
@@ -17,7 +24,7 @@ use crate::{
 };
 
 /// A product as it is stored.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, sqlx::FromRow)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema, sqlx::FromRow)]
 pub struct Product {
     /// The product.
     pub id: ProductId,
@@ -233,7 +240,7 @@ pub async fn hide(connection: &mut Connection, id: ProductId) -> Result<bool> {
 }
 
 /// A category and how many products it has on sale.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Category {
     /// The category's name.
     pub category: String,
@@ -278,7 +285,26 @@ pub enum ProductSort {
     CreatedAtDescending,
 }
 
+impl PartialSchema for ProductSort {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .enum_values(Some(Self::ALL.map(Self::as_str)))
+            .into()
+    }
+}
+
 impl ProductSort {
+    /// Every order, in order of declaration.
+    pub const ALL: [Self; 6] = [
+        Self::Name,
+        Self::NameDescending,
+        Self::Price,
+        Self::PriceDescending,
+        Self::CreatedAt,
+        Self::CreatedAtDescending,
+    ];
+
     /// How a query names it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -297,18 +323,9 @@ impl FromStr for ProductSort {
     type Err = UnknownName;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(match text {
-            "name" => Self::Name,
-            "-name" => Self::NameDescending,
-            "price" => Self::Price,
-            "-price" => Self::PriceDescending,
-            "created_at" => Self::CreatedAt,
-            "-created_at" => Self::CreatedAtDescending,
-            _ => {
-                return Err(UnknownName {
-                    allowed: "name, -name, price, -price, created_at, -created_at".to_owned(),
-                });
-            }
+        let named = Self::ALL.into_iter().find(|sort| sort.as_str() == text);
+        named.ok_or_else(|| UnknownName {
+            allowed: Self::ALL.map(Self::as_str).join(", "),
         })
     }
 }

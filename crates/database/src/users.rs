@@ -3,6 +3,7 @@
 use bharatmart_domain::{Page, PageRequest, Role, UserId};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::{
     connection::Connection,
@@ -11,7 +12,7 @@ use crate::{
 };
 
 /// A user as others may see them: no password.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, sqlx::FromRow)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema, sqlx::FromRow)]
 pub struct User {
     /// The user.
     pub id: UserId,

@@ -4,6 +4,13 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 use serde_json::value::RawValue;
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{
+        ObjectBuilder, RefOr,
+        schema::{Schema, Type},
+    },
+};
 
 /// An amount of Indian rupees, held in paise; never negative, at most 9,999,999,999.99.
 ///
@@ -11,6 +18,21 @@ use serde_json::value::RawValue;
 /// involved in either direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Money(i64);
+
+impl PartialSchema for Money {
+    fn schema() -> RefOr<Schema> {
+        // Its two decimals are no `multipleOf`, which programs that have only floats cannot check.
+        ObjectBuilder::new()
+            .schema_type(Type::Number)
+            .description(Some("Indian rupees with at most two decimals."))
+            .minimum(Some(0))
+            .maximum(Some(9_999_999_999.99))
+            .examples([4999.5])
+            .into()
+    }
+}
+
+impl ToSchema for Money {}
 
 /// Why a text is not an amount of money.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,18 +1,16 @@
 //! What the process knows about its dependencies, and the routes that tell it.
 
+mod routes;
+
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use axum::extract::State;
-use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Json, Router};
 use futures_util::FutureExt;
-use http::{HeaderName, StatusCode, header};
-use serde_json::{Map, Value, json};
+use http::header;
 use tokio::net::TcpListener;
 
 use crate::http::serve_until_ended;
@@ -163,15 +161,6 @@ impl Health {
         self.serves() && self.read_checks(|checks| checks.iter().all(Check::allows_ready))
     }
 
-    /// `GET /api/health`, `/api/health/live` and `/api/health/ready`.
-    pub fn router<S: Clone + Send + Sync + 'static>(&self) -> Router<S> {
-        Router::new()
-            .route("/api/health", get(health))
-            .route("/api/health/live", get(live))
-            .route("/api/health/ready", get(ready))
-            .with_state(self.clone())
-    }
-
     fn started(&self) -> bool {
         self.inner.started.load(Ordering::Acquire)
     }
@@ -222,16 +211,6 @@ impl Check {
         self.importance == Importance::Informational
             || matches!(self.state, CheckState::Known { ok: true, .. })
     }
-
-    fn to_json(&self) -> Value {
-        match self.state {
-            CheckState::Pending => json!({"status": "pending", "responseTimeMs": null}),
-            CheckState::Known { ok, took } => {
-                let status = if ok { "ok" } else { "error" };
-                json!({"status": status, "responseTimeMs": milliseconds(took)})
-            }
-        }
-    }
 }
 
 async fn failure_of<F: Future<Output: Outcome>>(timeout: Duration, probe: F) -> Option<String> {
@@ -243,71 +222,6 @@ async fn failure_of<F: Future<Output: Outcome>>(timeout: Duration, probe: F) -> 
         )),
         Err(_) => Some(format!("no answer within {} ms", timeout.as_millis())),
     }
-}
-
-async fn health(State(health): State<Health>) -> Response {
-    let ok = health.serves();
-    let mut body = Map::new();
-    body.insert("ok".to_owned(), ok.into());
-    if !ok {
-        body.insert("draining".to_owned(), health.draining().into());
-    }
-    body.insert(
-        "uptime".to_owned(),
-        health.inner.since.elapsed().as_secs().into(),
-    );
-    body.insert("version".to_owned(), health.inner.version.into());
-    body.insert("timestamp".to_owned(), timestamp().into());
-    answer(ok, body.into())
-}
-
-async fn live() -> Response {
-    answer(true, json!({"status": "alive", "timestamp": timestamp()}))
-}
-
-async fn ready(State(health): State<Health>) -> Response {
-    let ready = health.is_ready();
-    let mut checks: Map<String, Value> = health.read_checks(|checks| {
-        checks
-            .iter()
-            .map(|check| (check.name.to_owned(), check.to_json()))
-            .collect()
-    });
-    let service = match (health.started(), health.draining()) {
-        (_, true) => "draining",
-        (false, false) => "starting",
-        (true, false) => "ok",
-    };
-    checks.insert("service".to_owned(), service.into());
-    let status = if ready { "ready" } else { "not ready" };
-    answer(
-        ready,
-        json!({"status": status, "timestamp": timestamp(), "checks": checks}),
-    )
-}
-
-fn answer(ok: bool, body: Value) -> Response {
-    const NEVER_CACHED: [(HeaderName, &str); 1] = [(header::CACHE_CONTROL, "no-store")];
-    if ok {
-        (NEVER_CACHED, Json(body)).into_response()
-    } else {
-        (
-            StatusCode::SERVICE_UNAVAILABLE,
-            NEVER_CACHED,
-            [(header::RETRY_AFTER, "5")],
-            Json(body),
-        )
-            .into_response()
-    }
-}
-
-fn timestamp() -> String {
-    humantime::format_rfc3339_millis(SystemTime::now()).to_string()
-}
-
-/// With one decimal, since a healthy dependency answers within a few.
-fn milliseconds(duration: Duration) -> f64 {
-    (duration.as_secs_f64() * 10_000.0).round() / 10.0
 }
 
 /// Serves `/metrics` (what `render` returns) and the three probe routes, from now to the very end of the process, on a

@@ -7,6 +7,7 @@ use bharatmart_database::{
 use bharatmart_telemetry::metrics::{QUEUE_BACKLOG, QUEUE_DEPTH, QUEUE_OLDEST_WAITING_SECONDS};
 use serde::Serialize;
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use crate::{
     connection::Link,
@@ -15,7 +16,8 @@ use crate::{
 };
 
 /// How many jobs a queue holds, by state.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, ToSchema)]
+#[schema(as = QueueCounts)]
 pub struct Counts {
     /// Ready to be taken.
     pub waiting: u64,

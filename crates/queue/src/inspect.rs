@@ -8,6 +8,7 @@ use bullmq::{Queue, RetryOptions, types};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 
 use crate::{
     name::QueueName,
@@ -124,7 +125,7 @@ impl From<&str> for JobRef {
 }
 
 /// Who keeps a job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum KeptBy {
     /// Its queue, in Redis.
@@ -134,7 +135,8 @@ pub enum KeptBy {
 }
 
 /// A job with everything that is known of it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[schema(as = Job)]
 pub struct JobRecord {
     /// The id; of a row of the outbox `outbox:` and its number.
     pub id: String,
@@ -143,6 +145,7 @@ pub struct JobRecord {
     /// The job's name.
     pub name: String,
     /// The name of a [`JobState`], or `refused`.
+    #[schema(value_type = String)]
     pub state: &'static str,
     /// Who keeps it.
     pub kept_by: KeptBy,

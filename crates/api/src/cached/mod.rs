@@ -12,7 +12,7 @@ use http::{
 };
 
 pub(crate) use conditional::IfNoneMatch;
-pub(crate) use pages::{CategoriesPage, ProductPage, ProductsPage};
+pub(crate) use pages::{Categories, CategoriesPage, ProductPage, ProductsPage};
 
 use crate::error::ApiError;
 use pages::{Page, Public};

@@ -11,6 +11,7 @@ use bharatmart_database::{
 use bharatmart_domain::{PageRequest, Position, ProductId};
 use serde::Serialize;
 use url::form_urlencoded;
+use utoipa::ToSchema;
 
 use crate::{
     error::ApiError,
@@ -170,7 +171,8 @@ impl ProductsPage {
 /// The categories.
 pub(crate) struct CategoriesPage;
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = CategoryList)]
 pub(crate) struct Categories {
     data: Vec<Category>,
 }

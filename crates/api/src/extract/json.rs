@@ -13,6 +13,7 @@ use serde::{
 };
 use serde_json::value::RawValue;
 use serde_path_to_error::Segment;
+use utoipa::ToSchema;
 
 use crate::{
     error::{ApiError, FieldError},
@@ -187,7 +188,7 @@ fn message(error: &serde_json::Error) -> String {
 }
 
 /// A body of `{"status": …}`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, ToSchema)]
 pub(crate) struct ChangeStatus<S> {
     pub(crate) status: S,
 }

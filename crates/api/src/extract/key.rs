@@ -5,6 +5,14 @@ use bharatmart_commerce::IdempotencyKey;
 use bharatmart_domain::UserId;
 use http::{HeaderMap, HeaderName};
 use sha2::{Digest, Sha256};
+use utoipa::{
+    IntoParams,
+    openapi::{
+        ObjectBuilder, Required,
+        path::{Parameter, ParameterBuilder, ParameterIn},
+        schema::Type,
+    },
+};
 
 use super::json::{Body, read};
 use crate::error::ApiError;
@@ -82,6 +90,23 @@ fn unquoted(value: &str) -> Option<String> {
     let is_good =
         (1..=LONGEST).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic());
     is_good.then_some(key)
+}
+
+impl<T> IntoParams for KeyedJson<T> {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let schema = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .min_length(Some(1))
+            .max_length(Some(LONGEST))
+            .pattern(Some("^[!#-~][!-~]*$"));
+        let parameter = ParameterBuilder::new()
+            .name(IDEMPOTENCY_KEY.as_str())
+            .parameter_in(ParameterIn::Header)
+            .required(Required::False)
+            .description(Some("A text of the client's, with or without quotes. The same request under the same key is carried out once and answered the same for 24 hours."))
+            .schema(Some(schema));
+        vec![parameter.build()]
+    }
 }
 
 #[cfg(test)]

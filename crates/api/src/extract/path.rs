@@ -4,6 +4,13 @@ use std::str::FromStr;
 
 use axum::extract::{FromRequestParts, RawPathParams};
 use http::request::Parts;
+use utoipa::{
+    IntoParams, ToSchema,
+    openapi::{
+        Required,
+        path::{Parameter, ParameterBuilder, ParameterIn},
+    },
+};
 
 use crate::error::ApiError;
 
@@ -28,5 +35,16 @@ impl<T: FromStr, S: Send + Sync> FromRequestParts<S> for Id<T> {
             .and_then(|(_, text)| text.parse().ok())
             .map(Self)
             .ok_or_else(malformed)
+    }
+}
+
+impl<T: ToSchema> IntoParams for Id<T> {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let parameter = ParameterBuilder::new()
+            .name("id")
+            .parameter_in(ParameterIn::Path)
+            .required(Required::True)
+            .schema(Some(T::schema()));
+        vec![parameter.build()]
     }
 }

@@ -4,6 +4,14 @@ use std::{convert::Infallible, time::Duration};
 
 use axum::extract::FromRequestParts;
 use http::{HeaderMap, request::Parts};
+use utoipa::{
+    IntoParams,
+    openapi::{
+        ObjectBuilder, Required,
+        path::{Parameter, ParameterBuilder, ParameterIn},
+        schema::Type,
+    },
+};
 
 /// How long the client would rather wait for an outcome than be told to come back, at most
 /// [`Wait::LONGEST`]; `None` when it does not say, or not in a way that can be understood, since
@@ -32,6 +40,21 @@ impl<S: Send + Sync> FromRequestParts<S> for Wait {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         Ok(Self::of(&parts.headers))
+    }
+}
+
+impl IntoParams for Wait {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let schema = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .examples(["wait=5"]);
+        let parameter = ParameterBuilder::new()
+            .name("Prefer")
+            .parameter_in(ParameterIn::Header)
+            .required(Required::False)
+            .description(Some("`wait=N`: answer when the outcome is known, after at most N seconds, of which 10 count (RFC 7240)."))
+            .schema(Some(schema));
+        vec![parameter.build()]
     }
 }
 

@@ -4,14 +4,22 @@ use std::{fmt, str::FromStr};
 
 use axum::extract::FromRequestParts;
 use http::request::Parts;
+use utoipa::{
+    IntoParams, PartialSchema,
+    openapi::{
+        Required,
+        path::{Parameter, ParameterBuilder, ParameterIn},
+    },
+};
 
 use crate::error::{ApiError, FieldError};
 
 /// The parameters of a query string, and what is wrong with those that were read.
-#[derive(Debug)]
 pub(crate) struct Params {
     pairs: Vec<(String, String)>,
     errors: Vec<FieldError>,
+    /// Those that were asked for, so that the OpenAPI document knows them from the code that reads them.
+    described: Option<Vec<Parameter>>,
 }
 
 impl Params {
@@ -23,14 +31,38 @@ impl Params {
                 vec![FieldError::new("query", error.to_string())],
             ),
         };
-        Self { pairs, errors }
+        Self {
+            pairs,
+            errors,
+            described: None,
+        }
     }
 
-    /// Reads a parameter; `None` when it is not there, is there twice or does not parse.
-    pub(crate) fn optional<T>(&mut self, name: &'static str) -> Option<T>
+    /// What `T` reads, instead of a query.
+    fn describe<T: FromParams>() -> Vec<Parameter> {
+        let mut params = Self {
+            described: Some(Vec::new()),
+            ..Self::of("")
+        };
+        T::from_params(&mut params);
+        params.described.unwrap_or_default()
+    }
+
+    /// Reads a parameter; `None` when it is not there, is there twice or does not parse. `about` is what the
+    /// document says of it.
+    pub(crate) fn optional<T>(&mut self, name: &'static str, about: &'static str) -> Option<T>
     where
-        T: FromStr<Err: fmt::Display>,
+        T: FromStr<Err: fmt::Display> + PartialSchema,
     {
+        if let Some(described) = &mut self.described {
+            let parameter = ParameterBuilder::new()
+                .name(name)
+                .parameter_in(ParameterIn::Query)
+                .required(Required::False)
+                .description(Some(about))
+                .schema(Some(T::schema()));
+            described.push(parameter.build());
+        }
         let mut values = self.pairs.iter().filter(|(key, _)| key == name);
         let (_, value) = values.next()?;
         if values.next().is_some() {
@@ -47,13 +79,13 @@ impl Params {
     }
 
     /// Reads a parameter of which the empty text means none, as a search form sends it.
-    pub(crate) fn optional_text<T>(&mut self, name: &'static str) -> Option<T>
+    pub(crate) fn optional_text<T>(&mut self, name: &'static str, about: &'static str) -> Option<T>
     where
-        T: FromStr<Err: fmt::Display>,
+        T: FromStr<Err: fmt::Display> + PartialSchema,
     {
         self.pairs
             .retain(|(key, value)| key != name || !value.trim().is_empty());
-        self.optional(name)
+        self.optional(name, about)
     }
 
     /// Notes what is wrong with a parameter.
@@ -90,5 +122,11 @@ impl<T: FromParams, S: Send + Sync> FromRequestParts<S> for ValidatedQuery<T> {
         let mut params = Params::of(parts.uri.query().unwrap_or_default());
         let value = T::from_params(&mut params);
         params.finish(value).map(Self)
+    }
+}
+
+impl<T: FromParams> IntoParams for ValidatedQuery<T> {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        Params::describe::<T>()
     }
 }

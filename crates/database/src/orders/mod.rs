@@ -10,6 +10,7 @@ use bharatmart_domain::{
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use sqlx::{Postgres, QueryBuilder, types::Json};
+use utoipa::ToSchema;
 
 use crate::{
     connection::Connection,
@@ -20,7 +21,7 @@ use crate::{
 pub use placement::{NewOrder, Placement, Shortage, place};
 
 /// An order as it is stored.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, sqlx::FromRow)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema, sqlx::FromRow)]
 pub struct Order {
     /// The order.
     pub id: OrderId,
@@ -282,7 +283,8 @@ pub async fn unpaid(
 }
 
 /// An item of an order with the product as it is today.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = OrderItem)]
 pub struct Item {
     /// The item.
     pub id: uuid::Uuid,
@@ -297,11 +299,13 @@ pub struct Item {
     /// When it was ordered.
     pub created_at: DateTime<Utc>,
     /// The product today.
+    #[schema(value_type = ItemProduct)]
     pub products: Json<ItemProduct>,
 }
 
 /// What an order's page shows of a product.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[schema(as = OrderItemProduct)]
 pub struct ItemProduct {
     /// The product.
     pub id: ProductId,
@@ -354,7 +358,8 @@ pub async fn items(connection: &mut Connection, id: OrderId) -> Result<Vec<Item>
 }
 
 /// One change of an order's status.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = OrderHistoryEntry)]
 pub struct HistoryEntry {
     /// Grows with every change of any order.
     pub id: i64,

@@ -3,6 +3,7 @@
 use bharatmart_domain::{Money, OrderId, OrderStatus, PaymentMethod, ProductId, UserId};
 use serde::{Deserialize, Serialize};
 use sqlx::types::Json;
+use utoipa::ToSchema;
 
 use super::Order;
 use crate::{connection::Connection, error::Result};
@@ -25,7 +26,7 @@ pub struct NewOrder {
 }
 
 /// A product of which less is left than was asked for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Shortage {
     /// The product.
     pub product_id: ProductId,

@@ -1,0 +1,268 @@
+//! The OpenAPI document (version 3.1), made from the handlers.
+//!
+//! A handler's attribute says what is its own: its parameters, its body, its answers. What all have in common is added
+//! here: who is refused and how, the body of every refusal, and the headers that the layers write.
+
+use std::collections::BTreeSet;
+
+use bharatmart_lifecycle::Health;
+use serde_json::{Map, Value, json};
+use utoipa::OpenApi;
+
+use crate::{docs, problem::ProblemBody, router::routes, serve::VERSION};
+
+#[derive(OpenApi)]
+#[openapi(
+    components(schemas(ProblemBody)),
+    tags(
+        (name = "Accounts", description = "Signing up, in and out, and one's own profile."),
+        (name = "Products", description = "What is sold."),
+        (name = "Orders", description = "What was ordered, by whom, and what became of it."),
+        (name = "Payments", description = "How orders are paid for."),
+        (name = "Users", description = "The people, for administrators."),
+        (name = "Queues", description = "The jobs, for administrators."),
+        (name = "System", description = "What this is, and how it is set up."),
+        (name = "Health", description = "Whether it works, for load balancers and orchestrators."),
+    )
+)]
+struct Common;
+
+const PROBLEM: &str = "#/components/schemas/Problem";
+const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
+
+/// The document of every route.
+#[must_use]
+pub fn document() -> Value {
+    let mut generated = Common::openapi();
+    generated.merge(routes().into_openapi());
+    generated.merge(Health::routes().into_openapi());
+    generated.merge(docs::router().into_openapi());
+    let mut document = json!(generated);
+    document["info"] = json!({
+        "title": "BharatMart API",
+        "version": VERSION,
+        "summary": "An online shop: products, orders, payments and the people who make them.",
+        "description": "Money is a JSON number of rupees, timestamps are RFC 3339 in UTC, and what is absent is null. \
+                        Every refusal has one form, that of RFC 9457.",
+        "license": { "name": "Apache License 2.0", "identifier": "Apache-2.0" },
+    });
+    document["servers"] = json!([{ "url": "/", "description": "This server." }]);
+    document["components"]["securitySchemes"]["bearer"] = json!({
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "JWT",
+        "description": "The `token` of a sign-in. A requirement names the role that it takes, if not any will do.",
+    });
+    document["components"]["headers"] = headers();
+    let paths = document["paths"].as_object_mut();
+    for (path, item) in paths.into_iter().flatten() {
+        for method in METHODS {
+            if let Some(operation) = item.get_mut(method) {
+                complete(path, operation);
+            }
+        }
+    }
+    tidy(&mut document);
+    require_what_is_always_there(&mut document);
+    document
+}
+
+/// Headers that the layers write.
+fn headers() -> Value {
+    json!({
+        "X-Request-Id": {
+            "description": "What the request was called in the logs: what its sender called it, if that is sane.",
+            "schema": { "type": "string" },
+        },
+        "Retry-After": {
+            "description": "After how many seconds to try again (RFC 9110).",
+            "schema": { "type": "integer", "minimum": 1 },
+        },
+        "WWW-Authenticate": {
+            "description": "How to say who one is (RFC 6750).",
+            "schema": { "type": "string" },
+        },
+    })
+}
+
+/// Adds to an operation what follows from the rest of it.
+fn complete(path: &str, operation: &mut Value) {
+    let roles = operation["security"].as_array().map(|requirements| {
+        let schemes = requirements.iter().filter_map(|each| each.get("bearer"));
+        schemes.filter_map(Value::as_array).flatten().count()
+    });
+    let has_body = operation.get("requestBody").is_some();
+    let has_parameters = operation["parameters"]
+        .as_array()
+        .is_some_and(|parameters| !parameters.is_empty());
+    let is_probe = path.starts_with(crate::router::HEALTH);
+
+    let mut refusals = Vec::new();
+    if has_body || has_parameters {
+        refusals.push((400, "Something in the request is not as it should be."));
+    }
+    if roles.is_some() {
+        refusals.push((401, "The token is missing, wrong or past its end."));
+    }
+    if roles.is_some_and(|roles| roles > 0) {
+        refusals.push((403, "Only for administrators."));
+    }
+    if has_body {
+        refusals.extend([
+            (413, "The body is too long."),
+            (415, "The body is of another type."),
+        ]);
+    }
+    if !is_probe {
+        refusals.extend([
+            (429, "Too many requests; try again later."),
+            (500, "A defect of ours."),
+            (
+                503,
+                "Something that this needs is away, or there is too much to do; try again shortly.",
+            ),
+        ]);
+    }
+    let responses = &mut operation["responses"];
+    for (status, description) in refusals {
+        let response = &mut responses[status.to_string()];
+        if response.is_null() {
+            *response = json!({ "description": description });
+        }
+    }
+    for (status, response) in responses.as_object_mut().into_iter().flatten() {
+        finish_response(status, response);
+    }
+    let parameters = &mut operation["parameters"];
+    if parameters.is_null() {
+        *parameters = json!([]);
+    }
+    if let Some(parameters) = parameters.as_array_mut() {
+        parameters.push(json!({
+            "name": "X-Request-Id",
+            "in": "header",
+            "description": "What to call the request in the logs: up to 128 visible characters.",
+            "schema": { "type": "string" },
+        }));
+    }
+}
+
+fn finish_response(status: &str, response: &mut Value) {
+    let is_refusal = status.starts_with(['4', '5']);
+    if is_refusal && response.get("content").is_none() {
+        response["content"] =
+            json!({ "application/problem+json": { "schema": { "$ref": PROBLEM } } });
+    }
+    let mut common = vec!["X-Request-Id"];
+    match status {
+        "401" => common.push("WWW-Authenticate"),
+        "429" | "503" => common.push("Retry-After"),
+        _ => {}
+    }
+    for name in common {
+        response["headers"][name] = json!({ "$ref": format!("#/components/headers/{name}") });
+    }
+}
+
+/// Says in a schema's own place what the generator says beside it: a described and inlined field comes out as
+/// `allOf` of the field's schema and of a second one that has nothing but the description, and calls it an object.
+fn tidy(value: &mut Value) {
+    match value {
+        Value::Array(values) => values.iter_mut().for_each(tidy),
+        Value::Object(fields) => {
+            fields.values_mut().for_each(tidy);
+            if let Some(merged) = described(fields) {
+                *fields = merged;
+            }
+        }
+        _ => {}
+    }
+}
+
+fn described(fields: &Map<String, Value>) -> Option<Map<String, Value>> {
+    let parts = fields.get("allOf").filter(|_| fields.len() == 1)?;
+    let [Value::Object(schema), Value::Object(rest)] = parts.as_array()?.as_slice() else {
+        return None;
+    };
+    let description = rest.get("description").filter(|_| rest.len() == 2)?;
+    if rest.get("type") != Some(&json!("object")) || schema.contains_key("$ref") {
+        return None;
+    }
+    let mut merged = schema.clone();
+    merged.insert("description".to_owned(), description.clone());
+    Some(merged)
+}
+
+/// What is absent is null, never missing: all fields of what is only ever answered are required. The generator takes
+/// those that may be null for optional.
+fn require_what_is_always_there(document: &mut Value) {
+    let mut taken = BTreeSet::new();
+    let paths = document["paths"].as_object();
+    let operations = paths
+        .into_iter()
+        .flat_map(Map::values)
+        .filter_map(Value::as_object);
+    for operation in operations.flat_map(Map::values) {
+        references(&operation["requestBody"], document, &mut taken);
+    }
+    let schemas = document["components"]["schemas"].as_object_mut();
+    for (name, schema) in schemas.into_iter().flatten() {
+        if !taken.contains(name) {
+            require_all(schema);
+        }
+    }
+}
+
+/// The names of the schemas that `value` refers to, and of those that they refer to.
+fn references(value: &Value, document: &Value, found: &mut BTreeSet<String>) {
+    match value {
+        Value::Array(values) => values
+            .iter()
+            .for_each(|value| references(value, document, found)),
+        Value::Object(fields) => {
+            let name = fields
+                .get("$ref")
+                .and_then(Value::as_str)
+                .and_then(|path| path.strip_prefix("#/components/schemas/"));
+            if let Some(name) = name
+                && found.insert(name.to_owned())
+            {
+                references(&document["components"]["schemas"][name], document, found);
+            }
+            fields
+                .values()
+                .for_each(|value| references(value, document, found));
+        }
+        _ => {}
+    }
+}
+
+fn require_all(schema: &mut Value) {
+    match schema {
+        Value::Array(schemas) => schemas.iter_mut().for_each(require_all),
+        Value::Object(fields) => {
+            fields.values_mut().for_each(require_all);
+            let Some(Value::Object(properties)) = fields.get("properties") else {
+                return;
+            };
+            let required = fields.get("required").and_then(Value::as_array);
+            let is_required =
+                |name: &str| required.is_some_and(|names| names.iter().any(|each| each == name));
+            // One that is neither required nor null is left out when it says nothing.
+            let always = properties
+                .iter()
+                .filter(|(name, schema)| is_required(name) || may_be_null(schema));
+            let names: Vec<_> = always.map(|(name, _)| name.clone()).collect();
+            fields.insert("required".to_owned(), json!(names));
+        }
+        _ => {}
+    }
+}
+
+fn may_be_null(schema: &Value) -> bool {
+    let null = json!("null");
+    let types = schema["type"].as_array();
+    let choices = schema["oneOf"].as_array();
+    types.is_some_and(|types| types.contains(&null))
+        || choices.is_some_and(|choices| choices.iter().any(|choice| choice["type"] == null))
+}
