@@ -74,9 +74,14 @@ impl<const MIN: i32, const MAX: i32> FromStr for Whole<MIN, MAX> {
 
 impl<'de, const MIN: i32, const MAX: i32> Deserialize<'de> for Whole<MIN, MAX> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // As written, so that neither `2.5` nor a number of forty digits is rounded.
+        // As written, so that neither `2.5` nor a number of forty digits is rounded. `2.0` is a whole number to
+        // JSON Schema, and some programs write no other.
         let raw = Box::<RawValue>::deserialize(deserializer)?;
-        raw.get().parse().map_err(de::Error::custom)
+        let digits = match raw.get().split_once('.') {
+            Some((digits, fraction)) if fraction.bytes().all(|digit| digit == b'0') => digits,
+            _ => raw.get(),
+        };
+        digits.parse().map_err(de::Error::custom)
     }
 }
 
@@ -273,7 +278,9 @@ mod tests {
             "0",
             "-1",
             "2.5",
-            "2.0",
+            "2.05",
+            "2.0e1",
+            "\"2.0\"",
             "1e2",
             "99999999999999999999",
             "\"3\"",
@@ -288,10 +295,12 @@ mod tests {
                 "{json}: {error}"
             );
         }
-        assert_eq!(
-            serde_json::from_str::<Whole<1, 10_000>>("10000").unwrap().0,
-            10_000
-        );
+        for json in ["10000", "10000.0", "10000.00"] {
+            assert_eq!(
+                serde_json::from_str::<Whole<1, 10_000>>(json).unwrap().0,
+                10_000
+            );
+        }
     }
 
     #[test]

@@ -63,6 +63,7 @@ pub fn document() -> Value {
         }
     }
     tidy(&mut document);
+    require_no_empty_bodies(&mut document);
     require_what_is_always_there(&mut document);
     document
 }
@@ -87,10 +88,17 @@ fn headers() -> Value {
 
 /// Adds to an operation what follows from the rest of it.
 fn complete(path: &str, operation: &mut Value) {
-    let roles = operation["security"].as_array().map(|requirements| {
-        let schemes = requirements.iter().filter_map(|each| each.get("bearer"));
-        schemes.filter_map(Value::as_array).flatten().count()
-    });
+    let security = &mut operation["security"];
+    if security.is_null() {
+        *security = json!([]);
+    }
+    let required = security.as_array().into_iter().flatten();
+    let mut schemes = required.filter_map(|each| each.get("bearer")?.as_array());
+    let roles = schemes.next();
+    let (takes_token, names_role) = (
+        roles.is_some(),
+        roles.is_some_and(|roles| !roles.is_empty()),
+    );
     let has_body = operation.get("requestBody").is_some();
     let has_parameters = operation["parameters"]
         .as_array()
@@ -101,10 +109,10 @@ fn complete(path: &str, operation: &mut Value) {
     if has_body || has_parameters {
         refusals.push((400, "Something in the request is not as it should be."));
     }
-    if roles.is_some() {
+    if takes_token {
         refusals.push((401, "The token is missing, wrong or past its end."));
     }
-    if roles.is_some_and(|roles| roles > 0) {
+    if names_role {
         refusals.push((403, "Only for administrators."));
     }
     if has_body {
@@ -191,6 +199,28 @@ fn described(fields: &Map<String, Value>) -> Option<Map<String, Value>> {
     let mut merged = schema.clone();
     merged.insert("description".to_owned(), description.clone());
     Some(merged)
+}
+
+/// A body of which nothing is required need not be sent.
+fn require_no_empty_bodies(document: &mut Value) {
+    let schemas = document["components"]["schemas"].clone();
+    let items = document["paths"]
+        .as_object_mut()
+        .into_iter()
+        .flat_map(Map::values_mut);
+    for operation in items
+        .filter_map(Value::as_object_mut)
+        .flat_map(Map::values_mut)
+    {
+        let Some(body) = operation.get_mut("requestBody") else {
+            continue;
+        };
+        let reference = body["content"]["application/json"]["schema"]["$ref"].as_str();
+        let name = reference.and_then(|path| path.rsplit('/').next());
+        if name.is_some_and(|name| schemas[name].get("required").is_none()) {
+            body["required"] = json!(false);
+        }
+    }
 }
 
 /// What is absent is null, never missing: all fields of what is only ever answered are required. The generator takes

@@ -1,7 +1,7 @@
 //! Orders.
 
 use axum::{Json, response::Response};
-use bharatmart_commerce::{self as commerce, Checkout, OrderDetails, Shop};
+use bharatmart_commerce::{self as commerce, Checkout, CheckoutError, OrderDetails, Shop};
 use bharatmart_database::{
     Database, Freshness,
     orders::{self, HistoryEntry, Item, Order, OrderFilter},
@@ -164,8 +164,9 @@ impl Body for CreateOrder {
 /// Whom `user` orders for: administrators for anybody, others for themselves.
 fn customer(user: &AuthUser, named: Option<&RawValue>) -> Result<UserId, ApiError> {
     match named.filter(|_| user.is_admin()) {
-        Some(named) => serde_json::from_str(named.get())
-            .map_err(|_| ApiError::invalid("user_id", "must be a UUID")),
+        Some(named) => {
+            serde_json::from_str(named.get()).map_err(|_| CheckoutError::UnknownUser.into())
+        }
         None => Ok(user.id),
     }
 }

@@ -47,17 +47,17 @@ impl FromParams for ListProducts {
             filter: ProductFilter {
                 // Neither is compared by its capitals. Beyond ASCII that is the database's business.
                 category: params
-                    .optional_text(
+                    .optional_text::<100>(
                         "category",
                         "Only this category's, whatever its ASCII capitals.",
                     )
-                    .map(|name: CategoryName| name.into_string().to_ascii_lowercase()),
+                    .map(|name| name.to_ascii_lowercase()),
                 search: params
-                    .optional_text(
+                    .optional_text::<200>(
                         "search",
                         "Only those whose name, description or SKU contains this text.",
                     )
-                    .map(|text: Line<1, 200>| text.into_string().to_ascii_lowercase()),
+                    .map(|text| text.to_ascii_lowercase()),
                 min_price: params.optional("min_price", "Only those that cost at least this."),
                 max_price: params.optional("max_price", "Only those that cost at most this."),
                 in_stock: params

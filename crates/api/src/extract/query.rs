@@ -12,7 +12,10 @@ use utoipa::{
     },
 };
 
-use crate::error::{ApiError, FieldError};
+use crate::{
+    error::{ApiError, FieldError},
+    fields::Line,
+};
 
 /// The parameters of a query string, and what is wrong with those that were read.
 pub(crate) struct Params {
@@ -78,14 +81,14 @@ impl Params {
         }
     }
 
-    /// Reads a parameter of which the empty text means none, as a search form sends it.
-    pub(crate) fn optional_text<T>(&mut self, name: &'static str, about: &'static str) -> Option<T>
-    where
-        T: FromStr<Err: fmt::Display> + PartialSchema,
-    {
-        self.pairs
-            .retain(|(key, value)| key != name || !value.trim().is_empty());
-        self.optional(name, about)
+    /// Reads a text of one line and at most `MAX` characters. The empty one means none, as a search form sends it.
+    pub(crate) fn optional_text<const MAX: usize>(
+        &mut self,
+        name: &'static str,
+        about: &'static str,
+    ) -> Option<String> {
+        let text = self.optional::<Line<0, MAX>>(name, about)?;
+        Some(text.into_string()).filter(|text| !text.is_empty())
     }
 
     /// Notes what is wrong with a parameter.
