@@ -1,11 +1,16 @@
 """What the document cannot say of valid requests: they are made so, and left alone where the request is to be wrong."""
 
-import sys
+import os
+import uuid
 
 import schemathesis
+from hypothesis.strategies._internal.recursive import LimitedStrategy
 
-# CPython 3.11 fails when it parses the source of a lambda (for a description of it) deep in the stack.
-sys.setrecursionlimit(20_000)
+# Its description reads the source of lambdas, which CPython 3.11 fails to parse so deep in the stack.
+LimitedStrategy.__repr__ = object.__repr__
+
+# Who asks: an administrator who is made a customer would be refused from then on.
+SELF = os.environ.get("FUZZ_USER_ID")
 
 
 def rounded(value):
@@ -19,6 +24,22 @@ def rounded(value):
     return value
 
 
+def existing(body):
+    """About half of the ids are of things that are there, so that more is tried than refusals."""
+    for line in body["items"] if isinstance(body.get("items"), list) else []:
+        if isinstance(line, dict) and str(line.get("product_id"))[:1] in set("01234567"):
+            line["product_id"] = os.environ["FUZZ_PRODUCT_ID"]
+    if str(body.get("order_id"))[:1] in set("01234567"):
+        body["order_id"] = os.environ["FUZZ_ORDER_ID"]
+    return body
+
+
+@schemathesis.hook
+def before_call(context, case, kwargs):
+    if SELF is not None and SELF in str((case.path_parameters or {}).get("id")):
+        case.path_parameters["id"] = str(uuid.uuid4())
+
+
 @schemathesis.hook
 def map_case(context, case):
     if case.meta is None or case.meta.generation.mode.value != "positive":
@@ -28,5 +49,5 @@ def map_case(context, case):
         case.query.pop("cursor", None)
         case.query.update(rounded(case.query))
     if isinstance(case.body, dict):
-        case.body = rounded(case.body)
+        case.body = existing(rounded(case.body))
     return case

@@ -30,6 +30,8 @@ pub enum Requirement {
     PgBouncer,
     /// `wrk`, the load generator of the benchmarks.
     Wrk,
+    /// `python3` with `venv`.
+    Python,
     /// `node`, version 18 or newer, and `npm`.
     Node,
 }
@@ -45,6 +47,7 @@ impl Requirement {
             Self::HaProxy => "HAProxy",
             Self::PgBouncer => "PgBouncer",
             Self::Wrk => "wrk",
+            Self::Python => "Python 3 with venv",
             Self::Node => "Node.js 18 or newer, with npm",
         }
     }
@@ -61,6 +64,7 @@ impl Requirement {
             Self::HaProxy => find_program("haproxy").is_some(),
             Self::PgBouncer => find_program("pgbouncer").is_some(),
             Self::Wrk => find_program("wrk").is_some(),
+            Self::Python => python_with_venv(),
             Self::Node => {
                 node_version().is_some_and(|version| version >= OLDEST_NODE)
                     && find_program("npm").is_some()
@@ -174,6 +178,19 @@ fn node_version() -> Option<u32> {
     let text = String::from_utf8(answer.stdout).ok()?;
     let (major, _) = text.strip_prefix('v')?.split_once('.')?;
     major.parse().ok()
+}
+
+/// Whether `python3` can make virtual environments with a `pip` in them: on Debian that is a package of its own.
+fn python_with_venv() -> bool {
+    find_program("python3").is_some_and(|python| {
+        Command::new(python)
+            .args(["-c", "import ensurepip, venv"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success())
+    })
 }
 
 /// A Python that can import aiosmtpd: the system's own, whatever comes first on `PATH`.

@@ -4,8 +4,10 @@ mod bench;
 mod cargo;
 mod console;
 mod dev;
+mod fuzz;
 mod interrupts;
 mod npm;
+mod openapi;
 mod paths;
 mod plans;
 mod sqlx;
@@ -33,6 +35,10 @@ enum Command {
     Bench(bench::Bench),
     /// Run the whole shop on this machine, with servers of its own, until Ctrl-C
     Dev(dev::Arguments),
+    /// Send the API what its OpenAPI document allows and what it forbids, as each role, and look at every answer
+    Fuzz(fuzz::Arguments),
+    /// Refresh `crates/api/openapi.json`, the API as others read it, and have it judged by a linter
+    Openapi(openapi::Arguments),
     /// Show how PostgreSQL answers each list of a large shop; fail where an index is missing
     Plans(plans::Arguments),
     /// Refresh `.sqlx/`, the database's answers about our SQL that builds without a database use
@@ -46,6 +52,8 @@ async fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Bench(bench) => bench::run(bench).await,
         Command::Dev(arguments) => dev::run(arguments).await,
+        Command::Fuzz(arguments) => fuzz::run(arguments).await,
+        Command::Openapi(arguments) => openapi::run(arguments).await,
         Command::Plans(arguments) => plans::run(arguments).await,
         Command::Sqlx(arguments) => sqlx::run(arguments).await,
         Command::Test(arguments) => test::run(arguments).await,

@@ -1,4 +1,4 @@
-//! The packages of other people's that the tests and benchmarks of the queues run.
+//! The packages of other people's that tests and benchmarks run.
 
 use std::{fs, path::PathBuf};
 
@@ -8,14 +8,20 @@ use tokio::process::Command;
 
 use crate::paths;
 
-/// The folder of the Node programs.
-pub fn programs() -> PathBuf {
-    paths::workspace().join("tests/interop")
+/// What other people's software does with the queues.
+pub const INTEROP: &str = "tests/interop";
+/// What other people's software says of the OpenAPI document.
+pub const OPENAPI: &str = "tests/openapi";
+
+/// A folder with a `package.json`.
+pub fn folder(name: &str) -> PathBuf {
+    paths::workspace().join(name)
 }
 
-/// Installs exactly what the lock file says, unless that is there already; `progress` is told before.
-pub async fn install(mut progress: impl FnMut(&str)) -> Result<()> {
-    let folder = programs();
+/// Installs in the folder `name` exactly what its lock file says, unless that is there already; `progress` is told
+/// before.
+pub async fn install(name: &str, mut progress: impl FnMut(&str)) -> Result<()> {
+    let folder = folder(name);
     let lock = folder.join("package-lock.json");
     let wanted = fs::read(&lock).with_context(|| format!("cannot read {}", lock.display()))?;
     // Among the packages, so that it goes when they go.
@@ -23,7 +29,7 @@ pub async fn install(mut progress: impl FnMut(&str)) -> Result<()> {
     if fs::read(&installed).is_ok_and(|lock| lock == wanted) {
         return Ok(());
     }
-    progress("npm ci in tests/interop");
+    progress(&format!("npm ci in {name}"));
     let npm = find_program("npm").context("npm is not installed")?;
     let output = Command::new(npm)
         .args(["ci", "--ignore-scripts", "--omit=optional"])

@@ -65,7 +65,7 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode> {
         Requirement::Node,
     ];
     install::ensure(&all, |text| step.note(text))?;
-    npm::install(|text| step.note(text)).await?;
+    npm::install(npm::INTEROP, |text| step.note(text)).await?;
     if install::find_program("cargo-nextest").is_none() {
         step.note("cargo install cargo-nextest (takes minutes)");
         cargo::run(&["install", "--locked", "cargo-nextest"]).await?;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bharatmart_test_support::wait_until;
 use http::StatusCode;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{Api, Person};
 
@@ -18,6 +18,10 @@ pub(crate) const ROUTES: &[Row] = &[
     ("GET", "/api/health/live", None, [200; 4]),
     ("GET", "/api/health/ready", None, [200; 4]),
     ("GET", "/api/system/info", None, [200; 4]),
+    ("GET", "/api/openapi.json", None, [200; 4]),
+    ("GET", "/api/docs", None, [200; 4]),
+    ("GET", "/api/docs/swagger-ui.css", None, [200; 4]),
+    ("GET", "/api/docs/nothing.js", None, [404; 4]),
     ("POST", "/api/auth/signup", Some("{}"), [400; 4]),
     ("POST", "/api/auth/login", Some("{}"), [400; 4]),
     ("POST", "/api/auth/refresh", Some("{}"), [400; 4]),
@@ -187,6 +191,83 @@ async fn every_route_answers_every_role_as_it_should() {
                     "{method} {path} by {who}: {} instead of {expected}",
                     answer.status
                 ));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// Whether a row's path is of the route with this template.
+fn is_of(path: &str, template: &str) -> bool {
+    let path = path.split('?').next().unwrap_or_default();
+    let (segments, parts): (Vec<_>, Vec<_>) =
+        (path.split('/').collect(), template.split('/').collect());
+    segments.len() == parts.len()
+        && segments
+            .iter()
+            .zip(&parts)
+            .all(|(segment, part)| part.starts_with('{') || segment == part)
+}
+
+/// What the document says of who may: nobody in particular, whoever is signed in, or administrators.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Documented {
+    Everybody,
+    SignedIn,
+    Admins,
+}
+
+fn documented(operation: &Value) -> Documented {
+    let requirements = operation["security"]
+        .as_array()
+        .expect("each operation says it");
+    match requirements.as_slice() {
+        [] => Documented::Everybody,
+        several if several.iter().any(|each| each == &json!({})) => Documented::Everybody,
+        [one] if one["bearer"] == json!(["admin"]) => Documented::Admins,
+        [one] if one["bearer"] == json!([]) => Documented::SignedIn,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_table_has_every_route_of_the_document_and_says_the_same() {
+    let document = bharatmart_api::openapi_document();
+    let mut wrong = Vec::new();
+    for (template, item) in document["paths"].as_object().expect("there are paths") {
+        for (method, operation) in item.as_object().expect("a path has methods") {
+            // A literal route such as `/api/queues/stats` is not one with a parameter.
+            let is_literal = |path: &str| {
+                document["paths"]
+                    .get(path.split('?').next().unwrap_or_default())
+                    .is_some()
+            };
+            let rows: Vec<_> = ROUTES
+                .iter()
+                .filter(|(of, path, ..)| {
+                    of.eq_ignore_ascii_case(method)
+                        && is_of(path, template)
+                        && (!is_literal(path) || !template.contains('{'))
+                })
+                .collect();
+            if rows.is_empty() {
+                wrong.push(format!("{method} {template} has no row"));
+            }
+            let who = documented(operation);
+            for (_, path, _, answers) in rows {
+                let is_kept = match who {
+                    Documented::Everybody => answers[0] != 401,
+                    Documented::SignedIn => answers[0] == 401 && answers[3] != 403,
+                    Documented::Admins => answers[..3] == [401, 403, 403] && answers[3] != 403,
+                };
+                let is_unsaid =
+                    |status: &&u16| operation["responses"].get(status.to_string()).is_none();
+                let unsaid: Vec<_> = answers.iter().filter(is_unsaid).collect();
+                if !is_kept || !unsaid.is_empty() {
+                    wrong.push(format!(
+                        "{method} {path} is for {who:?}: {answers:?}; not documented: {unsaid:?}"
+                    ));
+                }
             }
         }
     }

@@ -87,7 +87,7 @@ async fn whom_an_order_is_for_is_looked_at_only_when_an_admin_says_it() {
         } else {
             assert_eq!(
                 (by_admin.status, by_admin.fields()),
-                (StatusCode::BAD_REQUEST, vec!["user_id"]),
+                (StatusCode::UNPROCESSABLE_ENTITY, vec!["user_id"]),
                 "{user_id}"
             );
         }

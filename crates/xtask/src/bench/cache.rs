@@ -34,7 +34,7 @@ pub struct Arguments {
 }
 
 pub async fn run(arguments: Arguments) -> Result<ExitCode> {
-    let servers = Servers::start().await?;
+    let servers = Servers::start(true).await?;
     let redis = RedisServer::temporary().await?;
     stock(&servers.database_url, PAGE * PAGES).await?;
     if arguments.noise {

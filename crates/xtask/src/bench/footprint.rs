@@ -23,7 +23,7 @@ struct Figure {
 }
 
 pub async fn run() -> Result<ExitCode> {
-    let servers = Servers::start().await?;
+    let servers = Servers::start(true).await?;
     let mut starts = Vec::new();
     let mut api_memory = Vec::new();
     let mut worker_memory = Vec::new();

@@ -6,7 +6,7 @@ mod footprint;
 mod load;
 mod noise;
 mod orders;
-mod program;
+pub mod program;
 mod queue;
 mod reads;
 mod wrk;
@@ -52,7 +52,7 @@ pub async fn run(bench: Bench) -> Result<ExitCode> {
     };
     install::ensure(needed, |text| step.note(text))?;
     if matches!(bench, Bench::Queue(_)) {
-        npm::install(|text| step.note(text)).await?;
+        npm::install(npm::INTEROP, |text| step.note(text)).await?;
     }
     step.done("all installed");
 

@@ -33,7 +33,7 @@ pub struct Arguments {
 }
 
 pub async fn run(arguments: Arguments) -> Result<ExitCode> {
-    let servers = Servers::start().await?;
+    let servers = Servers::start(true).await?;
     stock(&servers).await?;
     let pgbench_database = twin(&servers).await?;
     let api = Program::start(servers.command("bharatmart-api")?).await?;

@@ -32,10 +32,12 @@ pub struct Servers {
     pub postgres: Postgres,
     pub redis: RedisServer,
     pub database_url: String,
+    /// Whether the programs are those of the release build.
+    release: bool,
 }
 
 impl Servers {
-    pub async fn start() -> Result<Self> {
+    pub async fn start(release: bool) -> Result<Self> {
         let postgres = Postgres::start(PostgresOptions {
             durable: true,
             ..PostgresOptions::default()
@@ -51,6 +53,7 @@ impl Servers {
             postgres,
             redis,
             database_url,
+            release,
         };
         let status = servers
             .command("bharatmart-api")?
@@ -63,7 +66,7 @@ impl Servers {
 
     /// A command with the variables that both programs need, and no others.
     pub fn command(&self, program: &str) -> Result<Command> {
-        let mut command = Command::new(binary(program)?);
+        let mut command = Command::new(paths::programs(self.release)?.join(program));
         command
             .env_clear()
             .env("ENVIRONMENT", "production")

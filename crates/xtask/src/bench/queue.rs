@@ -76,7 +76,7 @@ impl Side {
                 let request = json!({"concurrency": concurrency, "marks": marks});
                 let mut command = Command::new(find_program("node").context("no Node.js")?);
                 command
-                    .arg(npm::programs().join("bench.js"))
+                    .arg(npm::folder(npm::INTEROP).join("bench.js"))
                     .args([&bench.redis.url(), &bench.prefix(), QUEUE])
                     .arg(request.to_string())
                     .env("NODE_ENV", "production");

@@ -110,7 +110,7 @@ fn path(id: &str) -> String {
 
 /// A product, uncached, from the API and from the bare handler.
 async fn product(rounds: usize, length: Duration) -> Result<bool> {
-    let servers = Servers::start().await?;
+    let servers = Servers::start(true).await?;
     let read = products(&servers).await?;
     let bare = Program::start(servers.command("examples/bare_sql")?).await?;
     let quiet = api(&servers, &[QUIET]).await?;
@@ -147,7 +147,7 @@ async fn body(program: &Program, id: &str) -> Result<Value> {
 /// The same reads and writes with replicas and through a pooler. One machine runs all of it, so this tells
 /// what they cost and not what they gain.
 async fn servers(rounds: usize, length: Duration) -> Result<bool> {
-    let servers = Servers::start().await?;
+    let servers = Servers::start(true).await?;
     let read = products(&servers).await?;
     let standbys = [
         standby(&servers.postgres, "standby1").await?,

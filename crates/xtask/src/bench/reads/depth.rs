@@ -26,7 +26,7 @@ const CEILING: f64 = 1.5;
 
 /// Whether the depth does not matter.
 pub async fn run(rounds: usize) -> Result<bool> {
-    let servers = Servers::start().await?;
+    let servers = Servers::start(true).await?;
     servers.postgres.set("max_wal_size", "8GB").await?;
     line("making 1,000,000 products");
     fill(&servers.database_url).await?;
