@@ -296,3 +296,83 @@ fn may_be_null(schema: &Value) -> bool {
     types.is_some_and(|types| types.contains(&null))
         || choices.is_some_and(|choices| choices.iter().any(|choice| choice["type"] == null))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn operations(document: &Value) -> Vec<(String, &Value)> {
+        let mut operations = Vec::new();
+        for (path, item) in document["paths"].as_object().expect("there are paths") {
+            for (method, operation) in item.as_object().expect("a path has methods") {
+                operations.push((format!("{method} {path}"), operation));
+            }
+        }
+        operations
+    }
+
+    #[test]
+    fn every_operation_says_what_it_does_what_it_takes_and_what_it_answers() {
+        let document = document();
+        let operations = operations(&document);
+        assert!(operations.len() > 30, "{}", operations.len());
+        let mut ids = BTreeSet::new();
+        for (name, operation) in &operations {
+            let summary = operation["summary"].as_str().unwrap_or_default();
+            assert!(
+                !summary.is_empty() && !summary.ends_with('.'),
+                "{name}: {summary:?}"
+            );
+            assert!(
+                ids.insert(operation["operationId"].as_str()),
+                "{name}: its id is taken"
+            );
+            for parameter in operation["parameters"].as_array().expect("they are listed") {
+                assert!(parameter.get("schema").is_some(), "{name}: {parameter}");
+            }
+            let responses = operation["responses"].as_object().expect("it answers");
+            for (status, response) in responses {
+                let what = format!("{name} {status}");
+                assert!(response["description"].is_string(), "{what}");
+                assert!(response["headers"]["X-Request-Id"].is_object(), "{what}");
+                if status.starts_with(['4', '5']) && !name.contains("/api/health") {
+                    let schema = &response["content"]["application/problem+json"]["schema"];
+                    assert_eq!(schema["$ref"], PROBLEM, "{what}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_may_be_null_in_an_answer_is_required_there_and_not_in_a_body() {
+        let document = document();
+        let schemas = &document["components"]["schemas"];
+        let required = |name: &str| {
+            schemas[name]["required"]
+                .as_array()
+                .cloned()
+                .unwrap_or_default()
+        };
+        assert!(required("Product").contains(&json!("description")));
+        assert!(!required("CreateProduct").contains(&json!("description")));
+        assert!(
+            !required("Problem").contains(&json!("errors")),
+            "left out when there are none"
+        );
+    }
+
+    #[test]
+    fn a_described_field_keeps_its_schema() {
+        let mut value = json!({
+            "name": { "allOf": [{ "type": "string", "maxLength": 5 }, { "type": "object", "description": "A name." }] },
+            "both": { "allOf": [{ "$ref": "#/a" }, { "type": "object", "properties": {} }] },
+        });
+        let both = value["both"].clone();
+        tidy(&mut value);
+        assert_eq!(
+            value["name"],
+            json!({ "type": "string", "maxLength": 5, "description": "A name." })
+        );
+        assert_eq!(value["both"], both);
+    }
+}
