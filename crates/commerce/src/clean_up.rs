@@ -1,9 +1,11 @@
 //! Deletes what nobody will ask for any more.
 
-use bharatmart_database::{self as database, accounts, idempotency_keys, outbox, reports};
+use bharatmart_database::{
+    self as database, accounts, idempotency_keys, outbox, payment_events, reports,
+};
 use chrono::TimeDelta;
 
-use crate::{idempotency::KEPT_FOR, shop::Shop};
+use crate::{idempotency::KEPT_FOR, shop::Shop, webhooks};
 
 /// Rows that one statement deletes at most, so that none holds its locks for long.
 const BATCH: i64 = 1000;
@@ -23,9 +25,11 @@ pub struct Cleaned {
     pub reports: u64,
     /// Of answers that are not given again any more.
     pub idempotency_keys: u64,
+    /// Of webhooks that came long ago.
+    pub payment_events: u64,
 }
 
-/// Deletes the records of sign-ins that are over, and jobs, reports and answers of long ago, a batch at a time.
+/// Deletes the records of sign-ins that are over, and jobs, reports, answers and webhooks of long ago, a batch at a time.
 pub async fn clean_up(shop: &Shop) -> Result<Cleaned, database::Error> {
     let now = shop.clock.now();
     let mut connection = shop.database.write().await?;
@@ -55,11 +59,21 @@ pub async fn clean_up(shop: &Shop) -> Result<Cleaned, database::Error> {
             break;
         }
     }
+    let mut payment_events = 0;
+    loop {
+        let before = now - webhooks::KEPT_FOR;
+        let batch = payment_events::delete_before(&mut connection, before, BATCH).await?;
+        payment_events += batch;
+        if batch == 0 {
+            break;
+        }
+    }
     let reports = reports::delete_before(&mut connection, now - REPORTS_FOR).await?;
     Ok(Cleaned {
         sign_ins,
         refused_jobs,
         reports,
         idempotency_keys,
+        payment_events,
     })
 }

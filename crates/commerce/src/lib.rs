@@ -16,7 +16,10 @@ mod orders;
 mod payments;
 mod reconciliation;
 mod reports;
+mod settlement;
 mod shop;
+mod signature;
+mod webhooks;
 
 pub use accounts::{AccountError, Accounts, SignedIn};
 pub use actor::Actor;
@@ -35,3 +38,5 @@ pub use payments::{
 pub use reconciliation::{reconcile_mails, reconcile_orders, reconcile_payments};
 pub use reports::report_low_stock;
 pub use shop::Shop;
+pub use signature::{SignatureError, SignedHeaders, sign, verify};
+pub use webhooks::{Received, WebhookError, receive_event};

@@ -14,7 +14,8 @@ use crate::{
     actor::Actor,
     cancellation::cancel,
     mails::compose,
-    payments::{SettleError, count, void_pending},
+    payments::{SettleError, void_pending},
+    settlement::count,
     shop::{Consequences, Shop},
 };
 

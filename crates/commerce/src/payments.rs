@@ -3,17 +3,13 @@
 use std::time::Duration;
 
 use bharatmart_database::{
-    self as database, Freshness,
-    orders::{self, LockedOrder},
+    self as database, Freshness, orders,
     payments::{self, NewPayment, ONE_OPEN_PAYMENT, OwnedPayment, Payment},
 };
 use bharatmart_domain::{
-    IllegalTransition, MailKind, Money, OrderId, OrderStatus, PaymentId, PaymentMethod,
-    PaymentStatus,
+    IllegalTransition, Money, OrderId, OrderStatus, PaymentId, PaymentMethod, PaymentStatus,
 };
 use bharatmart_queue::{ChargePayment, RefundPayment};
-use bharatmart_telemetry::metrics::{PAYMENTS_PROCESSED_TOTAL, PAYMENTS_VALUE_TOTAL};
-use metrics::counter;
 use tokio::time::{Instant, sleep_until};
 
 use crate::{
@@ -21,7 +17,7 @@ use crate::{
     cancellation::cancel,
     gateway::{GatewayError, Outcome},
     idempotency::{Answer, Claim, IdempotencyKey, KeyError},
-    mails::compose,
+    settlement::{count, give_back, record},
     shop::{Consequences, Shop},
 };
 
@@ -207,7 +203,8 @@ pub enum SettleError {
     Database(#[from] database::Error),
 }
 
-/// Charges a pending payment and records the outcome. Does nothing to one that is settled.
+/// Charges a pending payment and records the outcome. Does nothing to one that is settled. One that the gateway decides
+/// later stays pending until its webhook comes, or until somebody asks again.
 pub async fn charge_payment(shop: &Shop, id: PaymentId) -> Result<(), SettleError> {
     let mut connection = shop.database.write().await?;
     let Some(found) = payments::find(&mut connection, id).await? else {
@@ -225,9 +222,15 @@ pub async fn charge_payment(shop: &Shop, id: PaymentId) -> Result<(), SettleErro
     let wanted = order.is_some_and(|order| order.status != OrderStatus::Cancelled);
     let outcome = if wanted {
         let token = found.payment_token.as_deref();
-        shop.gateway
+        let charged = shop
+            .gateway
             .charge(&key, found.payment.amount, token)
-            .await?
+            .await?;
+        let Some(outcome) = charged else {
+            tracing::info!(payment.id = %id, "accepted by the gateway; its webhook will tell the outcome");
+            return Ok(());
+        };
+        outcome
     } else {
         shop.gateway.void(&key, found.payment.amount).await?
     };
@@ -256,7 +259,9 @@ pub async fn refund_payment(shop: &Shop, id: PaymentId) -> Result<(), SettleErro
         return Ok(());
     }
     if found.payment.payment_method.is_prepaid() {
-        shop.gateway.refund(&id.to_string()).await?;
+        shop.gateway
+            .refund(&id.to_string(), found.payment.amount)
+            .await?;
     }
 
     let mut transaction = shop.database.begin().await?;
@@ -269,11 +274,8 @@ pub async fn refund_payment(shop: &Shop, id: PaymentId) -> Result<(), SettleErro
     if status != Some(PaymentStatus::Completed) {
         return Ok(());
     }
-    payments::mark_refunded(&mut transaction, id).await?;
-    // The goods of a cancelled order are back already; those of one that has left come back now.
-    let reason = format!("order {} refunded", order.id);
     let mut consequences = Consequences::default();
-    consequences.restocked(orders::restock(&mut transaction, order.id, &reason).await?);
+    give_back(&mut transaction, &mut consequences, &found.payment).await?;
     shop.commit(transaction, consequences).await?;
     count(&found.payment, PaymentStatus::Refunded);
     tracing::info!(payment.id = %id, order.id = %order.id, "payment refunded");
@@ -404,86 +406,4 @@ pub(crate) async fn void_pending(shop: &Shop, order: OrderId) -> Result<(), Sett
 async fn find(shop: &Shop, id: PaymentId) -> Result<Option<OwnedPayment>, database::Error> {
     let mut connection = shop.database.write().await?;
     payments::find(&mut connection, id).await
-}
-
-/// Records what the gateway said, together with the order's new status and the mail. Does nothing
-/// when the payment was settled meanwhile.
-async fn record(
-    shop: &Shop,
-    found: &OwnedPayment,
-    outcome: Outcome,
-) -> Result<(), database::Error> {
-    let id = found.payment.id;
-    let mut transaction = shop.database.begin().await?;
-    let Some(order) = orders::lock(&mut transaction, found.payment.order_id).await? else {
-        return Ok(());
-    };
-    let status = payments::find(&mut transaction, id)
-        .await?
-        .map(|found| found.payment.status);
-    if status != Some(PaymentStatus::Pending) {
-        return Ok(());
-    }
-    let mut consequences = Consequences::default();
-    let recorded = match outcome {
-        Outcome::Approved { transaction_id } => {
-            payments::complete(&mut transaction, id, &transaction_id).await?;
-            if order.status == OrderStatus::Cancelled {
-                // Charged in the very moment of the cancellation: the money goes back.
-                payments::request_refund(&mut transaction, id).await?;
-                consequences.add(&RefundPayment {
-                    payment_id: id,
-                    order_id: order.id,
-                });
-            } else {
-                paid(&mut transaction, &order).await?;
-                consequences.mail(&compose(MailKind::PaymentSuccess, &order));
-            }
-            PaymentStatus::Completed
-        }
-        Outcome::Declined { reason } => {
-            payments::fail(&mut transaction, id, &reason).await?;
-            if order.status == OrderStatus::Pending {
-                let to = OrderStatus::PaymentFailed;
-                orders::set_status(&mut transaction, order.id, order.status, to, Some(&reason))
-                    .await?;
-                consequences.mail(&compose(MailKind::PaymentFailed, &order));
-            }
-            PaymentStatus::Failed
-        }
-        Outcome::Voided => {
-            payments::fail(&mut transaction, id, "given up before it was charged").await?;
-            PaymentStatus::Failed
-        }
-    };
-    shop.commit(transaction, consequences).await?;
-    count(&found.payment, recorded);
-    tracing::info!(payment.id = %id, order.id = %order.id, payment.status = %recorded, "payment settled");
-    Ok(())
-}
-
-/// Sends a paid order on its way, by legal steps.
-async fn paid(
-    transaction: &mut database::Transaction,
-    order: &LockedOrder,
-) -> Result<(), database::Error> {
-    let mut status = order.status;
-    if status == OrderStatus::PaymentFailed {
-        orders::set_status(transaction, order.id, status, OrderStatus::Pending, None).await?;
-        status = OrderStatus::Pending;
-    }
-    if status == OrderStatus::Pending {
-        let to = OrderStatus::Processing;
-        orders::set_status(transaction, order.id, status, to, Some("paid")).await?;
-    }
-    Ok(())
-}
-
-/// Counts a payment that has got `status`.
-pub(crate) fn count(payment: &Payment, status: PaymentStatus) {
-    let method = payment.payment_method.as_str();
-    counter!(PAYMENTS_PROCESSED_TOTAL, "status" => status.as_str(), "payment_method" => method)
-        .increment(1);
-    counter!(PAYMENTS_VALUE_TOTAL, "status" => status.as_str())
-        .increment(payment.amount.paise().unsigned_abs());
 }

@@ -38,7 +38,7 @@ pub use error::{ConfigError, Problem};
 pub use http::HttpConfig;
 pub use mail::{MailConfig, MailTransport, SmtpSecurity};
 pub use parse::positive_with_unit as parse_duration;
-pub use payment::{PaymentConfig, PaymentProvider};
+pub use payment::{PaymentConfig, PaymentProvider, SandboxGatewayConfig, WebhookSecret};
 pub use process::{Environment, ProcessConfig};
 pub use queue::{QueueConfig, QueueServers};
 pub use report::ReportConfig;
@@ -78,7 +78,7 @@ static API_TABLES: &[Table] = &[
     cache::TABLE,
     auth::TABLE,
     mail::TABLE,
-    payment::TABLE,
+    payment::API_TABLE,
     report::TABLE,
     telemetry::TABLE,
     chaos::TABLE,
@@ -91,7 +91,7 @@ static WORKER_TABLES: &[Table] = &[
     queue::TABLE,
     cache::TABLE,
     mail::TABLE,
-    payment::TABLE,
+    payment::WORKER_TABLE,
     report::TABLE,
     telemetry::TABLE,
 ];
@@ -113,6 +113,8 @@ pub struct ApiConfig {
     pub auth: AuthConfig,
     /// The payment gateway.
     pub payment: PaymentConfig,
+    /// The key of the gateway's webhooks; `None` when they are refused.
+    pub webhook_secret: Option<WebhookSecret>,
     /// Reports to those who run the shop.
     pub report: ReportConfig,
     /// Logs and metrics.
@@ -175,6 +177,7 @@ impl ApiConfig {
         let cache = reader.section(CacheConfig::read(source));
         let auth = reader.section(AuthConfig::read(source));
         let payment = reader.section(PaymentConfig::read(source));
+        let webhook_secret = reader.section(WebhookSecret::read(source));
         let report = reader.section(ReportConfig::read(source));
         let telemetry = reader.section(TelemetryConfig::read(source, Process::Api));
         let chaos = reader.section(ChaosConfig::read(source));
@@ -187,6 +190,7 @@ impl ApiConfig {
                 cache: cache?,
                 auth: auth?,
                 payment: payment?,
+                webhook_secret: webhook_secret?,
                 report: report?,
                 telemetry: telemetry?,
                 chaos: chaos?,
@@ -248,6 +252,38 @@ impl WorkerProcessConfig {
                 mail: mail?,
                 payment: payment?,
                 report: report?,
+                telemetry: telemetry?,
+            })
+        })
+    }
+}
+
+/// Everything `bharatmart-api gateway` needs.
+#[derive(Clone, Debug)]
+pub struct GatewayProcessConfig {
+    /// Ports, addresses and shutdown of the process.
+    pub process: ProcessConfig,
+    /// The gateway.
+    pub gateway: SandboxGatewayConfig,
+    /// PostgreSQL, where its books are.
+    pub database: DatabaseConfig,
+    /// Logs and metrics.
+    pub telemetry: TelemetryConfig,
+}
+
+impl GatewayProcessConfig {
+    /// Reads every concern of the gateway and reports all that is wrong at once.
+    pub fn read(source: &Source) -> Result<Self, ConfigError> {
+        let mut reader = Reader::new(source);
+        let process = reader.section(ProcessConfig::read(source));
+        let gateway = reader.section(SandboxGatewayConfig::read(source));
+        let database = reader.section(DatabaseConfig::read(source, Process::Api));
+        let telemetry = reader.section(TelemetryConfig::read(source, Process::Api));
+        reader.finish(|| {
+            Some(Self {
+                process: process?,
+                gateway: gateway?,
+                database: database?,
                 telemetry: telemetry?,
             })
         })

@@ -21,6 +21,7 @@ pub mod mail_deliveries;
 mod migrations;
 pub mod orders;
 pub mod outbox;
+pub mod payment_events;
 pub mod payments;
 mod position;
 mod primary;

@@ -58,7 +58,9 @@ pub mod dependency {
     /// Of which dependencies a metric is counted, so that their zeros show before anything happened.
     pub(crate) fn counted_in(metric: &str) -> &'static [&'static str] {
         match metric {
-            super::CIRCUIT_BREAKER_OPEN_TOTAL | super::CIRCUIT_BREAKER_STATE => &[CACHE, QUEUE],
+            super::CIRCUIT_BREAKER_OPEN_TOTAL | super::CIRCUIT_BREAKER_STATE => {
+                &[CACHE, PAYMENT_GATEWAY, QUEUE]
+            }
             super::EXTERNAL_CALL_LATENCY_MS => &[PAYMENT_GATEWAY],
             super::RETRY_ATTEMPTS_TOTAL => &[CACHE, DATABASE, PAYMENT_GATEWAY, QUEUE],
             _ => &[],
@@ -104,6 +106,8 @@ declare! {
         "Payments that reached a status, by payment method";
     PAYMENTS_VALUE_TOTAL = "payments_value_total", Kind::MoneyCounter, ["status"],
         "Value of the payments that reached a status, in rupees";
+    PAYMENT_WEBHOOKS_TOTAL = "payment_webhooks_total", Kind::Counter, ["outcome"],
+        "Webhooks of the payment gateway, by outcome (applied, duplicate, ignored, refused)";
 
     // The process and what it depends on.
     SERVICE_RESTARTS_TOTAL = "service_restarts_total", Kind::Counter, [],
