@@ -1,7 +1,8 @@
 //! The command line.
 
 use bharatmart_config::{
-    AdminConfig, ApiConfig, ConfigError, DatabaseConfig, Parsed, Process, ProcessConfig, Source,
+    AdminConfig, ApiConfig, ConfigError, DatabaseConfig, GatewayProcessConfig, Parsed, Process,
+    ProcessConfig, Source,
 };
 use clap::{Arg, ArgAction, ArgMatches};
 
@@ -20,6 +21,8 @@ pub enum Command {
         /// Whether to run the migrations that are missing first.
         migrate: bool,
     },
+    /// Be the payment gateway of a shop that is tried out, until told to stop.
+    Gateway(Box<GatewayProcessConfig>),
     /// Do one thing and end.
     Task(Task),
 }
@@ -80,6 +83,10 @@ pub fn definition() -> clap::Command {
                 )),
         )
         .subcommand(clap::Command::new("openapi").about("Print the OpenAPI document of the API"))
+        .subcommand(clap::Command::new("gateway").about(
+            "Serve the sandbox as a payment gateway of its own, for shops with \
+             PAYMENT_PROVIDER=http; no money moves",
+        ))
         .subcommand(
             clap::Command::new("healthcheck").about("Exit 0 when the API on METRICS_PORT lives"),
         )
@@ -108,6 +115,7 @@ impl Command {
                 admin: admin(source, arguments)?,
             }),
             Some(("openapi", _)) => Self::Task(Task::OpenApi),
+            Some(("gateway", _)) => Self::Gateway(Box::new(GatewayProcessConfig::read(source)?)),
             Some(("healthcheck", _)) => {
                 Self::Task(Task::Healthcheck(ProcessConfig::read_metrics_port(source)?))
             }

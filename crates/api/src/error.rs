@@ -4,7 +4,8 @@ use std::{error::Error as StdError, fmt::Write as _, sync::Arc, time::Duration};
 
 use axum::response::{IntoResponse, Response};
 use bharatmart_commerce::{
-    AccountError, ChangeOrderError, ChangePaymentError, CheckoutError, KeyError, StartPaymentError,
+    AccountError, ChangeOrderError, ChangePaymentError, CheckoutError, KeyError, SignatureError,
+    StartPaymentError, WebhookError,
 };
 use bharatmart_database::{self as database, orders::Shortage};
 use bharatmart_queue::QueueError;
@@ -66,6 +67,9 @@ pub enum ApiError {
         /// What to say instead of `Invalid …`.
         sentence: Option<&'static str>,
     },
+    /// 400: a webhook that is not signed as it should be, or says nothing.
+    #[error("{0}")]
+    BadWebhook(String),
     /// 401: who is asking is not known, or their proof is no good.
     #[error("{0}")]
     Unauthenticated(&'static str),
@@ -78,6 +82,9 @@ pub enum ApiError {
     /// 404: there is no such route.
     #[error("Route not found")]
     RouteNotFound,
+    /// 404: nobody can sign webhooks.
+    #[error("Webhooks are not accepted: PAYMENT_WEBHOOK_SECRET is not set")]
+    WebhooksOff,
     /// 405: the route has other methods.
     #[error("Method not allowed")]
     MethodNotAllowed,
@@ -146,12 +153,13 @@ impl ApiError {
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::MalformedBody(_) | Self::MissingFields { .. } | Self::Invalid { .. } => {
-                StatusCode::BAD_REQUEST
-            }
+            Self::MalformedBody(_)
+            | Self::MissingFields { .. }
+            | Self::Invalid { .. }
+            | Self::BadWebhook(_) => StatusCode::BAD_REQUEST,
             Self::Unauthenticated(_) => StatusCode::UNAUTHORIZED,
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
-            Self::NotFound(_) | Self::RouteNotFound => StatusCode::NOT_FOUND,
+            Self::NotFound(_) | Self::RouteNotFound | Self::WebhooksOff => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Conflict { .. } | Self::OutOfStock(_) => StatusCode::CONFLICT,
             Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
@@ -170,10 +178,12 @@ impl ApiError {
             Self::MalformedBody(_) => "malformed_body",
             Self::MissingFields { .. } => "missing_fields",
             Self::Invalid { .. } => "invalid_fields",
+            Self::BadWebhook(_) => "bad_webhook",
             Self::Unauthenticated(_) => "unauthenticated",
             Self::Forbidden(_) => "forbidden",
             Self::NotFound(_) => "not_found",
             Self::RouteNotFound => "route_not_found",
+            Self::WebhooksOff => "webhooks_off",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::Conflict { code, .. } | Self::Unprocessable { code, .. } => code,
             Self::OutOfStock(_) => "out_of_stock",
@@ -260,7 +270,7 @@ impl ApiError {
             Self::Internal(_) => {
                 tracing::error!(code = self.code(), error = chain(self), "request failed");
             }
-            Self::Unavailable { .. } | Self::TimedOut(_) => {
+            Self::WebhooksOff | Self::Unavailable { .. } | Self::TimedOut(_) => {
                 tracing::warn!(code = self.code(), error = chain(self), "request failed");
             }
             _ => {}
@@ -330,6 +340,21 @@ impl From<database::Error> for ApiError {
             }
         } else {
             Self::Internal(error.into())
+        }
+    }
+}
+
+impl From<SignatureError> for ApiError {
+    fn from(error: SignatureError) -> Self {
+        Self::BadWebhook(error.to_string())
+    }
+}
+
+impl From<WebhookError> for ApiError {
+    fn from(error: WebhookError) -> Self {
+        match error {
+            WebhookError::Malformed(_) => Self::BadWebhook(error.to_string()),
+            WebhookError::Database(error) => error.into(),
         }
     }
 }

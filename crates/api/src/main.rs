@@ -3,8 +3,9 @@
 use std::process::ExitCode;
 
 use bharatmart_api::cli::{self, Command};
-use bharatmart_config::{ApiConfig, ConfigError, Process, Source};
+use bharatmart_config::{ConfigError, Process, ProcessConfig, Source, TelemetryConfig};
 use bharatmart_lifecycle::Lifecycle;
+use bharatmart_telemetry::MetricsHandle;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -18,7 +19,20 @@ async fn main() -> ExitCode {
         }
     };
     match command {
-        Command::Serve { config, migrate } => serve(*config, migrate, &source).await,
+        Command::Serve { config, migrate } => {
+            let (telemetry, process) = (config.telemetry.clone(), config.process.clone());
+            live(&telemetry, &process, &source, async |metrics, lifecycle| {
+                bharatmart_api::run(*config, migrate, metrics, lifecycle).await
+            })
+            .await
+        }
+        Command::Gateway(config) => {
+            let (telemetry, process) = (config.telemetry.clone(), config.process.clone());
+            live(&telemetry, &process, &source, async |metrics, lifecycle| {
+                bharatmart_api::run_gateway(*config, metrics, lifecycle).await
+            })
+            .await
+        }
         Command::Task(task) => task.run().await,
     }
 }
@@ -28,8 +42,14 @@ fn read() -> Result<(Command, Source), ConfigError> {
     Ok((Command::read(&parsed)?, parsed.source))
 }
 
-async fn serve(config: ApiConfig, migrate: bool, source: &Source) -> ExitCode {
-    let telemetry = match bharatmart_telemetry::start(&config.telemetry) {
+/// Runs `server` between the start and the end of telemetry.
+async fn live(
+    telemetry: &TelemetryConfig,
+    process: &ProcessConfig,
+    source: &Source,
+    server: impl AsyncFnOnce(MetricsHandle, Lifecycle) -> ExitCode,
+) -> ExitCode {
+    let telemetry = match bharatmart_telemetry::start(telemetry) {
         Ok(telemetry) => telemetry,
         Err(error) => {
             eprintln!("{error}");
@@ -39,12 +59,8 @@ async fn serve(config: ApiConfig, migrate: bool, source: &Source) -> ExitCode {
     for warning in source.take_warnings() {
         tracing::warn!("{warning}");
     }
-    let times = (
-        config.process.shutdown_timeout,
-        config.process.shutdown_drain_delay,
-    );
-    let code = match Lifecycle::new(times.0, times.1) {
-        Ok(lifecycle) => bharatmart_api::run(config, migrate, telemetry.metrics(), lifecycle).await,
+    let code = match Lifecycle::new(process.shutdown_timeout, process.shutdown_drain_delay) {
+        Ok(lifecycle) => server(telemetry.metrics(), lifecycle).await,
         Err(error) => {
             tracing::error!(%error, "signals cannot be received");
             ExitCode::FAILURE

@@ -49,7 +49,7 @@ use crate::{
     orders, payments, products, queues,
     secured::secured,
     state::AppState,
-    system, users,
+    system, users, webhooks,
 };
 
 /// The longest body, in bytes.
@@ -103,9 +103,10 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .merge(queues::router())
         .merge(system::router())
         .merge(users::router())
+        .merge(webhooks::router())
 }
 
-fn with_layers(
+pub(crate) fn with_layers(
     routes: Router,
     consistency: Option<Consistency>,
     options: &RouterOptions,

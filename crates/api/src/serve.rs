@@ -36,7 +36,7 @@ const CONNECT_GRACE: Duration = Duration::from_millis(500);
 
 /// Why the server could not be started.
 #[derive(Debug, thiserror::Error)]
-enum StartError {
+pub(crate) enum StartError {
     #[error("cannot listen on {address}")]
     Listen {
         address: SocketAddr,
@@ -48,6 +48,18 @@ enum StartError {
     Mail(#[source] MailerError),
     #[error(transparent)]
     Schema(#[from] MigrateError),
+}
+
+impl StartError {
+    /// Logs it; the code for the process.
+    pub(crate) fn report(self) -> ExitCode {
+        tracing::error!("{}", chain(&self));
+        match self {
+            Self::Settings(_) | Self::Mail(_) => ExitCode::from(ConfigError::EXIT_CODE),
+            Self::Schema(error) if error.is_a_setting() => ExitCode::from(ConfigError::EXIT_CODE),
+            Self::Listen { .. } | Self::Schema(_) => ExitCode::FAILURE,
+        }
+    }
 }
 
 /// Serves until the lifecycle ends; the code is for the process.
@@ -67,18 +79,7 @@ pub async fn run(
             }
             code
         }
-        Err(error) => {
-            tracing::error!("{}", chain(&error));
-            match error {
-                StartError::Settings(_) | StartError::Mail(_) => {
-                    ExitCode::from(ConfigError::EXIT_CODE)
-                }
-                StartError::Schema(error) if error.is_a_setting() => {
-                    ExitCode::from(ConfigError::EXIT_CODE)
-                }
-                StartError::Listen { .. } | StartError::Schema(_) => ExitCode::FAILURE,
-            }
-        }
+        Err(error) => error.report(),
     }
 }
 
@@ -141,7 +142,7 @@ async fn start(
 
 /// Whether the schema is there: `false` when the database is away, which no answer in time is as well.
 /// Migrations take as long as they take.
-async fn first_look(schema: &Schema) -> Result<bool, MigrateError> {
+pub(crate) async fn first_look(schema: &Schema) -> Result<bool, MigrateError> {
     let patience = if schema.migrate.is_some() {
         Duration::MAX
     } else {
@@ -154,7 +155,7 @@ async fn first_look(schema: &Schema) -> Result<bool, MigrateError> {
     }
 }
 
-async fn listen(host: std::net::IpAddr, port: u16) -> Result<TcpListener, StartError> {
+pub(crate) async fn listen(host: std::net::IpAddr, port: u16) -> Result<TcpListener, StartError> {
     let address = SocketAddr::new(host, port);
     TcpListener::bind(address)
         .await
@@ -198,7 +199,7 @@ fn assemble(
 }
 
 /// Nothing is done without the database; without its primary, a replica still shows the shop.
-fn watch_database(health: &Health, database: &Database) {
+pub(crate) fn watch_database(health: &Health, database: &Database) {
     let database = database.clone();
     let probe = move || {
         let database = database.clone();

@@ -11,7 +11,7 @@ use bharatmart_domain::Clock;
 use bharatmart_lifecycle::Health;
 use bharatmart_queue::{JobQueues, RelayHandle};
 
-use crate::{cached::Pages, system::SystemInfo, tokens::Tokens};
+use crate::{cached::Pages, system::SystemInfo, tokens::Tokens, webhooks::Webhooks};
 
 /// The parts of the API. A handler asks for the part that it needs. Cheap to clone, which axum does
 /// several times for every request.
@@ -40,6 +40,8 @@ pub struct Parts {
     pub info: SystemInfo,
     /// How long a request may take.
     pub request_timeout: RequestTimeout,
+    /// Who may report what became of payments.
+    pub webhooks: Webhooks,
 }
 
 impl Deref for AppState {
@@ -73,6 +75,7 @@ hand_out! {
     worker_mode: WorkerMode,
     info: SystemInfo,
     request_timeout: RequestTimeout,
+    webhooks: Webhooks,
 }
 
 /// How long a request may take.
@@ -117,6 +120,7 @@ impl AppState {
             queues,
             worker_mode: config.jobs.mode(),
             request_timeout: RequestTimeout(config.http.request_timeout),
+            webhooks: Webhooks(config.webhook_secret.clone()),
         }))
     }
 }

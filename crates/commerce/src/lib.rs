@@ -23,9 +23,10 @@ mod webhooks;
 
 pub use accounts::{AccountError, Accounts, SignedIn};
 pub use actor::Actor;
+pub use bharatmart_database::sandbox_gateway::{Charge, ChargeStatus};
 pub use checkout::{Checkout, CheckoutError, place_order};
 pub use clean_up::{Cleaned, clean_up};
-pub use gateway::{Gateway, GatewayError, SandboxGateway};
+pub use gateway::{Gateway, GatewayError, HttpGateway, SandboxGateway};
 pub use idempotency::{Answer, IdempotencyKey, KeyError};
 pub use mails::html_body;
 pub use orders::{

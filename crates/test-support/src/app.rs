@@ -245,6 +245,15 @@ impl App {
         AppBuilder::new("bharatmart-worker").env("WORKER_TYPE", kind)
     }
 
+    /// The sandbox as a payment gateway of its own, for shops that show this key.
+    #[must_use]
+    pub fn gateway(api_key: &str) -> AppBuilder {
+        let app = AppBuilder::new("bharatmart-api").arguments(&["gateway"]);
+        let port = app.environment["PORT"].clone();
+        app.env("PAYMENT_SANDBOX_PORT", port)
+            .env("PAYMENT_API_KEY", api_key)
+    }
+
     /// Where the API answers: `http://127.0.0.1:PORT`.
     #[must_use]
     pub fn base_url(&self) -> String {

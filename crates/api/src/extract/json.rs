@@ -42,6 +42,26 @@ impl<T: Body, S: Send + Sync> FromRequest<S> for ValidatedJson<T> {
     }
 }
 
+/// The body of a request as it came.
+#[derive(Clone, Debug)]
+pub(crate) struct RawBody(pub(crate) Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for RawBody {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        match Bytes::from_request(request, state).await {
+            Ok(bytes) => Ok(Self(bytes)),
+            Err(rejection) if rejection.status() == http::StatusCode::PAYLOAD_TOO_LARGE => {
+                Err(ApiError::BodyTooLarge(MAX_BODY))
+            }
+            Err(_) => Err(ApiError::MalformedBody(
+                "The body could not be read".to_owned(),
+            )),
+        }
+    }
+}
+
 /// The body of a request, parsed and as it came.
 pub(super) async fn read<T: Body, S: Send + Sync>(
     request: Request,
@@ -51,15 +71,7 @@ pub(super) async fn read<T: Body, S: Send + Sync>(
         .headers()
         .get(CONTENT_TYPE)
         .map(|value| value.to_str().is_ok_and(is_json));
-    let bytes = Bytes::from_request(request, state)
-        .await
-        .map_err(|rejection| {
-            if rejection.status() == http::StatusCode::PAYLOAD_TOO_LARGE {
-                ApiError::BodyTooLarge(MAX_BODY)
-            } else {
-                ApiError::MalformedBody("The body could not be read".to_owned())
-            }
-        })?;
+    let RawBody(bytes) = RawBody::from_request(request, state).await?;
     let body = match declared {
         // No body at all lacks every field, which says more than a missing header.
         None | Some(true) if bytes.is_empty() => parse(b"{}"),

@@ -8,7 +8,7 @@ mod prefer;
 mod query;
 
 pub(crate) use auth::{AdminUser, AuthUser};
-pub(crate) use json::{Body, ChangeStatus, ValidatedJson};
+pub(crate) use json::{Body, ChangeStatus, RawBody, ValidatedJson};
 pub(crate) use key::{IDEMPOTENCY_KEY, KeyedJson};
 pub(crate) use path::Id;
 pub(crate) use prefer::Wait;

@@ -80,6 +80,8 @@ pub(crate) const ROUTES: &[Row] = &[
         Some(r#"{"status":"refunded"}"#),
         [401, 403, 403, 409],
     ),
+    // Signed, not signed in; without a key, nobody's signature is known.
+    ("POST", "/api/payments/webhook", Some("{}"), [404; 4]),
     ("GET", "/api/users", None, [401, 403, 403, 200]),
     (
         "PATCH",

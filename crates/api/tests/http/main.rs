@@ -12,12 +12,14 @@ mod lists;
 mod orders;
 mod products;
 mod queues;
+mod webhooks;
 
 use std::{sync::Arc, time::Duration};
 
 use axum::{Router, body::Body};
 use bharatmart_api::{AppState, RouterOptions, build_router};
 use bharatmart_cache::Invalidations;
+use bharatmart_commerce::Shop;
 use bharatmart_config::{ApiConfig, QueueConfig, Source};
 use bharatmart_database::Database;
 use bharatmart_domain::SystemClock;
@@ -36,6 +38,7 @@ struct Api {
     router: Router,
     test_database: Arc<TestDatabase>,
     invalidations: Invalidations,
+    shop: Shop,
     _lifecycle: Lifecycle,
 }
 
@@ -131,12 +134,13 @@ impl Api {
         let queues = JobQueues::connect(&queue, clock.clone());
         let (_, relay) = Relay::new(database.clone(), queues.clone(), clock.clone());
         let state = AppState::new(&config, database, queues, relay, &health, clock);
-        let invalidations = state.invalidations.clone();
+        let (invalidations, shop) = (state.invalidations.clone(), state.shop.clone());
         let router = build_router(state, &health, &RouterOptions::from(&config));
         Self {
             router,
             test_database,
             invalidations,
+            shop,
             _lifecycle: lifecycle,
         }
     }

@@ -14,9 +14,8 @@ use bharatmart_domain::Money;
 use bharatmart_telemetry::metrics::{EXTERNAL_CALL_LATENCY_MS, dependency};
 use metrics::histogram;
 
+pub use http::HttpGateway;
 pub use sandbox::SandboxGateway;
-
-use http::HttpGateway;
 
 /// Why the gateway has not done what it was asked. The outcome is not known: ask again with the same
 /// key.
