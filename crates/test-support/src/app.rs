@@ -245,16 +245,18 @@ impl App {
         AppBuilder::new("bharatmart-worker").env("WORKER_TYPE", kind)
     }
 
-    /// The sandbox as a payment gateway of its own, for shops that show this key.
+    /// The sandbox as a payment gateway of its own on this port, for shops that show this key.
     #[must_use]
-    pub fn gateway(api_key: &str) -> AppBuilder {
-        let app = AppBuilder::new("bharatmart-api").arguments(&["gateway"]);
-        let port = app.environment["PORT"].clone();
-        app.env("PAYMENT_SANDBOX_PORT", port)
+    pub fn gateway(port: u16, api_key: &str) -> AppBuilder {
+        AppBuilder::new("bharatmart-api")
+            .arguments(&["gateway"])
+            // By this name its URL is found.
+            .env("PORT", port.to_string())
+            .env("PAYMENT_SANDBOX_PORT", port.to_string())
             .env("PAYMENT_API_KEY", api_key)
     }
 
-    /// Where the API answers: `http://127.0.0.1:PORT`.
+    /// Where the API, or the gateway, answers: `http://127.0.0.1:PORT`.
     #[must_use]
     pub fn base_url(&self) -> String {
         format!("http://127.0.0.1:{}", self.environment["PORT"])

@@ -10,6 +10,7 @@ mod chores;
 mod dead_letters;
 mod drain;
 mod failover;
+mod gateway;
 mod in_process;
 mod journey;
 mod kills;
