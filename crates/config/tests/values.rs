@@ -133,7 +133,12 @@ const BAD: &[(Process, &str, &str, &str)] = &[
         "10m",
         "longer than JWT_EXPIRY, which is 15m",
     ),
-    (Process::Api, "PAYMENT_PROVIDER", "http", "sandbox"),
+    (
+        Process::Api,
+        "PAYMENT_PROVIDER",
+        "barter",
+        "sandbox or http",
+    ),
     (
         Process::Api,
         "PAYMENT_SANDBOX_FAILURE_RATE",

@@ -63,6 +63,7 @@ async fn zeros_are_in_the_first_scrape() {
         "external_call_latency_ms_bucket{dependency=\"payment_gateway\",le=\"5000\"} 0",
         "retry_attempts_total{dependency=\"database\"} 0",
         "retry_attempts_total{dependency=\"queue\"} 0",
+        "circuit_breaker_open_total{dependency=\"payment_gateway\"} 0",
         "circuit_breaker_open_total{dependency=\"queue\"} 0",
     ] {
         assert!(has_line(&scrape, line), "{line} is not in\n{scrape}");

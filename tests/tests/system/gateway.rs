@@ -193,10 +193,7 @@ async fn a_gateway_that_is_killed_in_the_middle_of_a_charge_charges_once() -> Re
 async fn a_webhook_outlives_the_deaths_of_the_shop_and_of_the_gateway() -> Result<()> {
     let mut market = Market::open().await?;
     let paid = market.pay("later@upi").await?;
-    wait_until("the charge to be accepted", SOON, async || {
-        Ok(market.charges("pending").await? == 1)
-    })
-    .await?;
+    // Before the gateway has decided, which takes it a second.
     market.api.kill9();
     wait_until("a webhook that nobody takes", SOON, async || {
         let tried = "SELECT count(*) FROM sandbox_gateway.webhooks

@@ -380,6 +380,16 @@ async fn what_is_about_nothing_of_ours_is_taken_and_ignored() {
 }
 
 #[tokio::test]
+async fn an_event_is_known_by_its_id_whatever_it_says() {
+    let shop = Shop::open().await;
+    let (first, second) = (shop.payment().await, shop.payment().await);
+    shop.report("event", "approved", &first).await;
+    shop.report("event", "approved", &second).await;
+    assert_eq!(shop.status(&first).await, "completed");
+    assert_eq!(shop.status(&second).await, "pending");
+}
+
+#[tokio::test]
 async fn an_event_that_cannot_be_read_is_refused_and_may_come_again() {
     let shop = Shop::open().await;
     let payment = shop.payment().await;

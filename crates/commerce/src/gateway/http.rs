@@ -18,6 +18,8 @@ use super::{GatewayError, timed};
 /// Together with the waits, less than a request of the API may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const TIMEOUT: Duration = Duration::from_secs(4);
+/// How long a connection is kept that nobody uses.
+const IDLE: Duration = Duration::from_secs(30);
 const ATTEMPTS: u32 = 3;
 const WAITS: Backoff = Backoff::jittered(Duration::from_millis(200), Duration::from_secs(1));
 /// So many failures in a row, and one more, and the gateway is left alone.
@@ -45,6 +47,8 @@ impl HttpGateway {
         let http = Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(TIMEOUT)
+            // Before the gateway closes it, as far as one can tell.
+            .pool_idle_timeout(IDLE)
             // Nobody but the gateway itself is told of a charge.
             .redirect(Policy::none())
             .no_proxy()
@@ -131,7 +135,7 @@ impl HttpGateway {
             }
         };
         if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
-            breaker.fail("refused");
+            breaker.fail("server_error");
             return Err(GatewayError::Outage);
         }
         breaker.succeed();
@@ -161,3 +165,6 @@ impl HttpGateway {
         Ok((response.status(), response.bytes().await?.to_vec()))
     }
 }
+
+#[cfg(test)]
+mod tests;
