@@ -1,28 +1,52 @@
 //! What the payment gateway reports by itself.
 
-use axum::{Json, Router, extract::State, routing::post};
-use bharatmart_commerce::{self as commerce, Shop, SignedHeaders};
+use axum::{Json, extract::State};
+use bharatmart_commerce::{self as commerce, Event, Shop, SignedHeaders};
 use bharatmart_config::WebhookSecret;
 use bharatmart_telemetry::metrics::PAYMENT_WEBHOOKS_TOTAL;
 use http::HeaderMap;
 use metrics::counter;
 use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{consistency::Own, error::ApiError, extract::RawBody, state::AppState};
 
-pub(crate) fn router() -> Router<AppState> {
-    Router::new().route("/api/payments/webhook", post(receive_webhook))
+pub(crate) fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::default().routes(routes!(receive_webhook))
 }
 
 /// The key of the gateway's webhooks; `None` when they are refused.
 #[derive(Clone, Debug)]
 pub struct Webhooks(pub Option<WebhookSecret>);
 
-#[derive(Debug, Serialize)]
+/// An event was taken, now or before.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = WebhookReceived)]
 struct WebhookResponse {
     received: bool,
 }
 
+/// Report what became of a charge
+///
+/// For the payment gateway, which signs as Standard Webhooks 1.0.0 says: HMAC-SHA256 over `webhook-id`,
+/// `webhook-timestamp` and the body, joined by dots. The same event twice changes nothing, and an older one undoes nothing.
+#[utoipa::path(
+    post,
+    path = "/api/payments/webhook",
+    tag = "Payments",
+    params(
+        ("webhook-id" = String, Header, description = "The event, the same at each attempt to deliver it."),
+        ("webhook-timestamp" = String, Header, description = "When it was signed, in seconds since 1970; at most 5 minutes from now."),
+        ("webhook-signature" = String, Header, description = "Signatures such as `v1,<base64>`, separated by blanks; one of them must be right."),
+    ),
+    request_body = Event,
+    responses(
+        (status = 200, description = "The event was taken, now or before.", body = WebhookResponse),
+        (status = 400, description = "It is not signed as it should be, too old, too new, or no event."),
+        (status = 404, description = "This shop takes no webhooks."),
+    )
+)]
 async fn receive_webhook(
     State(Webhooks(secret)): State<Webhooks>,
     Own(shop): Own<Shop>,

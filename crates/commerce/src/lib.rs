@@ -40,4 +40,4 @@ pub use reconciliation::{reconcile_mails, reconcile_orders, reconcile_payments};
 pub use reports::report_low_stock;
 pub use shop::Shop;
 pub use signature::{SignatureError, SignedHeaders, sign, verify};
-pub use webhooks::{Received, WebhookError, receive_event};
+pub use webhooks::{Event, Received, WebhookError, receive_event};

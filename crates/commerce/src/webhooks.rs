@@ -17,6 +17,7 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use metrics::counter;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use crate::{
     gateway::{GatewayError, Outcome},
@@ -30,12 +31,14 @@ pub(crate) const KEPT_FOR: TimeDelta = TimeDelta::days(30);
 const CHARGE: &str = "charge.";
 
 /// What a gateway reports, as the Standard Webhooks specification shapes it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = ChargeEvent)]
 pub struct Event {
     /// `charge.` and the charge's status.
     #[serde(rename = "type")]
     kind: String,
     /// When it happened, as RFC 3339.
+    #[schema(format = DateTime)]
     timestamp: String,
     /// The charge as it stood then.
     data: Charge,

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use bharatmart_domain::Money;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::{connection::Connection, error::Result};
 
 /// Where a charge stands in the gateway's books.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, sqlx::Type)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, sqlx::Type)]
 #[serde(rename_all = "snake_case")]
 #[sqlx(type_name = "text", rename_all = "snake_case")]
 pub enum ChargeStatus {
@@ -25,7 +26,7 @@ pub enum ChargeStatus {
 }
 
 /// A line of the gateway's books, which is also what it answers and reports.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Charge {
     /// The idempotency key under which it was asked for.
     pub key: String,
