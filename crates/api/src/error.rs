@@ -42,6 +42,8 @@ type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// The code of a conflict that is over soon.
 const KEY_IN_USE: &str = "idempotency_key_in_use";
+/// When one of too many may have ended.
+const FREED_SOON: Duration = Duration::from_secs(10);
 
 /// Why a request is refused.
 #[derive(Debug, thiserror::Error)]
@@ -117,6 +119,9 @@ pub enum ApiError {
         /// What is wrong, field by field.
         errors: Vec<FieldError>,
     },
+    /// 429: there is as much of it as one user may have at a time.
+    #[error("{0}")]
+    TooMany(String),
     /// 500: a defect of ours.
     #[error("internal error")]
     Internal(#[source] BoxError),
@@ -165,6 +170,7 @@ impl ApiError {
             Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Unprocessable { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Unavailable { .. } | Self::TimedOut(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Shared(error) => error.status(),
@@ -189,6 +195,7 @@ impl ApiError {
             Self::OutOfStock(_) => "out_of_stock",
             Self::BodyTooLarge(_) => "body_too_large",
             Self::UnsupportedMediaType => "unsupported_media_type",
+            Self::TooMany(_) => "too_many",
             Self::Internal(_) => "internal_error",
             Self::Unavailable { .. } => "unavailable",
             Self::TimedOut(_) => "timed_out",
@@ -200,6 +207,7 @@ impl ApiError {
         match self {
             Self::Unavailable { retry_after, .. } => Some(*retry_after),
             Self::TimedOut(_) => Some(database::Error::RETRY_AFTER),
+            Self::TooMany(_) => Some(FREED_SOON),
             Self::Shared(error) => error.retry_after(),
             Self::Conflict { code, .. } if *code == KEY_IN_USE => Some(Duration::from_secs(1)),
             _ => None,

@@ -11,6 +11,7 @@ pub mod cli;
 mod consistency;
 mod docs;
 mod error;
+mod events;
 mod extract;
 mod fields;
 mod gateway;
@@ -35,6 +36,7 @@ mod users;
 mod webhooks;
 
 pub use error::{ApiError, FieldError};
+pub use events::EventStreams;
 pub use gateway::run_gateway;
 pub use openapi::document as openapi_document;
 pub use router::{RouterOptions, build_router};

@@ -1,6 +1,6 @@
 //! Orders.
 
-use axum::{Json, response::Response};
+use axum::{Json, extract::State, response::Response};
 use bharatmart_commerce::{self as commerce, Checkout, CheckoutError, OrderDetails, Shop};
 use bharatmart_database::{
     Database, Freshness,
@@ -17,6 +17,7 @@ use crate::{
     answer::created,
     consistency::Own,
     error::ApiError,
+    events::EventStreams,
     extract::{
         AuthUser, Body, ChangeStatus, FromParams, Id, KeyedJson, Params, ValidatedJson,
         ValidatedQuery,
@@ -231,9 +232,11 @@ async fn create_order(
 async fn change_order_status(
     user: AuthUser,
     Own(shop): Own<Shop>,
+    State(events): State<EventStreams>,
     Id(id): Id<OrderId>,
     ValidatedJson(body): ValidatedJson<ChangeStatus<OrderStatus>>,
 ) -> Result<Json<Order>, ApiError> {
     let order = commerce::change_order_status(&shop, (&user).into(), id, body.status).await?;
+    events.look_at(id);
     Ok(Json(order))
 }

@@ -44,7 +44,8 @@ use crate::{
     consistency::{self, Consistency},
     docs,
     error::ApiError,
-    extract::IDEMPOTENCY_KEY,
+    events,
+    extract::{IDEMPOTENCY_KEY, LAST_EVENT_ID},
     observe::{Observe, REQUEST_ID},
     orders, payments, products, queues,
     secured::secured,
@@ -97,6 +98,7 @@ pub fn build_router(state: AppState, health: &Health, options: &RouterOptions) -
 pub(crate) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::default()
         .merge(auth::router())
+        .merge(events::router())
         .merge(orders::router())
         .merge(payments::router())
         .merge(products::router())
@@ -162,6 +164,7 @@ fn cors(origins: &[String]) -> CorsLayer {
             CACHE_CONTROL,
             CONTENT_TYPE,
             IF_NONE_MATCH,
+            LAST_EVENT_ID,
             PREFER,
             REQUEST_ID,
             consistency::TOKEN,

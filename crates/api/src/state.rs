@@ -11,7 +11,9 @@ use bharatmart_domain::Clock;
 use bharatmart_lifecycle::Health;
 use bharatmart_queue::{JobQueues, RelayHandle};
 
-use crate::{cached::Pages, system::SystemInfo, tokens::Tokens, webhooks::Webhooks};
+use crate::{
+    cached::Pages, events::EventStreams, system::SystemInfo, tokens::Tokens, webhooks::Webhooks,
+};
 
 /// The parts of the API. A handler asks for the part that it needs. Cheap to clone, which axum does
 /// several times for every request.
@@ -32,6 +34,8 @@ pub struct Parts {
     pub pages: Pages,
     /// Told what pages no longer show.
     pub invalidations: Invalidations,
+    /// Who follows an order.
+    pub events: EventStreams,
     /// For the queues' statistics.
     pub queues: JobQueues,
     /// Who does the jobs: whether there are queues besides the outbox.
@@ -71,6 +75,7 @@ hand_out! {
     database: Database,
     pages: Pages,
     invalidations: Invalidations,
+    events: EventStreams,
     queues: JobQueues,
     worker_mode: WorkerMode,
     info: SystemInfo,
@@ -111,6 +116,7 @@ impl AppState {
             ),
             info: SystemInfo::new(config, health.clone(), clock.now()),
             tokens: Tokens::new(&config.auth, clock),
+            events: EventStreams::new(&config.http, database.clone(), health.draining_token()),
             pages: Pages::new(
                 Cache::new(&config.cache, invalidations.clone()),
                 database.clone(),

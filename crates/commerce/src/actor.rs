@@ -19,7 +19,8 @@ impl Actor {
     }
 
     /// Whether what belongs to `owner` is for them to see.
-    pub(crate) fn may_see(&self, owner: UserId) -> bool {
+    #[must_use]
+    pub fn may_see(&self, owner: UserId) -> bool {
         self.is_admin() || self.user_id == owner
     }
 }

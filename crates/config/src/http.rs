@@ -7,6 +7,8 @@
 //! - `MAX_CONNECTIONS_PER_INSTANCE`
 //! - `KEEP_ALIVE_TIMEOUT`
 //! - `REQUEST_TIMEOUT`
+//! - `MAX_EVENT_STREAMS`
+//! - `MAX_EVENT_STREAMS_PER_USER`
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -54,6 +56,18 @@ const REQUEST_TIMEOUT: Variable = Variable::new(
     "milliseconds above 0, or a duration such as 15s",
 )
 .default("15000");
+const MAX_EVENT_STREAMS: Variable = Variable::new(
+    "MAX_EVENT_STREAMS",
+    "Streams of order events held open at a time; further ones are answered 503",
+    "a whole number above 0",
+)
+.default("2000");
+const MAX_EVENT_STREAMS_PER_USER: Variable = Variable::new(
+    "MAX_EVENT_STREAMS_PER_USER",
+    "Streams of order events that one user may hold open at a time; further ones are answered 429",
+    "a whole number above 0",
+)
+.default("10");
 
 pub(crate) const TABLE: Table = Table {
     title: "HTTP",
@@ -64,6 +78,8 @@ pub(crate) const TABLE: Table = Table {
         MAX_CONNECTIONS_PER_INSTANCE,
         KEEP_ALIVE_TIMEOUT,
         REQUEST_TIMEOUT,
+        MAX_EVENT_STREAMS,
+        MAX_EVENT_STREAMS_PER_USER,
     ],
 };
 
@@ -82,6 +98,10 @@ pub struct HttpConfig {
     pub keep_alive_timeout: Duration,
     /// How long a request may take.
     pub request_timeout: Duration,
+    /// Streams of order events held open at a time.
+    pub max_event_streams: usize,
+    /// Streams of order events that one user may hold open at a time.
+    pub max_event_streams_per_user: usize,
 }
 
 impl HttpConfig {
@@ -95,6 +115,9 @@ impl HttpConfig {
         let max_connections = reader.required(&MAX_CONNECTIONS_PER_INSTANCE, parse::positive);
         let keep_alive_timeout = reader.required(&KEEP_ALIVE_TIMEOUT, parse::positive_milliseconds);
         let request_timeout = reader.required(&REQUEST_TIMEOUT, parse::positive_milliseconds);
+        let max_event_streams = reader.required(&MAX_EVENT_STREAMS, parse::positive);
+        let max_event_streams_per_user =
+            reader.required(&MAX_EVENT_STREAMS_PER_USER, parse::positive);
         reader.finish(|| {
             let frontend_url = frontend_url?;
             Some(Self {
@@ -104,6 +127,8 @@ impl HttpConfig {
                 max_connections: max_connections?,
                 keep_alive_timeout: keep_alive_timeout?,
                 request_timeout: request_timeout?,
+                max_event_streams: max_event_streams?,
+                max_event_streams_per_user: max_event_streams_per_user?,
             })
         })
     }

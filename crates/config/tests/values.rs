@@ -83,6 +83,13 @@ const BAD: &[(Process, &str, &str, &str)] = &[
     (Process::Api, "FRONTEND_URL", "shop.example", "an origin"),
     (Process::Api, "CORS_ORIGIN", "*", "* is not possible"),
     (Process::Api, "MAX_CONNECTIONS_PER_INSTANCE", "0", "above 0"),
+    (Process::Api, "MAX_EVENT_STREAMS", "0", "above 0"),
+    (
+        Process::Api,
+        "MAX_EVENT_STREAMS_PER_USER",
+        "none",
+        "above 0",
+    ),
     (Process::Api, "KEEP_ALIVE_TIMEOUT", "long", "65s"),
     (Process::Api, "REQUEST_TIMEOUT", "-5", "15s"),
     (Process::Api, "DATABASE_POOL_SIZE", "0", "above 0"),

@@ -199,6 +199,12 @@ impl OrderStatus {
         }
     }
 
+    /// Whether none may follow.
+    #[must_use]
+    pub const fn is_final(self) -> bool {
+        self.successors().is_empty()
+    }
+
     /// Whether a payment may be started.
     #[must_use]
     pub const fn is_payable(self) -> bool {

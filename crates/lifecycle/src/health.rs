@@ -12,6 +12,7 @@ use axum::routing::get;
 use futures_util::FutureExt;
 use http::header;
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 use crate::http::serve_until_ended;
 use crate::lifecycle::{Lifecycle, Tokens};
@@ -163,6 +164,12 @@ impl Health {
 
     fn started(&self) -> bool {
         self.inner.started.load(Ordering::Acquire)
+    }
+
+    /// Cancelled when the process should no longer be sent anything.
+    #[must_use]
+    pub fn draining_token(&self) -> CancellationToken {
+        self.inner.tokens.draining.clone()
     }
 
     fn draining(&self) -> bool {

@@ -90,6 +90,8 @@ declare! {
         "Requests answered";
     HTTP_REQUESTS_IN_FLIGHT = "http_requests_in_flight", Kind::Gauge, [],
         "Requests being worked on";
+    EVENT_STREAMS_OPEN = "event_streams_open", Kind::Gauge, [],
+        "Streams of order events that are open now";
     ERRORS_TOTAL = "errors_total", Kind::Counter, ["error_type", "endpoint"],
         "Requests that failed, by kind of error and route";
 

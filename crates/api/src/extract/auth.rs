@@ -16,6 +16,8 @@ pub(crate) struct AuthUser {
     pub(crate) role: Role,
     /// What all tokens of this sign-in have in common.
     pub(crate) family: Uuid,
+    /// When the token ends, in seconds since 1970.
+    pub(crate) expires: i64,
 }
 
 impl AuthUser {
@@ -78,6 +80,7 @@ where
             id: claims.sub,
             role,
             family: claims.sid,
+            expires: claims.exp,
         }))
     }
 }

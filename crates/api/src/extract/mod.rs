@@ -3,6 +3,7 @@
 mod auth;
 mod json;
 mod key;
+mod last_event_id;
 mod path;
 mod prefer;
 mod query;
@@ -10,6 +11,7 @@ mod query;
 pub(crate) use auth::{AdminUser, AuthUser};
 pub(crate) use json::{Body, ChangeStatus, RawBody, ValidatedJson};
 pub(crate) use key::{IDEMPOTENCY_KEY, KeyedJson};
+pub(crate) use last_event_id::{LAST_EVENT_ID, LastEventId};
 pub(crate) use path::Id;
 pub(crate) use prefer::Wait;
 pub(crate) use query::{FromParams, Params, ValidatedQuery};

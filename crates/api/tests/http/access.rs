@@ -54,6 +54,12 @@ pub(crate) const ROUTES: &[Row] = &[
     ("POST", "/api/orders", Some("{}"), [401, 400, 400, 400]),
     ("GET", "/api/orders/ORDER", None, [401, 404, 200, 200]),
     (
+        "GET",
+        "/api/orders/ENDED/events",
+        None,
+        [401, 404, 200, 200],
+    ),
+    (
         "PATCH",
         "/api/orders/ORDER/status",
         Some(r#"{"status":"shipped"}"#),
@@ -126,6 +132,8 @@ pub(crate) struct Cast {
     pub(crate) people: [Option<Person>; 4],
     product: String,
     order: String,
+    /// An order to which nothing can happen any more.
+    ended: String,
     payment: String,
 }
 
@@ -136,6 +144,10 @@ impl Cast {
         let kite = json!({ "name": "Kite", "price": 20, "category": "Toys", "stock_quantity": 2 });
         let product = api.product(&admin, &kite).await;
         let order = api.order(&owner, &product).await;
+        let ended = api.order(&owner, &product).await;
+        let cancel = Some(r#"{"status":"cancelled"}"#);
+        let path = format!("/api/orders/{ended}/status");
+        api.call("PATCH", &path, Some(&owner), cancel).await;
         let pay = json!({ "order_id": order, "payment_method": "upi" });
         let payment = api.post("/api/payments", Some(&owner), &pay).await;
         Self {
@@ -143,6 +155,7 @@ impl Cast {
             people: [None, Some(other), Some(owner), Some(admin)],
             product,
             order,
+            ended,
         }
     }
 
@@ -151,6 +164,7 @@ impl Cast {
         let owner = self.people[2].as_ref().expect("the third is the owner");
         text.replace("PRODUCT", &self.product)
             .replace("ORDER", &self.order)
+            .replace("ENDED", &self.ended)
             .replace("PAYMENT", &self.payment)
             .replace("OWNER", &owner.id)
             .replace("UNKNOWN", "01890000-0000-7000-8000-000000000000")

@@ -6,6 +6,7 @@ mod bad_input;
 mod cache;
 mod cache_properties;
 mod cache_queries;
+mod events;
 mod idempotency;
 mod layers;
 mod lists;

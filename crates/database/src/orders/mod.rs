@@ -1,5 +1,6 @@
 //! Orders, their items and their history.
 
+mod following;
 mod placement;
 
 use std::fmt::Write as _;
@@ -18,6 +19,7 @@ use crate::{
     list::{self, SortKey},
 };
 
+pub use following::{Cursor, Newer, history_after, history_status};
 pub use placement::{NewOrder, Placement, Shortage, place};
 
 /// An order as it is stored.

@@ -1,0 +1,142 @@
+//! An order's history as server-sent events (WHATWG HTML): what there is, and then each change as it comes,
+//! from whichever process it was made.
+
+mod poller;
+mod streams;
+
+use std::{convert::Infallible, time::Duration};
+
+use axum::{
+    extract::State,
+    response::{
+        IntoResponse, Response, Sse,
+        sse::{Event, KeepAlive},
+    },
+};
+use bharatmart_commerce::{Actor, Shop};
+use bharatmart_database::{
+    Freshness,
+    orders::{self, Cursor, HistoryEntry},
+};
+use bharatmart_domain::OrderId;
+use futures_util::{Stream, StreamExt, stream};
+use http::{HeaderName, StatusCode, header::CACHE_CONTROL};
+use serde::Serialize;
+use serde_json::json;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::{
+    consistency::Own,
+    error::ApiError,
+    extract::{AuthUser, Id, LastEventId},
+    state::AppState,
+};
+
+pub use streams::EventStreams;
+use streams::Follower;
+
+/// Tells nginx to hand an answer on as it comes.
+const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+/// How often a stream on which nothing happens shows that it is alive: before proxies give it up.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+/// When a client comes back whose stream broke off, in milliseconds. Not all at once: they may be many.
+const RETRY: std::ops::Range<u64> = 2_000..6_000;
+
+pub(crate) fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::default().routes(routes!(follow_order))
+}
+
+/// The data of an event `status`.
+#[derive(Serialize)]
+struct StatusData {
+    order_id: OrderId,
+    #[serde(flatten)]
+    entry: HistoryEntry,
+}
+
+/// Follow an order
+///
+/// Server-sent events: the order's history, or what came after `Last-Event-ID`, and then each change as it comes. An
+/// event `status` has the entry of the history as its data, and that entry's id; `end` comes after a final status.
+#[utoipa::path(
+    get,
+    path = "/api/orders/{id}/events",
+    tag = "Orders",
+    security(("bearer" = [])),
+    params(Id<OrderId>, LastEventId),
+    responses(
+        (status = 200, description = "The events, until the order has a final status or the token ends.",
+            body = String, content_type = "text/event-stream"),
+        (status = 204, description = "There is nothing after the last event, and never will be."),
+        (status = 404, description = "There is no such order, or it is somebody else's."),
+        (status = 429, description = "The user has as many streams open as they may."),
+    )
+)]
+async fn follow_order(
+    user: AuthUser,
+    Own(shop): Own<Shop>,
+    State(streams): State<EventStreams>,
+    Id(order): Id<OrderId>,
+    LastEventId(seen): LastEventId,
+) -> Result<Response, ApiError> {
+    // The newest state: a replica might not know yet what the client has seen.
+    let mut connection = shop.database.read(Freshness::Latest).await?;
+    orders::find(&mut connection, order)
+        .await?
+        .filter(|found| Actor::from(&user).may_see(found.user_id))
+        .ok_or(ApiError::NotFound("Order"))?;
+    let mut last = 0;
+    if let Some(seen) = seen {
+        match orders::history_status(&mut connection, order, seen).await? {
+            // This is how an event source is told not to come again.
+            Some(status) if status.is_final() => return Ok(StatusCode::NO_CONTENT.into_response()),
+            Some(_) => last = seen,
+            // Not one of this order's: whoever sends it learns all of them.
+            None => {}
+        }
+    }
+    drop(connection);
+    let follower = streams.open(user.id, Cursor { order, last })?;
+    let left = user.expires.saturating_sub(shop.clock.now().timestamp());
+    let left = Duration::from_secs(u64::try_from(left).unwrap_or(0));
+    let draining = streams.draining();
+    let ended = async move {
+        draining
+            .run_until_cancelled_owned(tokio::time::sleep(left))
+            .await;
+    };
+    let events = hint()
+        .chain(events(order, follower).take_until(Box::pin(ended)))
+        .map(Ok::<_, Infallible>);
+    let stream =
+        Sse::new(events).keep_alive(KeepAlive::new().interval(HEARTBEAT).text("heartbeat"));
+    let headers = [(CACHE_CONTROL, "no-store"), (X_ACCEL_BUFFERING, "no")];
+    Ok((headers, stream).into_response())
+}
+
+/// Tells the client when to come back.
+fn hint() -> impl Stream<Item = Event> {
+    let retry = Duration::from_millis(rand::random_range(RETRY));
+    stream::iter([Event::default().retry(retry)])
+}
+
+/// What a follower hears, and after a final status that this was all.
+fn events(order: OrderId, follower: Follower) -> impl Stream<Item = Event> {
+    stream::unfold(Some(follower), move |follower| async move {
+        let mut follower = follower?;
+        let entry = follower.next().await?;
+        let is_final = entry.to_status.is_final();
+        let end = is_final.then(|| {
+            let data = json!({ "order_id": order, "status": entry.to_status });
+            Event::default().event("end").data(data.to_string())
+        });
+        let event = Event::default().id(entry.id.to_string()).event("status");
+        let event = event.json_data(StatusData {
+            order_id: order,
+            entry,
+        });
+        let events = event.into_iter().chain(end);
+        Some((stream::iter(events), (!is_final).then_some(follower)))
+    })
+    .flatten()
+}
