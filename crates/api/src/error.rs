@@ -106,9 +106,9 @@ pub enum ApiError {
     /// 413: the body is longer than the limit.
     #[error("The body must be at most {0} bytes")]
     BodyTooLarge(usize),
-    /// 415: the body is not declared as JSON.
-    #[error("The body must be sent as application/json")]
-    UnsupportedMediaType,
+    /// 415: the body is not declared as what the route takes.
+    #[error("The body must be sent as {0}")]
+    UnsupportedMediaType(&'static str),
     /// 422: well-formed, but it cannot be done.
     #[error("{message}")]
     Unprocessable {
@@ -168,7 +168,7 @@ impl ApiError {
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Conflict { .. } | Self::OutOfStock(_) => StatusCode::CONFLICT,
             Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::UnsupportedMediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Unprocessable { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
@@ -194,7 +194,7 @@ impl ApiError {
             Self::Conflict { code, .. } | Self::Unprocessable { code, .. } => code,
             Self::OutOfStock(_) => "out_of_stock",
             Self::BodyTooLarge(_) => "body_too_large",
-            Self::UnsupportedMediaType => "unsupported_media_type",
+            Self::UnsupportedMediaType(_) => "unsupported_media_type",
             Self::TooMany(_) => "too_many",
             Self::Internal(_) => "internal_error",
             Self::Unavailable { .. } => "unavailable",

@@ -186,9 +186,11 @@ impl ImageUrl {
     }
 }
 
-impl<'de> Deserialize<'de> for ImageUrl {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = Line::<1, 2000>::deserialize(deserializer)?.into_string();
+impl FromStr for ImageUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let text = text.parse::<Line<1, 2000>>()?.into_string();
         // Anything else, such as `javascript:`, has no place in a page's markup.
         if ["https://", "http://", "/"]
             .iter()
@@ -196,8 +198,15 @@ impl<'de> Deserialize<'de> for ImageUrl {
         {
             Ok(Self(text))
         } else {
-            Err(de::Error::custom("must be an http or https URL, or a path"))
+            Err("must be an http or https URL, or a path".to_owned())
         }
+    }
+}
+
+impl<'de> Deserialize<'de> for ImageUrl {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(de::Error::custom)
     }
 }
 

@@ -29,12 +29,12 @@ pub(crate) fn router() -> OpenApiRouter<AppState> {
         .routes(routes!(list_categories))
 }
 
-type Name = Line<1, 200>;
-type CategoryName = Line<1, 100>;
-type Sku = Line<1, 64>;
-type Description = Text<0, 10_000>;
+pub(crate) type Name = Line<1, 200>;
+pub(crate) type CategoryName = Line<1, 100>;
+pub(crate) type Sku = Line<1, 64>;
+pub(crate) type Description = Text<0, 10_000>;
 /// Far enough from the column's end that returned goods still fit.
-type Stock = Whole<0, 1_000_000_000>;
+pub(crate) type Stock = Whole<0, 1_000_000_000>;
 
 struct ListProducts {
     filter: ProductFilter,

@@ -44,8 +44,9 @@ use crate::{
     consistency::{self, Consistency},
     docs,
     error::ApiError,
-    events,
+    events, exports,
     extract::{IDEMPOTENCY_KEY, LAST_EVENT_ID},
+    import,
     observe::{Observe, REQUEST_ID},
     orders, payments, products, queues,
     secured::secured,
@@ -53,7 +54,7 @@ use crate::{
     system, users, webhooks,
 };
 
-/// The longest body, in bytes.
+/// The longest body, in bytes, but for that of an import.
 pub(crate) const MAX_BODY: usize = 1024 * 1024;
 /// As much of a body that is too long is read and dropped, so that its sender gets to see the answer.
 const MAX_DISCARDED: usize = 16 * MAX_BODY;
@@ -99,6 +100,8 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::default()
         .merge(auth::router())
         .merge(events::router())
+        .merge(exports::router())
+        .merge(import::router())
         .merge(orders::router())
         .merge(payments::router())
         .merge(products::router())
@@ -313,9 +316,14 @@ where
     fn call(&mut self, request: Request) -> Self::Future {
         let guard = self.guard;
         let delayed = !guard.latency.is_zero() && !request.uri().path().starts_with(HEALTH);
+        let (max_body, timeout) = if import::is_import(&request) {
+            (import::MAX_BODY, guard.request_timeout.max(import::TIMEOUT))
+        } else {
+            (MAX_BODY, guard.request_timeout)
+        };
         // Whether a handler reads the body or not.
-        let next = if request.body().size_hint().lower() > MAX_BODY as u64 {
-            Either::Left(refuse(request))
+        let next = if request.body().size_hint().lower() > max_body as u64 {
+            Either::Left(refuse(request, max_body))
         } else {
             // Nothing of a handler runs before this is awaited.
             Either::Right(self.inner.call(request))
@@ -330,23 +338,23 @@ where
             };
             // What a handler shares with others holds no half-made state across an await.
             let answer = AssertUnwindSafe(answer).catch_unwind();
-            match tokio::time::timeout(guard.request_timeout, answer).await {
+            match tokio::time::timeout(timeout, answer).await {
                 Ok(Ok(answer)) => answer,
                 Ok(Err(panic)) => Ok(after_panic(&*panic)),
-                Err(_) => Ok(ApiError::TimedOut(guard.request_timeout).into_response()),
+                Err(_) => Ok(ApiError::TimedOut(timeout).into_response()),
             }
         })
     }
 }
 
-async fn refuse(request: Request) -> Result<Response, Infallible> {
+async fn refuse(request: Request, max_body: usize) -> Result<Response, Infallible> {
     discard(request).await;
-    Ok(ApiError::BodyTooLarge(MAX_BODY).into_response())
+    Ok(ApiError::BodyTooLarge(max_body).into_response())
 }
 
 /// Reads and drops a body, since closing a connection that still receives makes the client's side
 /// throw the answer away.
-async fn discard(request: Request) {
+pub(crate) async fn discard(request: Request) {
     if request.headers().contains_key(http::header::EXPECT) {
         // The client has not begun to send it.
         return;

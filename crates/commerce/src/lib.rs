@@ -11,6 +11,7 @@ mod checkout;
 mod clean_up;
 mod gateway;
 mod idempotency;
+mod imports;
 mod mails;
 mod orders;
 mod payments;
@@ -28,6 +29,7 @@ pub use checkout::{Checkout, CheckoutError, place_order};
 pub use clean_up::{Cleaned, clean_up};
 pub use gateway::{Gateway, GatewayError, HttpGateway, SandboxGateway};
 pub use idempotency::{Answer, IdempotencyKey, KeyError};
+pub use imports::{ImportError, Imported, import_products};
 pub use mails::html_body;
 pub use orders::{
     ChangeOrderError, OrderDetails, change_order_status, expire_order, order_details, process_order,

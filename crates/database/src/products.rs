@@ -1,5 +1,7 @@
 //! Products and their categories.
 
+pub mod import;
+
 use std::{
     fmt::{self, Write as _},
     str::FromStr,

@@ -40,6 +40,15 @@ impl ShopClient {
         })
     }
 
+    /// The same person at another address.
+    #[must_use]
+    pub fn at(&self, base_url: impl Into<String>) -> Self {
+        Self {
+            base_url: base_url.into(),
+            ..self.clone()
+        }
+    }
+
     /// The HTTP client, for requests that need a header of their own.
     #[must_use]
     pub fn http(&self) -> &reqwest::Client {

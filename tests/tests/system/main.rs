@@ -9,6 +9,7 @@ mod checkout;
 mod chores;
 mod dead_letters;
 mod drain;
+mod events;
 mod failover;
 mod gateway;
 mod in_process;

@@ -76,7 +76,7 @@ pub(super) async fn read<T: Body, S: Send + Sync>(
         // No body at all lacks every field, which says more than a missing header.
         None | Some(true) if bytes.is_empty() => parse(b"{}"),
         Some(true) => parse(&bytes),
-        _ => Err(ApiError::UnsupportedMediaType),
+        _ => Err(ApiError::UnsupportedMediaType("application/json")),
     }?;
     Ok((body, bytes))
 }

@@ -33,6 +33,12 @@ pub(crate) const ROUTES: &[Row] = &[
     ("GET", "/api/categories", None, [200; 4]),
     ("POST", "/api/products", Some("{}"), [401, 403, 403, 400]),
     (
+        "POST",
+        "/api/products/import",
+        Some("{}"),
+        [401, 403, 403, 415],
+    ),
+    (
         "PUT",
         "/api/products/PRODUCT",
         Some("{}"),
@@ -51,6 +57,7 @@ pub(crate) const ROUTES: &[Row] = &[
         None,
         [401, 403, 200, 200],
     ),
+    ("GET", "/api/orders/export", None, [401, 403, 403, 200]),
     ("POST", "/api/orders", Some("{}"), [401, 400, 400, 400]),
     ("GET", "/api/orders/ORDER", None, [401, 404, 200, 200]),
     (

@@ -77,6 +77,10 @@ pub(crate) fn said(mut answer: Answer) -> (StatusCode, Value) {
     if let Some(body) = answer.body.as_object_mut() {
         body.remove("request_id");
     }
+    if let Value::String(events) = &mut answer.body {
+        let lines = events.lines().filter(|line| !line.starts_with("retry: "));
+        *events = lines.collect::<Vec<_>>().join("\n");
+    }
     (answer.status, answer.body)
 }
 

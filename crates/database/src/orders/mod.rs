@@ -1,5 +1,6 @@
 //! Orders, their items and their history.
 
+mod export;
 mod following;
 mod placement;
 
@@ -19,6 +20,7 @@ use crate::{
     list::{self, SortKey},
 };
 
+pub use export::{ExportFilter, ExportedOrder, export};
 pub use following::{Cursor, Newer, history_after, history_status};
 pub use placement::{NewOrder, Placement, Shortage, place};
 
