@@ -7,7 +7,7 @@ use bharatmart_database::{
     self as database, Transaction,
     products::{
         SKU_TAKEN,
-        import::{self, Columns, Line},
+        import::{self, Columns, Known, Line},
     },
 };
 use bharatmart_domain::ProductId;
@@ -114,7 +114,7 @@ async fn run(
 async fn sort_out(
     transaction: &mut Transaction,
     lines: Vec<Line>,
-) -> Result<(Vec<(ProductId, Line)>, Vec<Line>), ImportError> {
+) -> Result<(Vec<(Known, Line)>, Vec<Line>), ImportError> {
     let skus: Vec<_> = lines.iter().map(|line| line.sku.clone()).collect();
     let known = import::lock(transaction, &skus).await?;
     let not_sold: Vec<_> = known
@@ -125,14 +125,14 @@ async fn sort_out(
     if !not_sold.is_empty() {
         return Err(ImportError::NotSold(not_sold));
     }
-    let ids: HashMap<_, _> = known
+    let mut by_sku: HashMap<_, _> = known
         .into_iter()
-        .map(|known| (known.sku, known.id))
+        .map(|known| (known.sku.clone(), known))
         .collect();
     let (mut old, mut new) = (Vec::new(), Vec::new());
     for line in lines {
-        match ids.get(&line.sku) {
-            Some(id) => old.push((*id, line)),
+        match by_sku.remove(&line.sku) {
+            Some(known) => old.push((known, line)),
             None => new.push(line),
         }
     }

@@ -257,7 +257,11 @@ async fn five_hundred_streams_do_not_hold_a_shutdown_up() -> Result<()> {
 
 #[tokio::test]
 async fn streams_outlast_a_frozen_and_a_restarted_database() -> Result<()> {
-    let mut postgres = Postgres::start(PostgresOptions::default()).await?;
+    let durable = PostgresOptions {
+        durable: true,
+        ..PostgresOptions::default()
+    };
+    let mut postgres = Postgres::start(durable).await?;
     let url = postgres.create_database("shop").await?;
     App::api().database_url(&url).run(&["migrate"]).await?;
     let api = App::api()
@@ -290,10 +294,13 @@ async fn streams_outlast_a_frozen_and_a_restarted_database() -> Result<()> {
     }
     postgres.resume()?;
     let change = async |status: &str| {
-        wait_until("the database to be back", SOON, async || {
-            Ok(set_status(&admin, order, status).await.is_ok())
+        let mut last = Ok(());
+        let waited = wait_until("the database to be back", SOON, async || {
+            last = set_status(&admin, order, status).await;
+            Ok(last.is_ok())
         })
-        .await
+        .await;
+        waited.with_context(|| format!("at last it was {last:?}"))
     };
     change("processing").await?;
     stream.expect("processing", Duration::from_secs(5)).await?;

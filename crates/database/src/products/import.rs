@@ -41,6 +41,8 @@ pub struct Known {
     pub sku: String,
     /// Whether it is sold.
     pub is_active: bool,
+    /// How many are left.
+    pub stock_quantity: i32,
 }
 
 /// Finds and locks the products that have one of these stock-keeping units, in the order of their ids as a
@@ -50,7 +52,7 @@ pub async fn lock(connection: &mut Connection, skus: &[String]) -> Result<Vec<Kn
     let known = sqlx::query_as!(
         Known,
         r#"
-        SELECT id AS "id: ProductId", sku AS "sku!", is_active
+        SELECT id AS "id: ProductId", sku AS "sku!", is_active, stock_quantity
         FROM products
         WHERE sku = ANY($1)
         ORDER BY id
@@ -98,59 +100,56 @@ impl Arrays {
     }
 }
 
-/// Changes locked products where a line says something else, and logs changes of their stock; those that have
-/// changed.
+/// Changes products that are locked since `known` was read, where a line says something else, and logs changes of
+/// their stock; those that have changed.
+///
+/// There is one join, by the products' own key: the statistics of a table that has just grown say that it is
+/// empty, and with a second one the planner would compare every product with every line.
 #[tracing::instrument(name = "db.products.import.update", skip_all, fields(lines = lines.len()))]
 pub async fn update(
     connection: &mut Connection,
-    lines: &[(ProductId, Line)],
+    lines: &[(Known, Line)],
     columns: Columns,
 ) -> Result<Vec<ProductId>> {
-    let ids: Vec<_> = lines.iter().map(|(id, _)| id.0).collect();
+    let ids: Vec<_> = lines.iter().map(|(known, _)| known.id.0).collect();
+    let previous: Vec<_> = lines
+        .iter()
+        .map(|(known, _)| known.stock_quantity)
+        .collect();
     let arrays = Arrays::of(lines.iter().map(|(_, line)| line));
     let changed = sqlx::query_scalar!(
         r#"
-        WITH line AS (
-            SELECT
-                old.id,
-                line.name,
-                line.paise::numeric / 100 AS price,
-                line.category,
-                CASE WHEN $8 THEN line.description ELSE old.description END AS description,
-                CASE WHEN $9 THEN line.image_url ELSE old.image_url END AS image_url,
-                coalesce(line.stock, old.stock_quantity) AS stock_quantity,
-                old.stock_quantity AS previous_quantity
-            FROM unnest(
-                $1::uuid[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::integer[]
-            ) AS line (id, name, paise, category, description, image_url, stock)
-            JOIN products AS old ON old.id = line.id
-        ),
-        changed AS (
+        WITH changed AS (
             UPDATE products
             SET
                 name = line.name,
-                price = line.price,
+                price = line.paise::numeric / 100,
                 category = line.category,
-                description = line.description,
-                image_url = line.image_url,
-                stock_quantity = line.stock_quantity,
+                description = CASE WHEN $9 THEN line.description ELSE products.description END,
+                image_url = CASE WHEN $10 THEN line.image_url ELSE products.image_url END,
+                stock_quantity = coalesce(line.stock, line.previous),
                 updated_at = now()
-            FROM line
+            FROM unnest(
+                $1::uuid[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::integer[],
+                $8::integer[]
+            ) AS line (id, name, paise, category, description, image_url, stock, previous)
             WHERE products.id = line.id
                 AND (
-                    products.name, products.price, products.category,
-                    products.description, products.image_url, products.stock_quantity
-                ) IS DISTINCT FROM (
-                    line.name, line.price, line.category,
-                    line.description, line.image_url, line.stock_quantity
+                    (products.name, products.price, products.category, products.stock_quantity)
+                        IS DISTINCT FROM (
+                            line.name, line.paise::numeric / 100, line.category,
+                            coalesce(line.stock, line.previous)
+                        )
+                    OR ($9 AND products.description IS DISTINCT FROM line.description)
+                    OR ($10 AND products.image_url IS DISTINCT FROM line.image_url)
                 )
-            RETURNING products.id, line.previous_quantity, products.stock_quantity
+            RETURNING products.id, line.previous, products.stock_quantity
         ),
         logged AS (
             INSERT INTO inventory_logs (product_id, previous_quantity, new_quantity, change_reason)
-            SELECT id, previous_quantity, stock_quantity, 'imported'
+            SELECT id, previous, stock_quantity, 'imported'
             FROM changed
-            WHERE previous_quantity <> stock_quantity
+            WHERE previous <> stock_quantity
         )
         SELECT id AS "id!: ProductId" FROM changed
         "#,
@@ -161,6 +160,7 @@ pub async fn update(
         &arrays.descriptions as &[Option<String>],
         &arrays.image_urls as &[Option<String>],
         &arrays.stock as &[Option<i32>],
+        &previous,
         columns.description,
         columns.image_url,
     )
