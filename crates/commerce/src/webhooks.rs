@@ -142,16 +142,15 @@ async fn apply(
         return Ok(Received::Duplicate);
     }
     let mut consequences = Consequences::default();
-    let changes = match charge {
-        Some(charge) => change(&mut transaction, &mut consequences, charge).await?,
-        None => {
-            tracing::warn!(
-                event.id = id,
-                event.kind = kind,
-                "an event of an unknown type is ignored"
-            );
-            None
-        }
+    let changes = if let Some(charge) = charge {
+        change(&mut transaction, &mut consequences, charge).await?
+    } else {
+        tracing::warn!(
+            event.id = id,
+            event.kind = kind,
+            "an event of an unknown type is ignored"
+        );
+        None
     };
     shop.commit(transaction, consequences).await?;
     let Some((payment, reached)) = changes else {

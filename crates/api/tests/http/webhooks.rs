@@ -224,12 +224,12 @@ async fn a_webhook_and_the_worker_that_race_settle_a_payment_once() {
     for round in 0..10 {
         let payment = shop.payment().await;
         let id: PaymentId = payment.id.parse().expect("it is an id");
-        let charges = join_all((0..4).map(|_| charge_payment(&shop.api.shop, id)));
+        let worker = join_all((0..4).map(|_| charge_payment(&shop.api.shop, id)));
         let ids: Vec<_> = (0..4)
             .map(|number| format!("event-{round}-{number}"))
             .collect();
         let reports = join_all(ids.iter().map(|id| shop.report(id, "approved", &payment)));
-        let (charged, _) = tokio::join!(charges, reports);
+        let (charged, _) = tokio::join!(worker, reports);
         for result in charged {
             result.expect("the sandbox approves");
         }

@@ -208,14 +208,14 @@ impl SandboxGateway {
     /// Changes the books, together with the report if one is wanted.
     async fn change(
         &self,
-        change: impl AsyncFnOnce(&mut Connection) -> Result<Charge, database::Error>,
+        work: impl AsyncFnOnce(&mut Connection) -> Result<Charge, database::Error>,
     ) -> Result<Charge, database::Error> {
         let Some(clock) = &self.reports else {
             let mut connection = self.database.write().await?;
-            return change(&mut connection).await;
+            return work(&mut connection).await;
         };
         let mut transaction = self.database.begin().await?;
-        let charge = change(&mut transaction).await?;
+        let charge = work(&mut transaction).await?;
         report(&mut transaction, &charge, clock.now()).await?;
         transaction.commit().await?;
         Ok(charge)
