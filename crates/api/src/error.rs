@@ -110,6 +110,12 @@ pub enum ApiError {
         /// What is wrong, field by field.
         errors: Vec<FieldError>,
     },
+    /// 429: too many wrong passwords.
+    #[error("Too many attempts to sign in; try again later")]
+    TooManyAttempts {
+        /// How long to wait before trying again.
+        retry_after: Duration,
+    },
     /// 500: a defect of ours.
     #[error("internal error")]
     Internal(#[source] BoxError),
@@ -157,6 +163,7 @@ impl ApiError {
             Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Unprocessable { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::TooManyAttempts { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Unavailable { .. } | Self::TimedOut(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Shared(error) => error.status(),
@@ -179,6 +186,7 @@ impl ApiError {
             Self::OutOfStock(_) => "out_of_stock",
             Self::BodyTooLarge(_) => "body_too_large",
             Self::UnsupportedMediaType => "unsupported_media_type",
+            Self::TooManyAttempts { .. } => "too_many_attempts",
             Self::Internal(_) => "internal_error",
             Self::Unavailable { .. } => "unavailable",
             Self::TimedOut(_) => "timed_out",
@@ -188,7 +196,9 @@ impl ApiError {
 
     fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Unavailable { retry_after, .. } => Some(*retry_after),
+            Self::TooManyAttempts { retry_after } | Self::Unavailable { retry_after, .. } => {
+                Some(*retry_after)
+            }
             Self::TimedOut(_) => Some(database::Error::RETRY_AFTER),
             Self::Shared(error) => error.retry_after(),
             Self::Conflict { code, .. } if *code == KEY_IN_USE => Some(Duration::from_secs(1)),
@@ -309,7 +319,9 @@ impl IntoResponse for ApiError {
         let status = self.status();
         let mut response = self.problem().into_response();
         if let Some(retry_after) = self.retry_after() {
-            let seconds = HeaderValue::from(retry_after.as_secs().max(1));
+            // Rounded up: who comes back then is not too early.
+            let seconds = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
+            let seconds = HeaderValue::from(seconds.max(1));
             response.headers_mut().insert(RETRY_AFTER, seconds);
         }
         if status == StatusCode::UNAUTHORIZED {
@@ -353,6 +365,8 @@ impl From<AccountError> for ApiError {
                 field: Some("email"),
             },
             AccountError::BadCredentials => Self::Unauthenticated("Invalid email or password"),
+            AccountError::TooManyAttempts { retry_after } => Self::TooManyAttempts { retry_after },
+            AccountError::WeakPassword(weak) => Self::invalid("password", weak.to_string()),
             AccountError::BadToken => Self::Unauthenticated("Invalid or expired refresh token"),
             AccountError::LastAdmin => Self::Conflict {
                 code: "last_admin",

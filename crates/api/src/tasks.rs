@@ -2,7 +2,7 @@
 
 use std::{error::Error, process::ExitCode, sync::Arc, time::Duration};
 
-use bharatmart_commerce::Accounts;
+use bharatmart_commerce::{Accounts, WeakPassword, check_password};
 use bharatmart_config::{AdminConfig, ConfigError, DatabaseConfig, Environment};
 use bharatmart_database::{
     self as database, Database, Freshness, MigrateError, MigrationState, MigrationStatus, users,
@@ -73,6 +73,7 @@ impl Task {
             Err(error) => {
                 eprintln!("{}", chain(error.as_ref()));
                 let is_a_setting = error.is::<UnusableUrl>()
+                    || error.is::<WeakAdminPassword>()
                     || error
                         .downcast_ref::<MigrateError>()
                         .is_some_and(MigrateError::is_a_setting);
@@ -92,6 +93,16 @@ fn print_document() -> Result<(), Box<dyn Error>> {
     let document = serde_json::to_string_pretty(&openapi::document())?;
     println!("{document}");
     Ok(())
+}
+
+/// The password that the settings give the administrator may not be chosen.
+#[derive(Debug, thiserror::Error)]
+#[error("ADMIN_PASSWORD {0}")]
+pub(crate) struct WeakAdminPassword(WeakPassword);
+
+/// An administrator's password is to be as good as a customer's.
+pub(crate) fn check_admin(admin: &AdminConfig) -> Result<(), WeakAdminPassword> {
+    check_password(&admin.password, &admin.email, seed::ADMIN_NAME).map_err(WeakAdminPassword)
 }
 
 async fn migrate(config: &DatabaseConfig) -> TaskResult {
@@ -145,6 +156,7 @@ pub(crate) fn accounts(database: &Database) -> Accounts {
 }
 
 async fn create_admin(config: &DatabaseConfig, admin: &AdminConfig) -> TaskResult {
+    check_admin(admin)?;
     let database = connect(config).await?;
     let email = admin.email.to_lowercase();
     let mut connection = database.read(Freshness::Latest).await?;

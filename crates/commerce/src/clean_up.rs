@@ -1,6 +1,8 @@
 //! Deletes what nobody will ask for any more.
 
-use bharatmart_database::{self as database, accounts, idempotency_keys, outbox, reports};
+use bharatmart_database::{
+    self as database, accounts, idempotency_keys, outbox, reports, sign_in_attempts,
+};
 use chrono::TimeDelta;
 
 use crate::{idempotency::KEPT_FOR, shop::Shop};
@@ -23,6 +25,8 @@ pub struct Cleaned {
     pub reports: u64,
     /// Of answers that are not given again any more.
     pub idempotency_keys: u64,
+    /// Of sign-ins that did not succeed.
+    pub sign_in_attempts: u64,
 }
 
 /// Deletes the records of sign-ins that are over, and jobs, reports and answers of long ago, a batch at a time.
@@ -55,11 +59,20 @@ pub async fn clean_up(shop: &Shop) -> Result<Cleaned, database::Error> {
             break;
         }
     }
+    let mut sign_in_attempts = 0;
+    loop {
+        let batch = sign_in_attempts::delete_forgotten(&mut connection, now, BATCH).await?;
+        sign_in_attempts += batch;
+        if batch == 0 {
+            break;
+        }
+    }
     let reports = reports::delete_before(&mut connection, now - REPORTS_FOR).await?;
     Ok(Cleaned {
         sign_ins,
         refused_jobs,
         reports,
         idempotency_keys,
+        sign_in_attempts,
     })
 }

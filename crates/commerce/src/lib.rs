@@ -13,6 +13,7 @@ mod gateway;
 mod idempotency;
 mod mails;
 mod orders;
+mod passwords;
 mod payments;
 mod reconciliation;
 mod reports;
@@ -28,6 +29,7 @@ pub use mails::html_body;
 pub use orders::{
     ChangeOrderError, OrderDetails, change_order_status, expire_order, order_details, process_order,
 };
+pub use passwords::{WeakPassword, check_password};
 pub use payments::{
     ChangePaymentError, SettleError, StartPayment, StartPaymentError, change_payment_status,
     charge_payment, refund_payment, start_payment, wait_for_outcome,

@@ -33,6 +33,7 @@ pub mod sandbox_gateway;
 mod scope;
 pub mod seed;
 mod server;
+pub mod sign_in_attempts;
 pub mod users;
 pub mod worklist;
 

@@ -54,6 +54,7 @@ pub fn orders(shop: &Shop) -> Handlers {
                     refused_jobs = cleaned.refused_jobs,
                     reports = cleaned.reports,
                     idempotency_keys = cleaned.idempotency_keys,
+                    sign_in_attempts = cleaned.sign_in_attempts,
                     "rows deleted that nobody will ask for"
                 );
                 Ok(json!({ "success": true }))

@@ -12,6 +12,7 @@ mod lists;
 mod orders;
 mod products;
 mod queues;
+mod sign_in;
 
 use std::{sync::Arc, time::Duration};
 

@@ -3,25 +3,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use argon2::{
-    Argon2, PasswordHash, PasswordHasher, PasswordVerifier,
-    password_hash::{SaltString, rand_core::OsRng},
-};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bharatmart_database::{
-    self as database, Database, Freshness, Transaction, accounts as families,
+    self as database, Database, Freshness, Transaction, accounts as families, sign_in_attempts,
     users::{self, EMAIL_TAKEN, NewUser, User, UserChanges},
 };
 use bharatmart_domain::{Clock, Role, UserId};
 use rand::RngCore;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
-use tokio::{sync::Semaphore, task::spawn_blocking};
 use uuid::Uuid;
 
-/// Passwords that are hashed at a time. Each takes 19 MiB and some 20 ms of a core, so more would
-/// starve the requests of everybody else.
-const HASHES_AT_A_TIME: usize = 2;
+use crate::passwords::{WeakPassword, check_password};
+
+mod hashing;
+mod throttle;
+
+use hashing::Hashing;
 
 /// Why somebody could not sign up, in or out.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +30,15 @@ pub enum AccountError {
     /// No such address, a wrong password, or an account that may not sign in: one answer for all.
     #[error("invalid e-mail address or password")]
     BadCredentials,
+    /// Too many wrong passwords for this address, whether anybody has it or not.
+    #[error("too many attempts to sign in")]
+    TooManyAttempts {
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// The password may not be chosen.
+    #[error("the password {0}")]
+    WeakPassword(#[from] WeakPassword),
     /// A refresh token that is unknown, spent, revoked or past its end.
     #[error("invalid refresh token")]
     BadToken,
@@ -63,7 +70,7 @@ pub struct Accounts {
     database: Database,
     clock: Arc<dyn Clock>,
     refresh_lifetime: Duration,
-    hashing: Arc<Semaphore>,
+    hashing: Hashing,
 }
 
 impl Accounts {
@@ -74,7 +81,7 @@ impl Accounts {
             database,
             clock,
             refresh_lifetime,
-            hashing: Arc::new(Semaphore::new(HASHES_AT_A_TIME)),
+            hashing: Hashing::new(),
         }
     }
 
@@ -91,6 +98,7 @@ impl Accounts {
         password: &SecretString,
         full_name: &str,
     ) -> Result<SignedIn, AccountError> {
+        check_password(password, email, full_name)?;
         let password_hash = self.hash(password).await?;
         let mut transaction = self.database.begin().await?;
         let new = NewUser {
@@ -103,12 +111,14 @@ impl Accounts {
         self.start_session(transaction, user).await
     }
 
-    /// Signs somebody in. An unknown address takes as long as a wrong password.
+    /// Signs somebody in. An unknown address takes as long as a wrong password, and is refused for a while as soon.
     pub async fn sign_in(
         &self,
         email: &str,
         password: &SecretString,
     ) -> Result<SignedIn, AccountError> {
+        let address = throttle::address_hash(email);
+        throttle::admit(&self.database, &address, self.clock.now()).await?;
         let mut connection = self.database.read(Freshness::Latest).await?;
         let credentials = users::credentials(&mut connection, email).await?;
         // Not to be held while the password is checked.
@@ -117,11 +127,12 @@ impl Accounts {
             .as_ref()
             .filter(|credentials| credentials.is_active)
             .and_then(|credentials| credentials.password_hash.clone());
-        let matches = self.verify(password, known.as_deref()).await?;
+        let matches = self.hashing.verify(password, known.as_deref()).await?;
         let Some(credentials) = credentials.filter(|_| matches) else {
             return Err(AccountError::BadCredentials);
         };
         let mut transaction = self.database.begin().await?;
+        sign_in_attempts::forget(&mut transaction, &address).await?;
         let user = users::find(&mut transaction, credentials.id)
             .await?
             .ok_or(AccountError::BadCredentials)?;
@@ -167,6 +178,7 @@ impl Accounts {
         full_name: &str,
         role: Role,
     ) -> Result<User, AccountError> {
+        check_password(password, email, full_name)?;
         let password_hash = self.hash(password).await?;
         let mut connection = self.database.write().await?;
         insert(
@@ -206,55 +218,9 @@ impl Accounts {
         Ok(user)
     }
 
-    /// Hashes a password with argon2id: on a thread for blocking work, few at a time.
+    /// Hashes a password.
     pub async fn hash(&self, password: &SecretString) -> Result<String, AccountError> {
-        let password = password.clone();
-        self.blocking(move || {
-            let salt = SaltString::generate(&mut OsRng);
-            Argon2::default()
-                .hash_password(password.expose_secret().as_bytes(), &salt)
-                .map(|hash| hash.to_string())
-                .map_err(|error| AccountError::Hash(error.to_string()))
-        })
-        .await
-    }
-
-    async fn verify(
-        &self,
-        password: &SecretString,
-        known: Option<&str>,
-    ) -> Result<bool, AccountError> {
-        let password = password.clone();
-        let known = known.map(str::to_owned);
-        self.blocking(move || {
-            let bytes = password.expose_secret().as_bytes();
-            let Some(known) = known else {
-                // As much work as a comparison, so that the time tells nothing.
-                let _ = Argon2::default()
-                    .hash_password(bytes, &SaltString::generate(&mut OsRng))
-                    .map_err(|error| AccountError::Hash(error.to_string()))?;
-                return Ok(false);
-            };
-            let known =
-                PasswordHash::new(&known).map_err(|error| AccountError::Hash(error.to_string()))?;
-            Ok(Argon2::default().verify_password(bytes, &known).is_ok())
-        })
-        .await
-    }
-
-    async fn blocking<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> Result<T, AccountError> + Send + 'static,
-    ) -> Result<T, AccountError> {
-        let permit = self.hashing.clone().acquire_owned().await;
-        let permit = permit.map_err(|error| AccountError::Hash(error.to_string()))?;
-        spawn_blocking(move || {
-            let result = work();
-            drop(permit);
-            result
-        })
-        .await
-        .map_err(|error| AccountError::Hash(error.to_string()))?
+        self.hashing.hash(password).await
     }
 
     async fn start_session(
