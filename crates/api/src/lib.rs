@@ -4,6 +4,7 @@
 //! responds; what an order means or how a row is read is decided there. [`build_router`] puts the resources' routers together; [`run`] is the whole server.
 
 mod answer;
+mod audit;
 mod auth;
 mod background;
 mod cached;
@@ -26,6 +27,7 @@ mod router;
 mod secured;
 mod seed;
 mod serve;
+mod sessions;
 mod state;
 mod system;
 mod tasks;
@@ -36,6 +38,7 @@ pub use error::{ApiError, FieldError};
 pub use openapi::document as openapi_document;
 pub use router::{RouterOptions, build_router};
 pub use serve::run;
+pub use sessions::Sessions;
 pub use state::{AppState, RequestTimeout};
 pub use system::SystemInfo;
 pub use tokens::{Claims, Tokens};

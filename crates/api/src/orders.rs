@@ -18,7 +18,7 @@ use crate::{
     consistency::Own,
     error::ApiError,
     extract::{
-        AuthUser, Body, ChangeStatus, FromParams, Id, KeyedJson, Params, ValidatedJson,
+        AuthUser, Body, ChangeStatus, FromParams, Id, KeyedJson, Params, Requested, ValidatedJson,
         ValidatedQuery,
     },
     fields::{Few, Object, Text, Whole},
@@ -230,10 +230,13 @@ async fn create_order(
 )]
 async fn change_order_status(
     user: AuthUser,
+    requested: Requested,
     Own(shop): Own<Shop>,
     Id(id): Id<OrderId>,
     ValidatedJson(body): ValidatedJson<ChangeStatus<OrderStatus>>,
 ) -> Result<Json<Order>, ApiError> {
-    let order = commerce::change_order_status(&shop, (&user).into(), id, body.status).await?;
+    let origin = requested.by(user.id);
+    let actor = (&user).into();
+    let order = commerce::change_order_status(&shop, actor, &origin, id, body.status).await?;
     Ok(Json(order))
 }

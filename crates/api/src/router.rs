@@ -39,7 +39,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::{
     answer::REPLAYED,
-    auth,
+    audit, auth,
     cached::X_CACHE,
     consistency::{self, Consistency},
     docs,
@@ -96,6 +96,7 @@ pub fn build_router(state: AppState, health: &Health, options: &RouterOptions) -
 /// The resources' routes, with their part of the OpenAPI document.
 pub(crate) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::default()
+        .merge(audit::router())
         .merge(auth::router())
         .merge(orders::router())
         .merge(payments::router())

@@ -11,7 +11,7 @@ use bharatmart_domain::Clock;
 use bharatmart_lifecycle::Health;
 use bharatmart_queue::{JobQueues, RelayHandle};
 
-use crate::{cached::Pages, system::SystemInfo, tokens::Tokens};
+use crate::{cached::Pages, sessions::Sessions, system::SystemInfo, tokens::Tokens};
 
 /// The parts of the API. A handler asks for the part that it needs. Cheap to clone, which axum does
 /// several times for every request.
@@ -26,6 +26,8 @@ pub struct Parts {
     pub accounts: Accounts,
     /// Access tokens.
     pub tokens: Tokens,
+    /// Whether sign-ins still hold.
+    pub sessions: Sessions,
     /// For reads that need no business rule.
     pub database: Database,
     /// Pages that are the same for everybody.
@@ -66,6 +68,7 @@ hand_out! {
     shop: Shop,
     accounts: Accounts,
     tokens: Tokens,
+    sessions: Sessions,
     database: Database,
     pages: Pages,
     invalidations: Invalidations,
@@ -108,6 +111,7 @@ impl AppState {
             ),
             info: SystemInfo::new(config, health.clone(), clock.now()),
             tokens: Tokens::new(&config.auth, clock),
+            sessions: Sessions::new(&config.auth, database.clone()),
             pages: Pages::new(
                 Cache::new(&config.cache, invalidations.clone()),
                 database.clone(),

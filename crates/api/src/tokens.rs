@@ -122,6 +122,7 @@ mod tests {
             jwt_secret: SecretString::from(secret),
             jwt_expiry: Duration::from_mins(15),
             jwt_refresh_expiry: Duration::from_hours(168),
+            session_check_interval: Duration::from_secs(15),
         };
         (Tokens::new(&config, clock.clone()), clock)
     }

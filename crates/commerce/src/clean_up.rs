@@ -1,7 +1,7 @@
 //! Deletes what nobody will ask for any more.
 
 use bharatmart_database::{
-    self as database, accounts, idempotency_keys, outbox, reports, sign_in_attempts,
+    self as database, accounts, audit_log, idempotency_keys, outbox, reports, sign_in_attempts,
 };
 use chrono::TimeDelta;
 
@@ -27,7 +27,12 @@ pub struct Cleaned {
     pub idempotency_keys: u64,
     /// Of sign-ins that did not succeed.
     pub sign_in_attempts: u64,
+    /// Of the audit log.
+    pub audit_log: u64,
 }
+
+/// How long the audit log remembers: a day more than its table demands, whatever the clocks say.
+const AUDITED_FOR: TimeDelta = TimeDelta::days(366);
 
 /// Deletes the records of sign-ins that are over, and jobs, reports and answers of long ago, a batch at a time.
 pub async fn clean_up(shop: &Shop) -> Result<Cleaned, database::Error> {
@@ -67,6 +72,15 @@ pub async fn clean_up(shop: &Shop) -> Result<Cleaned, database::Error> {
             break;
         }
     }
+    let mut audit_log = 0;
+    loop {
+        let before = now - AUDITED_FOR;
+        let batch = audit_log::delete_before(&mut connection, before, BATCH).await?;
+        audit_log += batch;
+        if batch == 0 {
+            break;
+        }
+    }
     let reports = reports::delete_before(&mut connection, now - REPORTS_FOR).await?;
     Ok(Cleaned {
         sign_ins,
@@ -74,5 +88,6 @@ pub async fn clean_up(shop: &Shop) -> Result<Cleaned, database::Error> {
         reports,
         idempotency_keys,
         sign_in_attempts,
+        audit_log,
     })
 }

@@ -6,6 +6,7 @@
 
 mod accounts;
 mod actor;
+mod audit;
 mod cancellation;
 mod checkout;
 mod clean_up;
@@ -21,6 +22,7 @@ mod shop;
 
 pub use accounts::{AccountError, Accounts, SignedIn};
 pub use actor::Actor;
+pub use audit::{Action, Origin, difference, record};
 pub use checkout::{Checkout, CheckoutError, place_order};
 pub use clean_up::{Cleaned, clean_up};
 pub use gateway::{Gateway, GatewayError, SandboxGateway};

@@ -13,6 +13,7 @@
 //! and each unit of work is one transaction; [`Connection`] sees to it.
 
 pub mod accounts;
+pub mod audit_log;
 mod connection;
 mod error;
 pub mod idempotency_keys;

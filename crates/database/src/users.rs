@@ -105,6 +105,33 @@ pub async fn find(connection: &mut Connection, id: UserId) -> Result<Option<User
     Ok(user)
 }
 
+/// Reads a user and keeps others from changing them until the transaction ends.
+#[tracing::instrument(name = "db.users.lock", skip_all, fields(user.id = %id))]
+pub async fn lock(connection: &mut Connection, id: UserId) -> Result<Option<User>> {
+    let user = sqlx::query_as!(
+        User,
+        r#"
+        SELECT
+            id AS "id: UserId",
+            email,
+            full_name,
+            address,
+            phone,
+            role AS "role: Role",
+            is_active,
+            created_at,
+            updated_at
+        FROM users
+        WHERE id = $1
+        FOR NO KEY UPDATE
+        "#,
+        id.0,
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(user)
+}
+
 /// What signing in needs.
 #[derive(Clone, Debug)]
 pub struct Credentials {

@@ -55,6 +55,7 @@ pub fn orders(shop: &Shop) -> Handlers {
                     reports = cleaned.reports,
                     idempotency_keys = cleaned.idempotency_keys,
                     sign_in_attempts = cleaned.sign_in_attempts,
+                    audit_log = cleaned.audit_log,
                     "rows deleted that nobody will ask for"
                 );
                 Ok(json!({ "success": true }))

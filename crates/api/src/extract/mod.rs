@@ -6,6 +6,7 @@ mod key;
 mod path;
 mod prefer;
 mod query;
+mod requested;
 
 pub(crate) use auth::{AdminUser, AuthUser};
 pub(crate) use json::{Body, ChangeStatus, ValidatedJson};
@@ -13,3 +14,4 @@ pub(crate) use key::{IDEMPOTENCY_KEY, KeyedJson};
 pub(crate) use path::Id;
 pub(crate) use prefer::Wait;
 pub(crate) use query::{FromParams, Params, ValidatedQuery};
+pub(crate) use requested::Requested;

@@ -25,7 +25,6 @@ pub(crate) const ROUTES: &[Row] = &[
     ("POST", "/api/auth/signup", Some("{}"), [400; 4]),
     ("POST", "/api/auth/login", Some("{}"), [400; 4]),
     ("POST", "/api/auth/refresh", Some("{}"), [400; 4]),
-    ("POST", "/api/auth/logout", None, [401, 200, 200, 200]),
     ("GET", "/api/auth/me", None, [401, 200, 200, 200]),
     ("PATCH", "/api/auth/me", Some("{}"), [401, 200, 200, 200]),
     ("GET", "/api/products", None, [200; 4]),
@@ -87,6 +86,7 @@ pub(crate) const ROUTES: &[Row] = &[
         Some("{}"),
         [401, 403, 403, 200],
     ),
+    ("GET", "/api/audit", None, [401, 403, 403, 200]),
     ("GET", "/api/queues/stats", None, [401, 403, 403, 200]),
     ("GET", "/api/queues/orders/jobs", None, [401, 403, 403, 200]),
     (
@@ -116,6 +116,8 @@ pub(crate) const ROUTES: &[Row] = &[
     ),
     ("GET", "/api/nowhere", None, [404; 4]),
     ("DELETE", "/api/orders/ORDER", None, [405; 4]),
+    // Last, since it ends the tokens.
+    ("POST", "/api/auth/logout", None, [401, 200, 200, 200]),
 ];
 
 /// People, and the things that routes are about.

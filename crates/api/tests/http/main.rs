@@ -1,6 +1,7 @@
 //! The real router over a real database, without a network between.
 
 mod access;
+mod audit;
 mod auth;
 mod bad_input;
 mod cache;
@@ -12,6 +13,7 @@ mod lists;
 mod orders;
 mod products;
 mod queues;
+mod sessions;
 mod sign_in;
 
 use std::{sync::Arc, time::Duration};

@@ -11,10 +11,14 @@ use bharatmart_database::{
 use bharatmart_domain::{Clock, Role, UserId};
 use rand::RngCore;
 use secrecy::{ExposeSecret, SecretString};
+use serde_json::json;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use crate::passwords::{WeakPassword, check_password};
+use crate::{
+    audit::{self, Action, Origin, difference_of_people},
+    passwords::{WeakPassword, check_password},
+};
 
 mod hashing;
 mod throttle;
@@ -112,10 +116,13 @@ impl Accounts {
     }
 
     /// Signs somebody in. An unknown address takes as long as a wrong password, and is refused for a while as soon.
+    ///
+    /// That of an administrator is in the audit log, as coming from `origin`.
     pub async fn sign_in(
         &self,
         email: &str,
         password: &SecretString,
+        origin: Origin,
     ) -> Result<SignedIn, AccountError> {
         let address = throttle::address_hash(email);
         throttle::admit(&self.database, &address, self.clock.now()).await?;
@@ -136,6 +143,14 @@ impl Accounts {
         let user = users::find(&mut transaction, credentials.id)
             .await?
             .ok_or(AccountError::BadCredentials)?;
+        if user.role == Role::Admin {
+            let origin = Origin {
+                actor_id: Some(user.id),
+                ..origin
+            };
+            let action = Action::of_user("sign_in", user.id, json!({}));
+            audit::record(&mut transaction, &origin, action).await?;
+        }
         self.start_session(transaction, user).await
     }
 
@@ -170,7 +185,7 @@ impl Accounts {
         Ok(())
     }
 
-    /// Adds a user of any role.
+    /// Adds a user of any role, on the word of somebody at the command line.
     pub async fn create_user(
         &self,
         email: &str,
@@ -180,22 +195,25 @@ impl Accounts {
     ) -> Result<User, AccountError> {
         check_password(password, email, full_name)?;
         let password_hash = self.hash(password).await?;
-        let mut connection = self.database.write().await?;
-        insert(
-            &mut connection,
-            &NewUser {
-                email,
-                full_name,
-                password_hash: &password_hash,
-                role,
-            },
-        )
-        .await
+        let mut transaction = self.database.begin().await?;
+        let new = NewUser {
+            email,
+            full_name,
+            password_hash: &password_hash,
+            role,
+        };
+        let user = insert(&mut transaction, &new).await?;
+        let action = Action::of_user("user.create", user.id, difference_of_people(&(), &user));
+        audit::record(&mut transaction, &Origin::default(), action).await?;
+        transaction.commit().await?;
+        Ok(user)
     }
 
-    /// Changes a user; `None` when there is none. Somebody who may do less than before is signed out.
+    /// Changes a user; `None` when there is none. Somebody who may do less than before is signed out. What is changed
+    /// is in the audit log, as coming from `origin`.
     pub async fn change_user(
         &self,
+        origin: &Origin,
         id: UserId,
         changes: &UserChanges,
     ) -> Result<Option<User>, AccountError> {
@@ -210,9 +228,17 @@ impl Accounts {
             }
             may_do_less |= admins.contains(&id);
         }
+        let Some(before) = users::lock(&mut transaction, id).await? else {
+            return Ok(None);
+        };
         let user = users::update(&mut transaction, id, changes).await?;
         if may_do_less {
             families::revoke_user(&mut transaction, id).await?;
+        }
+        let changes = difference_of_people(&before, &user);
+        if changes != json!({}) {
+            let action = Action::of_user("user.update", id, changes);
+            audit::record(&mut transaction, origin, action).await?;
         }
         transaction.commit().await?;
         Ok(user)
