@@ -12,7 +12,6 @@ use crate::{
     consistency::Own,
     error::ApiError,
     extract::{AdminUser, FromParams, Params, ValidatedQuery},
-    fields::Line,
     page::{List, PageParams, SortedBy},
     state::AppState,
 };
@@ -28,10 +27,7 @@ struct ListAuditLog {
 
 impl FromParams for ListAuditLog {
     fn from_params(params: &mut Params) -> Self {
-        let mut text = |name, what| {
-            let text = params.optional_text(name, what);
-            text.map(Line::<1, 255>::into_string)
-        };
+        let mut text = |name, what| params.optional_text::<255>(name, what);
         let action = text("action", "Only this action, such as `product.update`.");
         let resource_type = text("resource_type", "Only what was done to this kind of thing.");
         let resource_id = text("resource_id", "Only what was done to this one.");

@@ -180,8 +180,8 @@ async fn refresh(
 }
 
 #[derive(Debug, Serialize, ToSchema)]
-struct Message {
-    message: &'static str,
+pub(crate) struct Message {
+    pub(crate) message: &'static str,
 }
 
 /// Sign out

@@ -110,8 +110,8 @@ pub enum ApiError {
         /// What is wrong, field by field.
         errors: Vec<FieldError>,
     },
-    /// 429: too many wrong passwords.
-    #[error("Too many attempts to sign in; try again later")]
+    /// 429: too many wrong passwords, or mails.
+    #[error("Too many attempts; try again later")]
     TooManyAttempts {
         /// How long to wait before trying again.
         retry_after: Duration,
@@ -367,6 +367,10 @@ impl From<AccountError> for ApiError {
             AccountError::BadCredentials => Self::Unauthenticated("Invalid email or password"),
             AccountError::TooManyAttempts { retry_after } => Self::TooManyAttempts { retry_after },
             AccountError::WeakPassword(weak) => Self::invalid("password", weak.to_string()),
+            AccountError::BadMailedToken => Self::invalid(
+                "token",
+                "must be the one of the latest mail, before it ends, and not used yet; ask for a new mail",
+            ),
             AccountError::BadToken => Self::Unauthenticated("Invalid or expired refresh token"),
             AccountError::LastAdmin => Self::Conflict {
                 code: "last_admin",

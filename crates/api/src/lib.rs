@@ -23,6 +23,7 @@ mod payments;
 mod problem;
 mod products;
 mod queues;
+mod recovery;
 mod router;
 mod secured;
 mod seed;

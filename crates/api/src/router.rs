@@ -46,7 +46,7 @@ use crate::{
     error::ApiError,
     extract::IDEMPOTENCY_KEY,
     observe::{Observe, REQUEST_ID},
-    orders, payments, products, queues,
+    orders, payments, products, queues, recovery,
     secured::secured,
     state::AppState,
     system, users,
@@ -102,6 +102,7 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .merge(payments::router())
         .merge(products::router())
         .merge(queues::router())
+        .merge(recovery::router())
         .merge(system::router())
         .merge(users::router())
 }

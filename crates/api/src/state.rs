@@ -97,7 +97,7 @@ impl AppState {
         Self(Arc::new(Parts {
             shop: Shop {
                 database: database.clone(),
-                relay,
+                relay: relay.clone(),
                 gateway: Gateway::new(&config.payment, database.clone()),
                 clock: clock.clone(),
                 order_payment_timeout: config.payment.order_payment_timeout,
@@ -107,6 +107,7 @@ impl AppState {
             accounts: Accounts::new(
                 database.clone(),
                 clock.clone(),
+                relay,
                 config.auth.jwt_refresh_expiry,
             ),
             info: SystemInfo::new(config, health.clone(), clock.now()),

@@ -9,6 +9,7 @@ use bharatmart_database::{
 };
 use bharatmart_domain::{Role, SystemClock};
 use bharatmart_lifecycle::healthcheck;
+use bharatmart_queue::RelayHandle;
 use bharatmart_telemetry::chain;
 use chrono::{DateTime, SecondsFormat, Utc};
 
@@ -152,7 +153,8 @@ pub(crate) async fn connect(config: &DatabaseConfig) -> Result<Database, Box<dyn
 
 /// For hashing only: these tasks sign nobody in.
 pub(crate) fn accounts(database: &Database) -> Accounts {
-    Accounts::new(database.clone(), Arc::new(SystemClock), Duration::ZERO)
+    let (clock, relay) = (Arc::new(SystemClock), RelayHandle::detached());
+    Accounts::new(database.clone(), clock, relay, Duration::ZERO)
 }
 
 async fn create_admin(config: &DatabaseConfig, admin: &AdminConfig) -> TaskResult {

@@ -136,6 +136,7 @@ mod tests {
             phone: None,
             role,
             is_active: true,
+            email_verified_at: None,
             created_at: DateTime::UNIX_EPOCH,
             updated_at: DateTime::UNIX_EPOCH,
         }

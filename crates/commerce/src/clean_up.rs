@@ -1,7 +1,8 @@
 //! Deletes what nobody will ask for any more.
 
 use bharatmart_database::{
-    self as database, accounts, audit_log, idempotency_keys, outbox, reports, sign_in_attempts,
+    self as database, account_mails, accounts, audit_log, idempotency_keys, outbox, reports,
+    sign_in_attempts,
 };
 use chrono::TimeDelta;
 
@@ -29,7 +30,12 @@ pub struct Cleaned {
     pub sign_in_attempts: u64,
     /// Of the audit log.
     pub audit_log: u64,
+    /// Of mails about accounts.
+    pub account_mails: u64,
 }
+
+/// How long mails about accounts are kept, far longer than their links are good.
+const ACCOUNT_MAILS_FOR: TimeDelta = TimeDelta::days(7);
 
 /// How long the audit log remembers: a day more than its table demands, whatever the clocks say.
 const AUDITED_FOR: TimeDelta = TimeDelta::days(366);
@@ -81,6 +87,15 @@ pub async fn clean_up(shop: &Shop) -> Result<Cleaned, database::Error> {
             break;
         }
     }
+    let mut account_mails = 0;
+    loop {
+        let before = now - ACCOUNT_MAILS_FOR;
+        let batch = account_mails::delete_before(&mut connection, before, BATCH).await?;
+        account_mails += batch;
+        if batch == 0 {
+            break;
+        }
+    }
     let reports = reports::delete_before(&mut connection, now - REPORTS_FOR).await?;
     Ok(Cleaned {
         sign_ins,
@@ -89,5 +104,6 @@ pub async fn clean_up(shop: &Shop) -> Result<Cleaned, database::Error> {
         idempotency_keys,
         sign_in_attempts,
         audit_log,
+        account_mails,
     })
 }

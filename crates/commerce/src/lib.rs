@@ -4,6 +4,7 @@
 //! mails that it makes necessary are outbox rows of that transaction. Whoever changes an order or one
 //! of its payments locks the order first.
 
+mod account_mails;
 mod accounts;
 mod actor;
 mod audit;
@@ -19,7 +20,9 @@ mod payments;
 mod reconciliation;
 mod reports;
 mod shop;
+mod tokens;
 
+pub use account_mails::{account_letter, link_lifetime};
 pub use accounts::{AccountError, Accounts, SignedIn};
 pub use actor::Actor;
 pub use audit::{Action, Origin, difference, record};
@@ -39,3 +42,4 @@ pub use payments::{
 pub use reconciliation::{reconcile_mails, reconcile_orders, reconcile_payments};
 pub use reports::report_low_stock;
 pub use shop::Shop;
+pub use tokens::{random_token, token_digest};

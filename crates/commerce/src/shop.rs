@@ -80,7 +80,7 @@ impl Consequences {
     clippy::expect_used,
     reason = "ids, names and amounts always have a JSON form"
 )]
-fn as_row(row: Result<NewJob, serde_json::Error>) -> NewJob {
+pub(crate) fn as_row(row: Result<NewJob, serde_json::Error>) -> NewJob {
     row.expect("a job's payload is JSON")
 }
 

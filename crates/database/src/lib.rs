@@ -12,6 +12,7 @@
 //! **Poolers are normal.** Behind one that gives each transaction another server, no statement has a name
 //! and each unit of work is one transaction; [`Connection`] sees to it.
 
+pub mod account_mails;
 pub mod accounts;
 pub mod audit_log;
 mod connection;

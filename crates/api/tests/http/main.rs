@@ -13,6 +13,7 @@ mod lists;
 mod orders;
 mod products;
 mod queues;
+mod recovery;
 mod sessions;
 mod sign_in;
 

@@ -3,24 +3,24 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bharatmart_database::{
     self as database, Database, Freshness, Transaction, accounts as families, sign_in_attempts,
     users::{self, EMAIL_TAKEN, NewUser, User, UserChanges},
 };
-use bharatmart_domain::{Clock, Role, UserId};
-use rand::RngCore;
-use secrecy::{ExposeSecret, SecretString};
+use bharatmart_domain::{AccountMailKind, Clock, Role, UserId};
+use bharatmart_queue::RelayHandle;
+use secrecy::SecretString;
 use serde_json::json;
-use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::{
     audit::{self, Action, Origin, difference_of_people},
     passwords::{WeakPassword, check_password},
+    tokens::{random_token, token_digest},
 };
 
 mod hashing;
+mod recovery;
 mod throttle;
 
 use hashing::Hashing;
@@ -34,8 +34,8 @@ pub enum AccountError {
     /// No such address, a wrong password, or an account that may not sign in: one answer for all.
     #[error("invalid e-mail address or password")]
     BadCredentials,
-    /// Too many wrong passwords for this address, whether anybody has it or not.
-    #[error("too many attempts to sign in")]
+    /// Too many wrong passwords for this address, whether anybody has it or not, or too many mails to it.
+    #[error("too many attempts")]
     TooManyAttempts {
         /// When to try again.
         retry_after: Duration,
@@ -43,6 +43,9 @@ pub enum AccountError {
     /// The password may not be chosen.
     #[error("the password {0}")]
     WeakPassword(#[from] WeakPassword),
+    /// The token of a mail that is unknown, used, replaced by a newer one or past its end.
+    #[error("invalid token of a mail")]
+    BadMailedToken,
     /// A refresh token that is unknown, spent, revoked or past its end.
     #[error("invalid refresh token")]
     BadToken,
@@ -73,17 +76,24 @@ pub struct SignedIn {
 pub struct Accounts {
     database: Database,
     clock: Arc<dyn Clock>,
+    relay: RelayHandle,
     refresh_lifetime: Duration,
     hashing: Hashing,
 }
 
 impl Accounts {
-    /// `refresh_lifetime` is how long a refresh token is good.
+    /// `relay` is told of mails that are to be sent; `refresh_lifetime` is how long a refresh token is good.
     #[must_use]
-    pub fn new(database: Database, clock: Arc<dyn Clock>, refresh_lifetime: Duration) -> Self {
+    pub fn new(
+        database: Database,
+        clock: Arc<dyn Clock>,
+        relay: RelayHandle,
+        refresh_lifetime: Duration,
+    ) -> Self {
         Self {
             database,
             clock,
+            relay,
             refresh_lifetime,
             hashing: Hashing::new(),
         }
@@ -95,7 +105,7 @@ impl Accounts {
         Self { database, ..self }
     }
 
-    /// Adds a customer and signs them in.
+    /// Adds a customer and signs them in. A mail asks them to prove that the mailbox is theirs.
     pub async fn sign_up(
         &self,
         email: &str,
@@ -112,7 +122,10 @@ impl Accounts {
             role: Role::Customer,
         };
         let user = insert(&mut transaction, &new).await?;
-        self.start_session(transaction, user).await
+        recovery::announce(&mut transaction, user.id, AccountMailKind::VerifyEmail).await?;
+        let signed_in = self.start_session(transaction, user).await?;
+        self.relay.notify();
+        Ok(signed_in)
     }
 
     /// Signs somebody in. An unknown address takes as long as a wrong password, and is refused for a while as soon.
@@ -157,7 +170,7 @@ impl Accounts {
     /// Exchanges a refresh token. One that was used before revokes its whole family, since either
     /// this caller or the earlier one has stolen it (RFC 9700, section 4.14.2).
     pub async fn refresh(&self, token: &SecretString) -> Result<SignedIn, AccountError> {
-        let digest = digest(token);
+        let digest = token_digest(token);
         let mut transaction = self.database.begin().await?;
         let found = families::lock_token(&mut transaction, &digest)
             .await?
@@ -265,14 +278,12 @@ impl Accounts {
         user: User,
         family: Uuid,
     ) -> Result<SignedIn, AccountError> {
-        let mut bytes = [0; 32];
-        rand::rng().fill_bytes(&mut bytes);
-        let refresh_token = SecretString::from(URL_SAFE_NO_PAD.encode(bytes));
+        let refresh_token = random_token();
         let expires_at = self.clock.now() + self.refresh_lifetime;
         families::add_token(
             &mut transaction,
             family,
-            &digest(&refresh_token),
+            &token_digest(&refresh_token),
             expires_at,
         )
         .await?;
@@ -296,9 +307,4 @@ async fn insert(
             error.into()
         }
     })
-}
-
-/// The SHA-256 of a token: all that is kept of it.
-fn digest(token: &SecretString) -> Vec<u8> {
-    Sha256::digest(token.expose_secret().as_bytes()).to_vec()
 }
