@@ -15,8 +15,9 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{
     consistency::Own,
     error::ApiError,
-    extract::{AuthUser, Body, ValidatedJson},
+    extract::{AuthUser, Body, Requested, ValidatedJson},
     fields::{Email, Line, Nullable, Password, Text, sent},
+    sessions::Sessions,
     state::AppState,
     tokens::Tokens,
     users::{Address, FullName, Phone},
@@ -134,10 +135,12 @@ impl Body for SignIn {
 async fn sign_in(
     Own(accounts): Own<Accounts>,
     State(tokens): State<Tokens>,
+    requested: Requested,
     ValidatedJson(body): ValidatedJson<SignIn>,
 ) -> Result<SessionResponse, ApiError> {
+    let email = body.email.into_string();
     let signed_in = accounts
-        .sign_in(&body.email.into_string(), &body.password.0)
+        .sign_in(&email, &body.password.0, requested.by_somebody())
         .await?;
     session(StatusCode::OK, &tokens, signed_in)
 }
@@ -177,8 +180,8 @@ async fn refresh(
 }
 
 #[derive(Debug, Serialize, ToSchema)]
-struct Message {
-    message: &'static str,
+pub(crate) struct Message {
+    pub(crate) message: &'static str,
 }
 
 /// Sign out
@@ -191,8 +194,13 @@ struct Message {
     security(("bearer" = [])),
     responses((status = 200, description = "Signed out.", body = Message))
 )]
-async fn sign_out(user: AuthUser, Own(accounts): Own<Accounts>) -> Result<Json<Message>, ApiError> {
+async fn sign_out(
+    user: AuthUser,
+    Own(accounts): Own<Accounts>,
+    State(sessions): State<Sessions>,
+) -> Result<Json<Message>, ApiError> {
     accounts.sign_out(user.family).await?;
+    sessions.end(user.family).await;
     Ok(Json(Message {
         message: "Logged out successfully",
     }))

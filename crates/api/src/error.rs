@@ -122,6 +122,12 @@ pub enum ApiError {
     /// 429: there is as much of it as one user may have at a time.
     #[error("{0}")]
     TooMany(String),
+    /// 429: too many wrong passwords, or mails.
+    #[error("Too many attempts; try again later")]
+    TooManyAttempts {
+        /// How long to wait before trying again.
+        retry_after: Duration,
+    },
     /// 500: a defect of ours.
     #[error("internal error")]
     Internal(#[source] BoxError),
@@ -171,6 +177,7 @@ impl ApiError {
             Self::UnsupportedMediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Unprocessable { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooManyAttempts { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Unavailable { .. } | Self::TimedOut(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Shared(error) => error.status(),
@@ -196,6 +203,7 @@ impl ApiError {
             Self::BodyTooLarge(_) => "body_too_large",
             Self::UnsupportedMediaType(_) => "unsupported_media_type",
             Self::TooMany(_) => "too_many",
+            Self::TooManyAttempts { .. } => "too_many_attempts",
             Self::Internal(_) => "internal_error",
             Self::Unavailable { .. } => "unavailable",
             Self::TimedOut(_) => "timed_out",
@@ -205,7 +213,9 @@ impl ApiError {
 
     fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Unavailable { retry_after, .. } => Some(*retry_after),
+            Self::TooManyAttempts { retry_after } | Self::Unavailable { retry_after, .. } => {
+                Some(*retry_after)
+            }
             Self::TimedOut(_) => Some(database::Error::RETRY_AFTER),
             Self::TooMany(_) => Some(FREED_SOON),
             Self::Shared(error) => error.retry_after(),
@@ -327,7 +337,9 @@ impl IntoResponse for ApiError {
         let status = self.status();
         let mut response = self.problem().into_response();
         if let Some(retry_after) = self.retry_after() {
-            let seconds = HeaderValue::from(retry_after.as_secs().max(1));
+            // Rounded up: who comes back then is not too early.
+            let seconds = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
+            let seconds = HeaderValue::from(seconds.max(1));
             response.headers_mut().insert(RETRY_AFTER, seconds);
         }
         if status == StatusCode::UNAUTHORIZED {
@@ -386,6 +398,12 @@ impl From<AccountError> for ApiError {
                 field: Some("email"),
             },
             AccountError::BadCredentials => Self::Unauthenticated("Invalid email or password"),
+            AccountError::TooManyAttempts { retry_after } => Self::TooManyAttempts { retry_after },
+            AccountError::WeakPassword(weak) => Self::invalid("password", weak.to_string()),
+            AccountError::BadMailedToken => Self::invalid(
+                "token",
+                "must be the one of the latest mail, before it ends, and not used yet; ask for a new mail",
+            ),
             AccountError::BadToken => Self::Unauthenticated("Invalid or expired refresh token"),
             AccountError::LastAdmin => Self::Conflict {
                 code: "last_admin",

@@ -4,6 +4,7 @@
 //! responds; what an order means or how a row is read is decided there. [`build_router`] puts the resources' routers together; [`run`] is the whole server.
 
 mod answer;
+mod audit;
 mod auth;
 mod background;
 mod cached;
@@ -26,10 +27,12 @@ mod payments;
 mod problem;
 mod products;
 mod queues;
+mod recovery;
 mod router;
 mod secured;
 mod seed;
 mod serve;
+mod sessions;
 mod state;
 mod system;
 mod tasks;
@@ -43,6 +46,7 @@ pub use gateway::run_gateway;
 pub use openapi::document as openapi_document;
 pub use router::{RouterOptions, build_router};
 pub use serve::run;
+pub use sessions::Sessions;
 pub use state::{AppState, RequestTimeout};
 pub use system::SystemInfo;
 pub use tokens::{Claims, Tokens};

@@ -34,7 +34,8 @@ pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 const LONGEST_ID: usize = 128;
 
 /// The id of a request, as the header that its answer gets.
-struct RequestId(HeaderValue);
+#[derive(Clone)]
+pub(crate) struct RequestId(HeaderValue);
 
 impl RequestId {
     /// The client's own id, if it is sane, else a new one.
@@ -50,7 +51,7 @@ impl RequestId {
         )
     }
 
-    fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         // Both kinds are ASCII.
         self.0.to_str().unwrap_or_default()
     }
@@ -198,10 +199,14 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request) -> Self::Future {
+    fn call(&mut self, mut request: Request) -> Self::Future {
         let started = Instant::now();
         let in_flight = InFlight::new(self.in_flight.clone());
         let id = RequestId::of(request.headers());
+        if !request.method().is_safe() {
+            // For the audit log, which is about changes.
+            request.extensions_mut().insert(id.clone());
+        }
         let method = method_label(request.method());
         let matched = request.extensions().get::<MatchedPath>().cloned();
         let uri = request.uri().clone();

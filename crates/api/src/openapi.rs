@@ -21,6 +21,7 @@ use crate::{docs, problem::ProblemBody, router::routes, serve::VERSION};
         (name = "Payments", description = "How orders are paid for."),
         (name = "Users", description = "The people, for administrators."),
         (name = "Queues", description = "The jobs, for administrators."),
+        (name = "Audit", description = "What administrators have done, for administrators."),
         (name = "System", description = "What this is, and how it is set up."),
         (name = "Health", description = "Whether it works, for load balancers and orchestrators."),
     )

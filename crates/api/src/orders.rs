@@ -19,7 +19,7 @@ use crate::{
     error::ApiError,
     events::EventStreams,
     extract::{
-        AuthUser, Body, ChangeStatus, FromParams, Id, KeyedJson, Params, ValidatedJson,
+        AuthUser, Body, ChangeStatus, FromParams, Id, KeyedJson, Params, Requested, ValidatedJson,
         ValidatedQuery,
     },
     fields::{Few, Object, Text, Whole},
@@ -231,12 +231,15 @@ async fn create_order(
 )]
 async fn change_order_status(
     user: AuthUser,
+    requested: Requested,
     Own(shop): Own<Shop>,
     State(events): State<EventStreams>,
     Id(id): Id<OrderId>,
     ValidatedJson(body): ValidatedJson<ChangeStatus<OrderStatus>>,
 ) -> Result<Json<Order>, ApiError> {
-    let order = commerce::change_order_status(&shop, (&user).into(), id, body.status).await?;
+    let origin = requested.by(user.id);
+    let actor = (&user).into();
+    let order = commerce::change_order_status(&shop, actor, &origin, id, body.status).await?;
     events.look_at(id);
     Ok(Json(order))
 }

@@ -221,11 +221,11 @@ async fn create_payment(
     )
 )]
 async fn change_payment_status(
-    _: AdminUser,
+    admin: AdminUser,
     Own(shop): Own<Shop>,
     Id(id): Id<PaymentId>,
     ValidatedJson(body): ValidatedJson<ChangeStatus<PaymentStatus>>,
 ) -> Result<Json<Payment>, ApiError> {
-    let payment = commerce::change_payment_status(&shop, id, body.status).await?;
+    let payment = commerce::change_payment_status(&shop, &admin.origin, id, body.status).await?;
     Ok(Json(payment))
 }

@@ -2,6 +2,7 @@
 
 use axum::{Json, extract::State, response::Response};
 use bharatmart_cache::{Change, Effect, Invalidations};
+use bharatmart_commerce::{Action, difference, record};
 use bharatmart_database::{
     self as database, Database,
     products::{self, NewProduct, Product, ProductChanges, ProductFilter, ProductSort, SKU_TAKEN},
@@ -9,6 +10,7 @@ use bharatmart_database::{
 use bharatmart_domain::{Money, ProductId};
 use http::{StatusCode, header::LOCATION};
 use serde::Deserialize;
+use serde_json::{Value, json};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -189,7 +191,7 @@ impl Body for CreateProduct {
     )
 )]
 async fn create_product(
-    _: AdminUser,
+    admin: AdminUser,
     Own(database): Own<Database>,
     State(invalidations): State<Invalidations>,
     ValidatedJson(body): ValidatedJson<CreateProduct>,
@@ -203,11 +205,15 @@ async fn create_product(
         stock_quantity: body.stock_quantity.map_or(0, |stock| stock.0),
         sku: body.sku.map(Line::into_string),
     };
-    let mut connection = database.write().await?;
+    let mut transaction = database.begin().await?;
     let insert = async move {
-        products::insert(&mut connection, &new)
+        let product = products::insert(&mut transaction, &new)
             .await
-            .map_err(sku_taken)
+            .map_err(sku_taken)?;
+        let action = action("product.create", product.id, difference(&(), &product));
+        record(&mut transaction, &admin.origin, action).await?;
+        transaction.commit().await?;
+        Ok(product)
     };
     let product = changing(&invalidations, insert, |product| match product {
         Some(product) => Change::Product(product.id),
@@ -263,7 +269,7 @@ impl Body for UpdateProduct {}
     )
 )]
 async fn update_product(
-    _: AdminUser,
+    admin: AdminUser,
     Own(database): Own<Database>,
     State(invalidations): State<Invalidations>,
     Id(id): Id<ProductId>,
@@ -278,12 +284,23 @@ async fn update_product(
         stock_quantity: body.stock_quantity.map(|stock| stock.0),
         sku: body.sku.map(|sku| sku.0.map(Line::into_string)),
     };
-    let mut connection = database.write().await?;
+    let mut transaction = database.begin().await?;
     let update = async move {
-        let product = products::update(&mut connection, id, &changes)
+        let unknown = ApiError::NotFound("Product");
+        let Some(before) = products::lock(&mut transaction, id).await? else {
+            return Err(unknown);
+        };
+        let product = products::update(&mut transaction, id, &changes)
             .await
-            .map_err(sku_taken)?;
-        product.map(Json).ok_or(ApiError::NotFound("Product"))
+            .map_err(sku_taken)?
+            .ok_or(unknown)?;
+        let changes = difference(&before, &product);
+        if changes != json!({}) {
+            let action = action("product.update", id, changes);
+            record(&mut transaction, &admin.origin, action).await?;
+        }
+        transaction.commit().await?;
+        Ok(Json(product))
     };
     changing(&invalidations, update, move |_| Change::Product(id)).await
 }
@@ -303,20 +320,31 @@ async fn update_product(
     )
 )]
 async fn delete_product(
-    _: AdminUser,
+    admin: AdminUser,
     Own(database): Own<Database>,
     State(invalidations): State<Invalidations>,
     Id(id): Id<ProductId>,
 ) -> Result<StatusCode, ApiError> {
-    let mut connection = database.write().await?;
+    let mut transaction = database.begin().await?;
     let hide = async move {
-        if products::hide(&mut connection, id).await? {
-            Ok(StatusCode::NO_CONTENT)
-        } else {
-            Err(ApiError::NotFound("Product"))
+        if !products::hide(&mut transaction, id).await? {
+            return Err(ApiError::NotFound("Product"));
         }
+        let action = action("product.delete", id, json!({}));
+        record(&mut transaction, &admin.origin, action).await?;
+        transaction.commit().await?;
+        Ok(StatusCode::NO_CONTENT)
     };
     changing(&invalidations, hide, move |_| Change::Product(id)).await
+}
+
+fn action(name: &'static str, id: ProductId, changes: Value) -> Action {
+    Action {
+        name,
+        resource_type: "product",
+        resource_id: id.to_string(),
+        changes,
+    }
 }
 
 /// Does what changes a product, and sees to it that nothing from before is served afterwards. `change`

@@ -6,18 +6,22 @@ use axum::{
     Json,
     extract::{FromRequestParts, RawPathParams, State},
 };
-use bharatmart_commerce::Shop;
+use bharatmart_commerce::{Action, Origin, Shop, record};
 use bharatmart_config::WorkerMode;
 use bharatmart_database::{Database, Freshness, outbox};
 use bharatmart_domain::{Page, PageRequest, Position};
 use bharatmart_queue::{
     ChangeError, Counts, JobQueues, JobRecord, JobRef, JobState, QueueName, UnknownQueue,
 };
-use bharatmart_telemetry::metrics::{JOBS_PURGED_TOTAL, JOBS_REPLAYED_TOTAL};
+use bharatmart_telemetry::{
+    chain,
+    metrics::{JOBS_PURGED_TOTAL, JOBS_REPLAYED_TOTAL},
+};
 use chrono::{DateTime, Utc};
 use http::{StatusCode, request::Parts};
 use metrics::counter;
 use serde::Serialize;
+use serde_json::json;
 use utoipa::{
     IntoParams, PartialSchema, ToSchema,
     openapi::{
@@ -293,7 +297,7 @@ struct Retried {
     )
 )]
 async fn retry_job(
-    _: AdminUser,
+    admin: AdminUser,
     InPath(queue): InPath<QueueName>,
     InPath(job): InPath<JobRef>,
     State(mode): State<WorkerMode>,
@@ -303,15 +307,19 @@ async fn retry_job(
     let (id, state) = match job {
         JobRef::Queued(id) => {
             holding_jobs(mode, &queues)?.retry(queue, &id).await?;
+            let action = action("job.retry", queue, &id);
+            note(&shop.database, &admin.origin, action).await;
             (id, JobState::Waiting.as_str())
         }
         JobRef::Refused(row) => {
             let mut transaction = shop.database.begin().await?;
             let rows = outbox::refused(&mut transaction, one(queue, row), 1, 0).await?;
             let revived = outbox::revive(&mut transaction, &ids(&rows)).await?;
-            transaction.commit().await?;
             let row = rows.into_iter().find(|row| revived.contains(&row.id));
             let row = row.ok_or(ApiError::NotFound("Job"))?;
+            let action = action("job.retry", queue, &row.job_id);
+            record(&mut transaction, &admin.origin, action).await?;
+            transaction.commit().await?;
             shop.relay.notify();
             counter!(JOBS_REPLAYED_TOTAL, "queue" => queue.as_str()).increment(1);
             (row.job_id, "pending")
@@ -334,7 +342,7 @@ async fn retry_job(
     )
 )]
 async fn remove_job(
-    _: AdminUser,
+    admin: AdminUser,
     InPath(queue): InPath<QueueName>,
     InPath(job): InPath<JobRef>,
     State(mode): State<WorkerMode>,
@@ -342,19 +350,50 @@ async fn remove_job(
     State(database): State<Database>,
 ) -> Result<StatusCode, ApiError> {
     match job {
-        JobRef::Queued(id) => holding_jobs(mode, &queues)?.remove(queue, &id).await?,
+        JobRef::Queued(id) => {
+            holding_jobs(mode, &queues)?.remove(queue, &id).await?;
+            note(&database, &admin.origin, action("job.remove", queue, &id)).await;
+        }
         JobRef::Refused(row) => {
             let mut transaction = database.begin().await?;
             let rows = outbox::refused(&mut transaction, one(queue, row), 1, 0).await?;
             let purged = outbox::purge(&mut transaction, &ids(&rows)).await?;
+            let row = rows.into_iter().find(|row| purged.contains(&row.id));
+            let row = row.ok_or(ApiError::NotFound("Job"))?;
+            let action = action("job.remove", queue, &row.job_id);
+            record(&mut transaction, &admin.origin, action).await?;
             transaction.commit().await?;
-            if purged.is_empty() {
-                return Err(ApiError::NotFound("Job"));
-            }
             counter!(JOBS_PURGED_TOTAL, "queue" => queue.as_str()).increment(1);
         }
     }
     Ok(StatusCode::NO_CONTENT)
+}
+
+fn action(name: &'static str, queue: QueueName, job_id: &str) -> Action {
+    Action {
+        name,
+        resource_type: "job",
+        resource_id: job_id.to_owned(),
+        changes: json!({ "queue": queue.as_str() }),
+    }
+}
+
+/// Writes down what was done in Redis, which knows no transaction together with the database: when this fails, it is
+/// done all the same, and the log of the process has to do.
+async fn note(database: &Database, origin: &Origin, action: Action) {
+    let write = async {
+        let mut connection = database.write().await?;
+        record(&mut connection, origin, action.clone()).await
+    };
+    if let Err(error) = write.await {
+        tracing::error!(
+            error = chain(&error),
+            actor.id = origin.actor_id.map(tracing::field::display),
+            action = action.name,
+            job.id = action.resource_id,
+            "the audit log lacks this action"
+        );
+    }
 }
 
 /// The queues that hold jobs; an error where none does, because the API does them straight from the outbox.

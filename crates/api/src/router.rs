@@ -39,7 +39,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::{
     answer::REPLAYED,
-    auth,
+    audit, auth,
     cached::X_CACHE,
     consistency::{self, Consistency},
     docs,
@@ -48,7 +48,7 @@ use crate::{
     extract::{IDEMPOTENCY_KEY, LAST_EVENT_ID},
     import,
     observe::{Observe, REQUEST_ID},
-    orders, payments, products, queues,
+    orders, payments, products, queues, recovery,
     secured::secured,
     state::AppState,
     system, users, webhooks,
@@ -98,6 +98,7 @@ pub fn build_router(state: AppState, health: &Health, options: &RouterOptions) -
 /// The resources' routes, with their part of the OpenAPI document.
 pub(crate) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::default()
+        .merge(audit::router())
         .merge(auth::router())
         .merge(events::router())
         .merge(exports::router())
@@ -106,6 +107,7 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .merge(payments::router())
         .merge(products::router())
         .merge(queues::router())
+        .merge(recovery::router())
         .merge(system::router())
         .merge(users::router())
         .merge(webhooks::router())

@@ -9,7 +9,7 @@ use bharatmart_domain::{Money, Role};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
-use crate::tasks::{TaskResult, accounts, connect};
+use crate::tasks::{TaskResult, accounts, check_admin, connect};
 
 /// The name of administrators who are made on the command line.
 pub(crate) const ADMIN_NAME: &str = "BharatMart Admin";
@@ -52,6 +52,9 @@ pub(crate) async fn seed(
     admin: &AdminConfig,
     environment: Environment,
 ) -> TaskResult {
+    if environment == Environment::Production {
+        check_admin(admin)?;
+    }
     let database = connect(config).await?;
     let accounts = accounts(&database);
     let products = products()?;

@@ -12,7 +12,8 @@ use bharatmart_lifecycle::Health;
 use bharatmart_queue::{JobQueues, RelayHandle};
 
 use crate::{
-    cached::Pages, events::EventStreams, system::SystemInfo, tokens::Tokens, webhooks::Webhooks,
+    cached::Pages, events::EventStreams, sessions::Sessions, system::SystemInfo, tokens::Tokens,
+    webhooks::Webhooks,
 };
 
 /// The parts of the API. A handler asks for the part that it needs. Cheap to clone, which axum does
@@ -28,6 +29,8 @@ pub struct Parts {
     pub accounts: Accounts,
     /// Access tokens.
     pub tokens: Tokens,
+    /// Whether sign-ins still hold.
+    pub sessions: Sessions,
     /// For reads that need no business rule.
     pub database: Database,
     /// Pages that are the same for everybody.
@@ -72,6 +75,7 @@ hand_out! {
     shop: Shop,
     accounts: Accounts,
     tokens: Tokens,
+    sessions: Sessions,
     database: Database,
     pages: Pages,
     invalidations: Invalidations,
@@ -102,7 +106,7 @@ impl AppState {
         Self(Arc::new(Parts {
             shop: Shop {
                 database: database.clone(),
-                relay,
+                relay: relay.clone(),
                 gateway: Gateway::new(&config.payment, database.clone()),
                 clock: clock.clone(),
                 order_payment_timeout: config.payment.order_payment_timeout,
@@ -112,11 +116,13 @@ impl AppState {
             accounts: Accounts::new(
                 database.clone(),
                 clock.clone(),
+                relay,
                 config.auth.jwt_refresh_expiry,
             ),
             info: SystemInfo::new(config, health.clone(), clock.now()),
             tokens: Tokens::new(&config.auth, clock),
             events: EventStreams::new(&config.http, database.clone(), health.draining_token()),
+            sessions: Sessions::new(&config.auth, database.clone()),
             pages: Pages::new(
                 Cache::new(&config.cache, invalidations.clone()),
                 database.clone(),

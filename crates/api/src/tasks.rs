@@ -2,13 +2,14 @@
 
 use std::{error::Error, process::ExitCode, sync::Arc, time::Duration};
 
-use bharatmart_commerce::Accounts;
+use bharatmart_commerce::{Accounts, WeakPassword, check_password};
 use bharatmart_config::{AdminConfig, ConfigError, DatabaseConfig, Environment};
 use bharatmart_database::{
     self as database, Database, Freshness, MigrateError, MigrationState, MigrationStatus, users,
 };
 use bharatmart_domain::{Role, SystemClock};
 use bharatmart_lifecycle::healthcheck;
+use bharatmart_queue::RelayHandle;
 use bharatmart_telemetry::chain;
 use chrono::{DateTime, SecondsFormat, Utc};
 
@@ -73,6 +74,7 @@ impl Task {
             Err(error) => {
                 eprintln!("{}", chain(error.as_ref()));
                 let is_a_setting = error.is::<UnusableUrl>()
+                    || error.is::<WeakAdminPassword>()
                     || error
                         .downcast_ref::<MigrateError>()
                         .is_some_and(MigrateError::is_a_setting);
@@ -92,6 +94,16 @@ fn print_document() -> Result<(), Box<dyn Error>> {
     let document = serde_json::to_string_pretty(&openapi::document())?;
     println!("{document}");
     Ok(())
+}
+
+/// The password that the settings give the administrator may not be chosen.
+#[derive(Debug, thiserror::Error)]
+#[error("ADMIN_PASSWORD {0}")]
+pub(crate) struct WeakAdminPassword(WeakPassword);
+
+/// An administrator's password is to be as good as a customer's.
+pub(crate) fn check_admin(admin: &AdminConfig) -> Result<(), WeakAdminPassword> {
+    check_password(&admin.password, &admin.email, seed::ADMIN_NAME).map_err(WeakAdminPassword)
 }
 
 async fn migrate(config: &DatabaseConfig) -> TaskResult {
@@ -141,10 +153,12 @@ pub(crate) async fn connect(config: &DatabaseConfig) -> Result<Database, Box<dyn
 
 /// For hashing only: these tasks sign nobody in.
 pub(crate) fn accounts(database: &Database) -> Accounts {
-    Accounts::new(database.clone(), Arc::new(SystemClock), Duration::ZERO)
+    let (clock, relay) = (Arc::new(SystemClock), RelayHandle::detached());
+    Accounts::new(database.clone(), clock, relay, Duration::ZERO)
 }
 
 async fn create_admin(config: &DatabaseConfig, admin: &AdminConfig) -> TaskResult {
+    check_admin(admin)?;
     let database = connect(config).await?;
     let email = admin.email.to_lowercase();
     let mut connection = database.read(Freshness::Latest).await?;

@@ -122,6 +122,7 @@ mod tests {
             jwt_secret: SecretString::from(secret),
             jwt_expiry: Duration::from_mins(15),
             jwt_refresh_expiry: Duration::from_hours(168),
+            session_check_interval: Duration::from_secs(15),
         };
         (Tokens::new(&config, clock.clone()), clock)
     }
@@ -135,6 +136,7 @@ mod tests {
             phone: None,
             role,
             is_active: true,
+            email_verified_at: None,
             created_at: DateTime::UNIX_EPOCH,
             updated_at: DateTime::UNIX_EPOCH,
         }

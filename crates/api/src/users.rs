@@ -101,7 +101,7 @@ impl Body for UpdateUser {}
     )
 )]
 async fn update_user(
-    _: AdminUser,
+    admin: AdminUser,
     Own(accounts): Own<Accounts>,
     Id(id): Id<UserId>,
     ValidatedJson(body): ValidatedJson<UpdateUser>,
@@ -113,6 +113,6 @@ async fn update_user(
         role: body.role,
         is_active: body.is_active,
     };
-    let user = accounts.change_user(id, &changes).await?;
+    let user = accounts.change_user(&admin.origin, id, &changes).await?;
     user.map(Json).ok_or(ApiError::NotFound("User"))
 }

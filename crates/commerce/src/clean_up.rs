@@ -1,7 +1,8 @@
 //! Deletes what nobody will ask for any more.
 
 use bharatmart_database::{
-    self as database, accounts, idempotency_keys, outbox, payment_events, reports,
+    self as database, account_mails, accounts, audit_log, idempotency_keys, outbox, payment_events,
+    reports, sign_in_attempts,
 };
 use chrono::TimeDelta;
 
@@ -27,7 +28,19 @@ pub struct Cleaned {
     pub idempotency_keys: u64,
     /// Of webhooks that came long ago.
     pub payment_events: u64,
+    /// Of sign-ins that did not succeed.
+    pub sign_in_attempts: u64,
+    /// Of the audit log.
+    pub audit_log: u64,
+    /// Of mails about accounts.
+    pub account_mails: u64,
 }
+
+/// How long mails about accounts are kept, far longer than their links are good.
+const ACCOUNT_MAILS_FOR: TimeDelta = TimeDelta::days(7);
+
+/// How long the audit log remembers: a day more than its table demands, whatever the clocks say.
+const AUDITED_FOR: TimeDelta = TimeDelta::days(366);
 
 /// Deletes the records of sign-ins that are over, and jobs, reports, answers and webhooks of long ago, a batch at a time.
 pub async fn clean_up(shop: &Shop) -> Result<Cleaned, database::Error> {
@@ -68,6 +81,32 @@ pub async fn clean_up(shop: &Shop) -> Result<Cleaned, database::Error> {
             break;
         }
     }
+    let mut sign_in_attempts = 0;
+    loop {
+        let batch = sign_in_attempts::delete_forgotten(&mut connection, now, BATCH).await?;
+        sign_in_attempts += batch;
+        if batch == 0 {
+            break;
+        }
+    }
+    let mut audit_log = 0;
+    loop {
+        let before = now - AUDITED_FOR;
+        let batch = audit_log::delete_before(&mut connection, before, BATCH).await?;
+        audit_log += batch;
+        if batch == 0 {
+            break;
+        }
+    }
+    let mut account_mails = 0;
+    loop {
+        let before = now - ACCOUNT_MAILS_FOR;
+        let batch = account_mails::delete_before(&mut connection, before, BATCH).await?;
+        account_mails += batch;
+        if batch == 0 {
+            break;
+        }
+    }
     let reports = reports::delete_before(&mut connection, now - REPORTS_FOR).await?;
     Ok(Cleaned {
         sign_ins,
@@ -75,5 +114,8 @@ pub async fn clean_up(shop: &Shop) -> Result<Cleaned, database::Error> {
         reports,
         idempotency_keys,
         payment_events,
+        sign_in_attempts,
+        audit_log,
+        account_mails,
     })
 }

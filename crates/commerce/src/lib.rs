@@ -4,8 +4,10 @@
 //! mails that it makes necessary are outbox rows of that transaction. Whoever changes an order or one
 //! of its payments locks the order first.
 
+mod account_mails;
 mod accounts;
 mod actor;
+mod audit;
 mod cancellation;
 mod checkout;
 mod clean_up;
@@ -14,16 +16,20 @@ mod idempotency;
 mod imports;
 mod mails;
 mod orders;
+mod passwords;
 mod payments;
 mod reconciliation;
 mod reports;
 mod settlement;
 mod shop;
 mod signature;
+mod tokens;
 mod webhooks;
 
+pub use account_mails::{account_letter, link_lifetime};
 pub use accounts::{AccountError, Accounts, SignedIn};
 pub use actor::Actor;
+pub use audit::{Action, Origin, difference, record};
 pub use bharatmart_database::sandbox_gateway::{Charge, ChargeStatus};
 pub use checkout::{Checkout, CheckoutError, place_order};
 pub use clean_up::{Cleaned, clean_up};
@@ -34,6 +40,7 @@ pub use mails::html_body;
 pub use orders::{
     ChangeOrderError, OrderDetails, change_order_status, expire_order, order_details, process_order,
 };
+pub use passwords::{WeakPassword, check_password};
 pub use payments::{
     ChangePaymentError, SettleError, StartPayment, StartPaymentError, change_payment_status,
     charge_payment, refund_payment, start_payment, wait_for_outcome,
@@ -42,4 +49,5 @@ pub use reconciliation::{reconcile_mails, reconcile_orders, reconcile_payments};
 pub use reports::report_low_stock;
 pub use shop::Shop;
 pub use signature::{SignatureError, SignedHeaders, sign, verify};
+pub use tokens::{random_token, token_digest};
 pub use webhooks::{Event, Received, WebhookError, receive_event};

@@ -12,6 +12,7 @@ use bharatmart_queue::PaymentDeadline;
 
 use crate::{
     actor::Actor,
+    audit::{Action, Origin},
     cancellation::cancel,
     mails::compose,
     payments::{SettleError, void_pending},
@@ -71,9 +72,12 @@ pub enum ChangeOrderError {
 }
 
 /// Gives an order another status, with all that goes with it: mails, stock, refunds.
+///
+/// What an administrator does is in the audit log, as coming from `origin`.
 pub async fn change_order_status(
     shop: &Shop,
     actor: Actor,
+    origin: &Origin,
     id: OrderId,
     to: OrderStatus,
 ) -> Result<Order, ChangeOrderError> {
@@ -110,6 +114,9 @@ pub async fn change_order_status(
     let changed = orders::find(&mut transaction, id)
         .await?
         .ok_or(ChangeOrderError::NotFound)?;
+    if actor.is_admin() {
+        consequences.audit(origin.entry(Action::order_status(&order, changed.status)));
+    }
     shop.commit(transaction, consequences).await?;
     if let Some(payment) = collected {
         count(&payment, PaymentStatus::Completed);

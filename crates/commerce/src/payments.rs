@@ -14,10 +14,11 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::{
     actor::Actor,
+    audit::{Action, Origin},
     cancellation::cancel,
     gateway::{GatewayError, Outcome},
     idempotency::{Answer, Claim, IdempotencyKey, KeyError},
-    settlement::{count, give_back, record},
+    settlement::{count, give_back, record, record_asked},
     shop::{Consequences, Shop},
 };
 
@@ -304,8 +305,11 @@ pub enum ChangePaymentError {
 /// `refunded` is written down first and then carried out; when the gateway is away, the payment is
 /// returned as `completed` with `refund_requested_at` set, and the payment worker goes on trying.
 /// `completed` and `failed` first make sure that the gateway does not charge it any more.
+///
+/// It is in the audit log, as coming from `origin`.
 pub async fn change_payment_status(
     shop: &Shop,
+    origin: &Origin,
     id: PaymentId,
     to: PaymentStatus,
 ) -> Result<Payment, ChangePaymentError> {
@@ -313,7 +317,7 @@ pub async fn change_payment_status(
     found.payment.status.transition(to)?;
     match to {
         PaymentStatus::Refunded => {
-            request_refund(shop, &found).await?;
+            request_refund(shop, &found, origin).await?;
             match refund_payment(shop, id).await {
                 Ok(()) => {}
                 Err(error @ (SettleError::Gateway(_) | SettleError::StartedMeanwhile)) => {
@@ -339,7 +343,7 @@ pub async fn change_payment_status(
                 },
                 (_, settled) => settled,
             };
-            record(shop, &found, outcome).await?;
+            record_asked(shop, &found, outcome, Some(origin)).await?;
         }
         PaymentStatus::Pending => {}
     }
@@ -360,15 +364,21 @@ pub async fn change_payment_status(
 
 /// Writes down that a payment is to be refunded. An order that has not left is cancelled with it, so
 /// that it does not leave while the money is on its way back.
-async fn request_refund(shop: &Shop, found: &OwnedPayment) -> Result<(), ChangePaymentError> {
+async fn request_refund(
+    shop: &Shop,
+    found: &OwnedPayment,
+    origin: &Origin,
+) -> Result<(), ChangePaymentError> {
     let (id, order_id) = (found.payment.id, found.payment.order_id);
     let mut transaction = shop.database.begin().await?;
     let order = orders::lock(&mut transaction, order_id).await?;
     let order = order.ok_or(ChangePaymentError::NotFound)?;
     let locked = payments::find(&mut transaction, id).await?;
     let locked = locked.ok_or(ChangePaymentError::NotFound)?;
-    locked.payment.status.transition(PaymentStatus::Refunded)?;
+    let to = PaymentStatus::Refunded;
+    locked.payment.status.transition(to)?;
     let mut consequences = Consequences::default();
+    consequences.audit(origin.entry(Action::payment_status(&locked.payment, to)));
     if order.status == OrderStatus::Processing {
         cancel(&mut transaction, &mut consequences, &order, "refunded").await?;
     } else {

@@ -11,6 +11,7 @@ use bharatmart_telemetry::metrics::{PAYMENTS_PROCESSED_TOTAL, PAYMENTS_VALUE_TOT
 use metrics::counter;
 
 use crate::{
+    audit::{Action, Origin},
     cancellation::cancel,
     gateway::Outcome,
     mails::compose,
@@ -23,6 +24,16 @@ pub(crate) async fn record(
     shop: &Shop,
     found: &OwnedPayment,
     outcome: Outcome,
+) -> Result<(), database::Error> {
+    record_asked(shop, found, outcome, None).await
+}
+
+/// [`record`], when an administrator has asked for it: where from.
+pub(crate) async fn record_asked(
+    shop: &Shop,
+    found: &OwnedPayment,
+    outcome: Outcome,
+    asked: Option<&Origin>,
 ) -> Result<(), database::Error> {
     let id = found.payment.id;
     let mut transaction = shop.database.begin().await?;
@@ -45,6 +56,9 @@ pub(crate) async fn record(
         outcome,
     )
     .await?;
+    if let Some(origin) = asked {
+        consequences.audit(origin.entry(Action::payment_status(payment, recorded)));
+    }
     shop.commit(transaction, consequences).await?;
     count(payment, recorded);
     tracing::info!(payment.id = %id, order.id = %order.id, payment.status = %recorded, "payment settled");

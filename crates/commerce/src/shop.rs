@@ -3,7 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use bharatmart_cache::{Change, Effect, Invalidations};
-use bharatmart_database::{Database, Error, Transaction, mail_deliveries, outbox};
+use bharatmart_database::{
+    Database, Error, Transaction,
+    audit_log::{self, NewEntry},
+    mail_deliveries, outbox,
+};
 use bharatmart_domain::{Clock, MailKind, OrderId, ProductId};
 use bharatmart_queue::{NewJob, OutboxJob, RelayHandle, SendEmail};
 use chrono::{DateTime, Utc};
@@ -36,6 +40,8 @@ pub(crate) struct Consequences {
     jobs: Vec<NewJob>,
     /// Those of them that are mails.
     mails: Vec<(OrderId, MailKind)>,
+    /// What is to be in the audit log.
+    audit: Vec<NewEntry>,
     /// Products whose stock is another one.
     stock: Vec<ProductId>,
 }
@@ -61,6 +67,10 @@ impl Consequences {
         self.jobs.push(job);
     }
 
+    pub(crate) fn audit(&mut self, entry: NewEntry) {
+        self.audit.push(entry);
+    }
+
     pub(crate) fn restocked(&mut self, products: Vec<ProductId>) {
         self.stock.extend(products);
     }
@@ -70,7 +80,7 @@ impl Consequences {
     clippy::expect_used,
     reason = "ids, names and amounts always have a JSON form"
 )]
-fn as_row(row: Result<NewJob, serde_json::Error>) -> NewJob {
+pub(crate) fn as_row(row: Result<NewJob, serde_json::Error>) -> NewJob {
     row.expect("a job's payload is JSON")
 }
 
@@ -81,7 +91,15 @@ impl Shop {
         mut transaction: Transaction,
         consequences: Consequences,
     ) -> Result<(), Error> {
-        let Consequences { jobs, mails, stock } = consequences;
+        let Consequences {
+            jobs,
+            mails,
+            audit,
+            stock,
+        } = consequences;
+        for entry in audit {
+            audit_log::insert(&mut transaction, &entry).await?;
+        }
         for (order, kind) in mails {
             mail_deliveries::announce(&mut transaction, order, kind).await?;
         }

@@ -4,6 +4,7 @@
 //! - `JWT_SECRET`
 //! - `JWT_EXPIRY`
 //! - `JWT_REFRESH_EXPIRY`
+//! - `SESSION_CHECK_INTERVAL`
 //! - `ADMIN_EMAIL`
 //! - `ADMIN_PASSWORD`
 
@@ -22,6 +23,9 @@ use crate::variable::{Table, Variable};
 const JWT_SECRET_MIN_BYTES: usize = 32;
 /// In characters, as for customers.
 const ADMIN_PASSWORD_MIN: usize = 8;
+
+/// Whoever was put out must not go on for longer.
+const LONGEST_SESSION_CHECK_INTERVAL: Duration = Duration::from_secs(30);
 
 const AUTH_PROVIDER: Variable =
     Variable::new("AUTH_PROVIDER", "Who signs the access tokens", "local").default("local");
@@ -44,6 +48,12 @@ const JWT_REFRESH_EXPIRY: Variable = Variable::new(
     "a duration with its unit, such as 7d",
 )
 .default("7d");
+const SESSION_CHECK_INTERVAL: Variable = Variable::new(
+    "SESSION_CHECK_INTERVAL",
+    "How soon an access token ends whose user has signed out or was put out",
+    "a duration with its unit up to 30s, such as 15s",
+)
+.default("15s");
 const ADMIN_EMAIL: Variable = Variable::new(
     "ADMIN_EMAIL",
     "Sign-in of the administrator that seed and create-admin make",
@@ -65,6 +75,7 @@ pub(crate) const TABLE: Table = Table {
         JWT_SECRET,
         JWT_EXPIRY,
         JWT_REFRESH_EXPIRY,
+        SESSION_CHECK_INTERVAL,
         ADMIN_EMAIL,
         ADMIN_PASSWORD,
     ],
@@ -79,6 +90,8 @@ pub struct AuthConfig {
     pub jwt_expiry: Duration,
     /// The life of a refresh token; longer than `jwt_expiry`.
     pub jwt_refresh_expiry: Duration,
+    /// How long an access token is taken at its word before the database is asked again.
+    pub session_check_interval: Duration,
 }
 
 impl AuthConfig {
@@ -96,6 +109,10 @@ impl AuthConfig {
         }
         let jwt_expiry = reader.required(&JWT_EXPIRY, parse::positive_with_unit);
         let jwt_refresh_expiry = reader.required(&JWT_REFRESH_EXPIRY, parse::positive_with_unit);
+        let session_check_interval = reader.required(&SESSION_CHECK_INTERVAL, |value| {
+            parse::positive_with_unit(value)
+                .filter(|interval| *interval <= LONGEST_SESSION_CHECK_INTERVAL)
+        });
         if let (Some(access), Some(refresh)) = (jwt_expiry, jwt_refresh_expiry)
             && refresh <= access
         {
@@ -110,6 +127,7 @@ impl AuthConfig {
                 jwt_secret: given_secret?.unwrap_or_else(|| random_secret(source)),
                 jwt_expiry: jwt_expiry?,
                 jwt_refresh_expiry: jwt_refresh_expiry?,
+                session_check_interval: session_check_interval?,
             })
         })
     }

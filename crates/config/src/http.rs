@@ -26,9 +26,9 @@ const PORT: Variable = Variable::new(
     "a port number from 0 to 65535 (0 lets the system choose)",
 )
 .default("3000");
-const FRONTEND_URL: Variable = Variable::new(
+pub(crate) const FRONTEND_URL: Variable = Variable::new(
     "FRONTEND_URL",
-    "Where customers open the shop; its pages may call the API unless CORS_ORIGIN says otherwise",
+    "Where customers open the shop: links in mails lead there, and its pages may call the API unless CORS_ORIGIN says otherwise",
     "an origin such as https://shop.example",
 )
 .default("http://localhost:5173");

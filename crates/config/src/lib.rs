@@ -90,7 +90,7 @@ static WORKER_TABLES: &[Table] = &[
     database::WORKER_TABLE,
     queue::TABLE,
     cache::TABLE,
-    mail::TABLE,
+    mail::WORKER_TABLE,
     payment::WORKER_TABLE,
     report::TABLE,
     telemetry::TABLE,

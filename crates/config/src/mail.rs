@@ -8,6 +8,7 @@
 //! - `SMTP_SECURE`
 //! - `SMTP_USER`
 //! - `SMTP_PASSWORD`
+//! - `FRONTEND_URL` (with the API's HTTP server)
 //!
 //! `SMTP_SECURE` is `tls` (TLS from the first byte, as on port 465), `starttls` (plain greeting, then TLS or nothing) or
 //! `none`. Not set, the port decides: 465 `tls`, 587 `starttls`, any other `none`. Two spellings of older set-ups are
@@ -19,6 +20,7 @@ use std::path::PathBuf;
 use secrecy::SecretString;
 
 use crate::error::ConfigError;
+use crate::http::FRONTEND_URL;
 use crate::parse;
 use crate::process::{ENVIRONMENT, Environment};
 use crate::reader::Reader;
@@ -86,6 +88,21 @@ pub(crate) const TABLE: Table = Table {
     ],
 };
 
+pub(crate) const WORKER_TABLE: Table = Table {
+    title: TABLE.title,
+    variables: &[
+        EMAIL_TRANSPORT,
+        EMAIL_FROM,
+        EMAIL_DIR,
+        SMTP_HOST,
+        SMTP_PORT,
+        SMTP_SECURE,
+        SMTP_USER,
+        SMTP_PASSWORD,
+        FRONTEND_URL,
+    ],
+};
+
 /// How the connection to the mail server is encrypted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum SmtpSecurity {
@@ -125,6 +142,8 @@ pub struct MailConfig {
     pub transport: MailTransport,
     /// The sender, with or without a display name.
     pub from: String,
+    /// The origin of the shop's pages, which links lead to; without a slash at its end.
+    pub frontend_url: String,
 }
 
 impl MailConfig {
@@ -139,6 +158,7 @@ impl MailConfig {
             None => None,
         };
         let from = reader.required(&EMAIL_FROM, sender);
+        let frontend_url = reader.required(&FRONTEND_URL, parse::origin);
         if environment == Some(Environment::Production)
             && let Some(MailTransport::Smtp {
                 security: SmtpSecurity::None,
@@ -154,6 +174,7 @@ impl MailConfig {
             Some(Self {
                 transport: transport?,
                 from: from?,
+                frontend_url: frontend_url?,
             })
         })
     }

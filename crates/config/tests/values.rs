@@ -133,6 +133,8 @@ const BAD: &[(Process, &str, &str, &str)] = &[
     (Process::Api, "JWT_EXPIRY", "900", "15m"),
     (Process::Api, "JWT_EXPIRY", "99999999999y", "15m"),
     (Process::Api, "JWT_REFRESH_EXPIRY", "11y", "7d"),
+    (Process::Api, "SESSION_CHECK_INTERVAL", "31s", "30s"),
+    (Process::Api, "SESSION_CHECK_INTERVAL", "0s", "30s"),
     (Process::Api, "REQUEST_TIMEOUT", "11y", "15s"),
     (
         Process::Api,

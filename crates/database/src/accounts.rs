@@ -1,6 +1,6 @@
 //! Sign-ins: families of refresh tokens, of which only digests are kept.
 
-use bharatmart_domain::UserId;
+use bharatmart_domain::{Role, UserId};
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
@@ -117,6 +117,35 @@ pub async fn revoke_user(connection: &mut Connection, user: UserId) -> Result<()
     .execute(connection)
     .await?;
     Ok(())
+}
+
+/// What an access token may count on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// Who its user is to the shop now.
+    pub role: Role,
+    /// Whether the family is not revoked and the user may sign in.
+    pub stands: bool,
+}
+
+/// Reads what became of a sign-in; `None` when it is long over.
+#[tracing::instrument(name = "db.accounts.session", skip_all)]
+pub async fn session(connection: &mut Connection, family: Uuid) -> Result<Option<Session>> {
+    let session = sqlx::query_as!(
+        Session,
+        r#"
+        SELECT
+            users.role AS "role: Role",
+            users.is_active AND refresh_families.revoked_at IS NULL AS "stands!"
+        FROM refresh_families
+        JOIN users ON users.id = refresh_families.user_id
+        WHERE refresh_families.id = $1
+        "#,
+        family,
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(session)
 }
 
 /// Deletes up to `limit` tokens that ended before `now`, and up to `limit` families that have none

@@ -12,7 +12,9 @@
 //! **Poolers are normal.** Behind one that gives each transaction another server, no statement has a name
 //! and each unit of work is one transaction; [`Connection`] sees to it.
 
+pub mod account_mails;
 pub mod accounts;
+pub mod audit_log;
 mod connection;
 mod error;
 pub mod idempotency_keys;
@@ -34,6 +36,7 @@ pub mod sandbox_gateway;
 mod scope;
 pub mod seed;
 mod server;
+pub mod sign_in_attempts;
 pub mod users;
 pub mod worklist;
 

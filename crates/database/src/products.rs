@@ -83,6 +83,35 @@ pub async fn find(connection: &mut Connection, id: ProductId) -> Result<Option<P
     Ok(product)
 }
 
+/// Reads a product that is sold and keeps others from changing it until the transaction ends.
+#[tracing::instrument(name = "db.products.lock", skip_all, fields(product.id = %id))]
+pub async fn lock(connection: &mut Connection, id: ProductId) -> Result<Option<Product>> {
+    let product = sqlx::query_as!(
+        Product,
+        r#"
+        SELECT
+            id AS "id: ProductId",
+            name,
+            description,
+            price AS "price: Money",
+            category,
+            image_url,
+            is_active,
+            stock_quantity,
+            sku,
+            created_at,
+            updated_at
+        FROM products
+        WHERE id = $1 AND is_active
+        FOR NO KEY UPDATE
+        "#,
+        id.0,
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(product)
+}
+
 /// A product to be added.
 #[derive(Clone, Debug)]
 pub struct NewProduct {

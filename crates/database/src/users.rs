@@ -28,6 +28,8 @@ pub struct User {
     pub role: Role,
     /// Whether they may sign in.
     pub is_active: bool,
+    /// When they have shown that the mailbox is theirs.
+    pub email_verified_at: Option<DateTime<Utc>>,
     /// When they signed up.
     pub created_at: DateTime<Utc>,
     /// When they last changed.
@@ -66,6 +68,7 @@ pub async fn insert(connection: &mut Connection, new: &NewUser<'_>) -> Result<Us
             phone,
             role AS "role: Role",
             is_active,
+            email_verified_at,
             created_at,
             updated_at
         "#,
@@ -93,10 +96,39 @@ pub async fn find(connection: &mut Connection, id: UserId) -> Result<Option<User
             phone,
             role AS "role: Role",
             is_active,
+            email_verified_at,
             created_at,
             updated_at
         FROM users
         WHERE id = $1
+        "#,
+        id.0,
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(user)
+}
+
+/// Reads a user and keeps others from changing them until the transaction ends.
+#[tracing::instrument(name = "db.users.lock", skip_all, fields(user.id = %id))]
+pub async fn lock(connection: &mut Connection, id: UserId) -> Result<Option<User>> {
+    let user = sqlx::query_as!(
+        User,
+        r#"
+        SELECT
+            id AS "id: UserId",
+            email,
+            full_name,
+            address,
+            phone,
+            role AS "role: Role",
+            is_active,
+            email_verified_at,
+            created_at,
+            updated_at
+        FROM users
+        WHERE id = $1
+        FOR NO KEY UPDATE
         "#,
         id.0,
     )
@@ -175,6 +207,7 @@ pub async fn update(
             phone,
             role AS "role: Role",
             is_active,
+            email_verified_at,
             created_at,
             updated_at
         "#,
@@ -190,6 +223,39 @@ pub async fn update(
     .fetch_optional(connection)
     .await?;
     Ok(user)
+}
+
+/// Gives a user another password, as a PHC string.
+#[tracing::instrument(name = "db.users.set_password", skip_all, fields(user.id = %id))]
+pub async fn set_password(
+    connection: &mut Connection,
+    id: UserId,
+    password_hash: &str,
+) -> Result<()> {
+    sqlx::query!(
+        "UPDATE users SET password_hash = $2, updated_at = now() WHERE id = $1",
+        id.0,
+        password_hash,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Records that the mailbox is the user's, unless that is known already.
+#[tracing::instrument(name = "db.users.mark_verified", skip_all, fields(user.id = %id))]
+pub async fn mark_verified(connection: &mut Connection, id: UserId) -> Result<()> {
+    sqlx::query!(
+        r#"
+        UPDATE users
+        SET email_verified_at = now(), updated_at = now()
+        WHERE id = $1 AND email_verified_at IS NULL
+        "#,
+        id.0,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// Locks the active administrators until the transaction ends and returns them, so that two
@@ -217,7 +283,8 @@ pub async fn list(connection: &mut Connection, page: &PageRequest) -> Result<Pag
         connection,
         &list::Query {
             table: "users",
-            columns: "id, email, full_name, address, phone, role, is_active, created_at, updated_at",
+            columns: "id, email, full_name, address, phone, role, is_active, email_verified_at, created_at, \
+                      updated_at",
             sort: SortKey::descending("created_at", "timestamptz"),
             fingerprint: fingerprint(),
             plan_each: false,

@@ -13,6 +13,6 @@ pub use id::{OrderId, PaymentId, ProductId, UserId};
 pub use money::{Money, ParseMoneyError};
 pub use page::{Cursor, CursorError, Page, PageRequest, Position};
 pub use status::{
-    IllegalTransition, MailKind, OrderStatus, PaymentMethod, PaymentStatus, ReportKind, Role,
-    UnknownName,
+    AccountMailKind, IllegalTransition, MailKind, OrderStatus, PaymentMethod, PaymentStatus,
+    ReportKind, Role, UnknownName,
 };

@@ -162,6 +162,18 @@ names! {
 }
 
 names! {
+    /// The mails that people get about their account.
+    AccountMailKind {
+        /// Asks for a proof that the mailbox is theirs.
+        VerifyEmail => "verify_email",
+        /// Lets them choose a new password.
+        ResetPassword => "reset_password",
+        /// Says that they have.
+        PasswordChanged => "password_changed",
+    }
+}
+
+names! {
     /// The reports that those who run the shop get; at most one of each kind a day.
     ReportKind {
         /// Products run out.

@@ -219,7 +219,7 @@ async fn advance(
 
 /// A database that is away for a while must not use the attempts up: it is not known then which mails were sent, and
 /// how a last attempt ended could not be written.
-fn database_error(error: database::Error) -> JobError {
+pub(crate) fn database_error(error: database::Error) -> JobError {
     if error.is_transient() {
         JobError::Postpone(DATABASE_WAIT)
     } else {

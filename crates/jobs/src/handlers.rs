@@ -11,11 +11,11 @@ use bharatmart_database as database;
 use bharatmart_queue::{
     ChargePayment, CleanUp, Handlers, JobError, JobResult, PaymentDeadline, ProcessOrder,
     QueueName, ReconcileMails, ReconcileOrders, ReconcilePayments, RefundPayment, ReportLowStock,
-    SendEmail, SendReport,
+    SendAccountMail, SendEmail, SendReport,
 };
 use serde_json::json;
 
-use crate::{deliver::deliver, mailer::Mailer, report::send_report};
+use crate::{account::send_account_mail, deliver::deliver, mailer::Mailer, report::send_report};
 
 /// Sends mails.
 #[must_use]
@@ -23,11 +23,16 @@ pub fn emails(shop: &Shop, mailer: Mailer) -> Handlers {
     let mailer = Arc::new(mailer);
     let reconciling = shop.clone();
     let (sending, mail_sender) = (shop.database.clone(), mailer.clone());
-    let (reporting, report_sender) = (shop.database.clone(), mailer);
+    let (reporting, report_sender) = (shop.database.clone(), mailer.clone());
+    let (writing, account_sender) = (shop.clone(), mailer);
     Handlers::new(QueueName::EmailNotifications)
         .on(move |_: ReconcileMails, _context| {
             let shop = reconciling.clone();
             async move { reconciled(reconcile_mails(&shop).await) }
+        })
+        .on(move |job: SendAccountMail, _context| {
+            let (shop, mailer) = (writing.clone(), account_sender.clone());
+            async move { send_account_mail(&shop.database, &*shop.clock, &mailer, &job).await }
         })
         .on(move |job: SendEmail, context| {
             let (database, mailer) = (sending.clone(), mail_sender.clone());
@@ -55,6 +60,9 @@ pub fn orders(shop: &Shop) -> Handlers {
                     reports = cleaned.reports,
                     idempotency_keys = cleaned.idempotency_keys,
                     payment_events = cleaned.payment_events,
+                    sign_in_attempts = cleaned.sign_in_attempts,
+                    audit_log = cleaned.audit_log,
+                    account_mails = cleaned.account_mails,
                     "rows deleted that nobody will ask for"
                 );
                 Ok(json!({ "success": true }))
@@ -168,6 +176,7 @@ mod tests {
         let mailer = Mailer::new(&MailConfig {
             transport: MailTransport::File { dir: "/".into() },
             from: "orders@shop.example".into(),
+            frontend_url: "https://shop.example".into(),
         });
         let handlers = [
             orders(&shop),

@@ -4,6 +4,7 @@
 //! mails are sent. A worker runs these handlers on what the queues hold, and the API those of the outbox
 //! when it does the jobs itself.
 
+mod account;
 mod deliver;
 pub mod handlers;
 mod mailer;

@@ -8,7 +8,7 @@ use std::{
 use bharatmart_commerce::html_body;
 use bharatmart_config::{MailConfig, MailTransport, SmtpSecurity};
 use bharatmart_domain::{MailKind, OrderId};
-use bharatmart_queue::{SendEmail, SendReport};
+use bharatmart_queue::{SendAccountMail, SendEmail, SendReport};
 use lettre::{
     Address, Message,
     address::AddressError,
@@ -97,6 +97,7 @@ impl MailerError {
 pub struct Mailer {
     from: Mailbox,
     transport: Transport,
+    storefront: String,
 }
 
 enum Transport {
@@ -157,7 +158,11 @@ impl Mailer {
                 }),
             }),
         };
-        Ok(Self { from, transport })
+        Ok(Self {
+            from,
+            transport,
+            storefront: config.frontend_url.clone(),
+        })
     }
 
     /// The `Message-ID` of a mail, without brackets. Whoever sends the mail, and however often, it is the
@@ -199,6 +204,24 @@ impl Mailer {
         let headers = [(TYPE_HEADER, job.kind.as_str())];
         let letter = (job.to.as_str(), job.subject.as_str(), job.body.clone());
         self.write(letter, &self.report_id(job), &headers)
+    }
+
+    /// The origin that links lead to.
+    pub(crate) fn storefront(&self) -> &str {
+        &self.storefront
+    }
+
+    /// Makes a mail about an account.
+    pub(crate) fn compose_account(
+        &self,
+        job: &SendAccountMail,
+        to: &str,
+        (subject, text): (String, String),
+    ) -> Result<Composed, MailerError> {
+        let SendAccountMail { mail_id, kind } = job;
+        let message_id = format!("{mail_id}.{kind}@{}", self.from.email.domain());
+        let headers = [(TYPE_HEADER, kind.as_str())];
+        self.write((to, &subject, text), &message_id, &headers)
     }
 
     fn write(

@@ -5,11 +5,13 @@
 
 use bharatmart_database::outbox::NewJob;
 use bharatmart_domain::{
-    MailKind, Money, OrderId, PaymentId, PaymentMethod, ProductId, ReportKind, UserId,
+    AccountMailKind, MailKind, Money, OrderId, PaymentId, PaymentMethod, ProductId, ReportKind,
+    UserId,
 };
 use bharatmart_telemetry::trace;
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use uuid::Uuid;
 
 use crate::name::QueueName;
 
@@ -146,6 +148,17 @@ pub struct SendReport {
     pub user_id: UserId,
 }
 
+/// Sends a mail about an account. What it says is not here: the mail may carry a secret, and others read queues.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SendAccountMail {
+    /// The row that knows to whom.
+    pub mail_id: Uuid,
+    /// What it says.
+    #[serde(rename = "type")]
+    pub kind: AccountMailKind,
+}
+
 /// Does what jobs of orders have left undone.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ReconcileOrders {}
@@ -196,6 +209,17 @@ impl Job for SendEmail {
 impl OutboxJob for SendEmail {
     fn job_id(&self) -> String {
         format!("email-{}-{}", self.order_id, self.kind)
+    }
+}
+
+impl Job for SendAccountMail {
+    const NAME: &'static str = "send-account-mail";
+    const QUEUE: QueueName = QueueName::EmailNotifications;
+}
+
+impl OutboxJob for SendAccountMail {
+    fn job_id(&self) -> String {
+        format!("account-mail-{}", self.mail_id)
     }
 }
 
@@ -268,7 +292,12 @@ pub const fn all_job_names(queue: QueueName) -> &'static [&'static str] {
             ReconcileOrders::NAME,
             ReportLowStock::NAME,
         ],
-        QueueName::EmailNotifications => &[ReconcileMails::NAME, SendEmail::NAME, SendReport::NAME],
+        QueueName::EmailNotifications => &[
+            ReconcileMails::NAME,
+            SendAccountMail::NAME,
+            SendEmail::NAME,
+            SendReport::NAME,
+        ],
         QueueName::PaymentProcessing => &[
             ChargePayment::NAME,
             ReconcilePayments::NAME,
@@ -400,6 +429,7 @@ mod tests {
                 PaymentDeadline { order_id }.job_id(),
                 ProcessOrder { order_id, user_id: UserId(uuid), total_amount: Money::ZERO, items: vec![] }.job_id(),
                 RefundPayment { payment_id, order_id }.job_id(),
+                SendAccountMail { mail_id: uuid, kind: AccountMailKind::VerifyEmail }.job_id(),
                 SendEmail {
                     to: String::new(),
                     subject: String::new(),

@@ -33,8 +33,8 @@ pub use in_process::OutboxWorker;
 pub use inspect::{ChangeError, JobPage, JobRecord, JobRef, JobState, KeptBy};
 pub use jobs::{
     ChargePayment, CleanUp, Job, OrderLine, OutboxJob, PaymentDeadline, ProcessOrder,
-    ReconcileMails, ReconcileOrders, ReconcilePayments, RefundPayment, ReportLowStock, SendEmail,
-    SendReport, all_job_names,
+    ReconcileMails, ReconcileOrders, ReconcilePayments, RefundPayment, ReportLowStock,
+    SendAccountMail, SendEmail, SendReport, all_job_names,
 };
 pub use name::{QueueName, UnknownQueue};
 pub use policy::{Backoff, Policy};

@@ -61,6 +61,12 @@ impl RelayHandle {
         Self { wake }
     }
 
+    /// Tells nobody. Relays find what there is by themselves, some time later.
+    #[must_use]
+    pub fn detached() -> Self {
+        Self::new(Arc::default())
+    }
+
     /// To be called right after a commit. Does not wait; many calls are as good as one.
     pub fn notify(&self) {
         self.wake.notify_one();

@@ -2,6 +2,7 @@
 //!
 //! `cargo xtask test` starts what they need.
 
+mod accounts;
 mod cache;
 mod cache_outages;
 mod campaign;

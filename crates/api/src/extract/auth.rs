@@ -1,13 +1,13 @@
 //! Who is asking.
 
 use axum::extract::{FromRef, FromRequestParts, OptionalFromRequestParts};
-use bharatmart_commerce::Actor;
-use bharatmart_database::{Database, Freshness, users};
+use bharatmart_commerce::{Actor, Origin};
+use bharatmart_database::{Database, Freshness, accounts};
 use bharatmart_domain::{Role, UserId};
 use http::{header::AUTHORIZATION, request::Parts};
 use uuid::Uuid;
 
-use crate::{error::ApiError, tokens::Tokens};
+use crate::{error::ApiError, extract::Requested, sessions::Sessions, tokens::Tokens};
 
 /// Somebody who is signed in.
 #[derive(Clone, Debug)]
@@ -53,6 +53,7 @@ const FORBIDDEN: &str = "Insufficient permissions";
 impl<S> OptionalFromRequestParts<S> for AuthUser
 where
     Tokens: FromRef<S>,
+    Sessions: FromRef<S>,
     Database: FromRef<S>,
     S: Send + Sync,
 {
@@ -73,8 +74,11 @@ where
             .verify(token)
             .ok_or(ApiError::Unauthenticated(BAD_TOKEN))?;
         let role = match claims.role {
+            Role::Customer if Sessions::from_ref(state).has_ended(claims.sid).await => {
+                return Err(ApiError::Unauthenticated(BAD_TOKEN));
+            }
             Role::Customer => Role::Customer,
-            Role::Admin => current_role(&Database::from_ref(state), claims.sub).await?,
+            Role::Admin => current_role(&Database::from_ref(state), claims.sid).await?,
         };
         Ok(Some(Self {
             id: claims.sub,
@@ -88,6 +92,7 @@ where
 impl<S> FromRequestParts<S> for AuthUser
 where
     Tokens: FromRef<S>,
+    Sessions: FromRef<S>,
     Database: FromRef<S>,
     S: Send + Sync,
 {
@@ -101,22 +106,27 @@ where
 }
 
 /// Whom a token calls an administrator may have been put out since, and must not be able to let
-/// themselves in again until it expires.
-async fn current_role(database: &Database, id: UserId) -> Result<Role, ApiError> {
+/// themselves in again even for a moment: each time, the database is asked.
+async fn current_role(database: &Database, family: Uuid) -> Result<Role, ApiError> {
     let mut connection = database.read(Freshness::Latest).await?;
-    let user = users::find(&mut connection, id).await?;
-    user.filter(|user| user.is_active)
-        .map(|user| user.role)
+    let session = accounts::session(&mut connection, family).await?;
+    session
+        .filter(|session| session.stands)
+        .map(|session| session.role)
         .ok_or(ApiError::Unauthenticated(BAD_TOKEN))
 }
 
 /// An administrator who is signed in.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct AdminUser;
+#[derive(Clone, Debug)]
+pub(crate) struct AdminUser {
+    /// What the audit log says of what they ask for.
+    pub(crate) origin: Origin,
+}
 
 impl<S> FromRequestParts<S> for AdminUser
 where
     Tokens: FromRef<S>,
+    Sessions: FromRef<S>,
     Database: FromRef<S>,
     S: Send + Sync,
 {
@@ -125,7 +135,8 @@ where
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let user = <AuthUser as FromRequestParts<S>>::from_request_parts(parts, state).await?;
         if user.is_admin() {
-            Ok(Self)
+            let origin = Requested::of(parts).by(user.id);
+            Ok(Self { origin })
         } else {
             Err(ApiError::Forbidden(FORBIDDEN))
         }

@@ -7,6 +7,7 @@ mod last_event_id;
 mod path;
 mod prefer;
 mod query;
+mod requested;
 
 pub(crate) use auth::{AdminUser, AuthUser};
 pub(crate) use json::{Body, ChangeStatus, RawBody, ValidatedJson};
@@ -15,3 +16,4 @@ pub(crate) use last_event_id::{LAST_EVENT_ID, LastEventId};
 pub(crate) use path::Id;
 pub(crate) use prefer::Wait;
 pub(crate) use query::{FromParams, Params, ValidatedQuery};
+pub(crate) use requested::Requested;

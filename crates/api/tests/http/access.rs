@@ -25,7 +25,15 @@ pub(crate) const ROUTES: &[Row] = &[
     ("POST", "/api/auth/signup", Some("{}"), [400; 4]),
     ("POST", "/api/auth/login", Some("{}"), [400; 4]),
     ("POST", "/api/auth/refresh", Some("{}"), [400; 4]),
-    ("POST", "/api/auth/logout", None, [401, 200, 200, 200]),
+    ("POST", "/api/auth/verify-email", Some("{}"), [400; 4]),
+    (
+        "POST",
+        "/api/auth/verify-email/request",
+        None,
+        [401, 202, 202, 202],
+    ),
+    ("POST", "/api/auth/forgot-password", Some("{}"), [400; 4]),
+    ("POST", "/api/auth/reset-password", Some("{}"), [400; 4]),
     ("GET", "/api/auth/me", None, [401, 200, 200, 200]),
     ("PATCH", "/api/auth/me", Some("{}"), [401, 200, 200, 200]),
     ("GET", "/api/products", None, [200; 4]),
@@ -102,6 +110,7 @@ pub(crate) const ROUTES: &[Row] = &[
         Some("{}"),
         [401, 403, 403, 200],
     ),
+    ("GET", "/api/audit", None, [401, 403, 403, 200]),
     ("GET", "/api/queues/stats", None, [401, 403, 403, 200]),
     ("GET", "/api/queues/orders/jobs", None, [401, 403, 403, 200]),
     (
@@ -131,6 +140,8 @@ pub(crate) const ROUTES: &[Row] = &[
     ),
     ("GET", "/api/nowhere", None, [404; 4]),
     ("DELETE", "/api/orders/ORDER", None, [405; 4]),
+    // Last, since it ends the tokens.
+    ("POST", "/api/auth/logout", None, [401, 200, 200, 200]),
 ];
 
 /// People, and the things that routes are about.

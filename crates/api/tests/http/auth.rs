@@ -224,7 +224,7 @@ async fn an_admin_who_was_put_out_cannot_let_themselves_in_again() {
 
     change(&admin, r#"{"role":"customer"}"#).await;
     let back = change(&second_admin, r#"{"role":"admin"}"#).await;
-    assert_eq!(back.status, StatusCode::FORBIDDEN, "{}", back.body);
+    assert_eq!(back.status, StatusCode::UNAUTHORIZED, "{}", back.body);
     let refresh = json!({ "refreshToken": second_admin.refresh_token });
     assert_eq!(
         api.post("/api/auth/refresh", None, &refresh).await.status,

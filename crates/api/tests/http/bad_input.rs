@@ -36,6 +36,24 @@ fn routes() -> Vec<(&'static str, String, Value, &'static [&'static str])> {
             json!({ "refreshToken": "a" }),
             &["refreshToken"],
         ),
+        (
+            "POST",
+            "/api/auth/verify-email".to_owned(),
+            json!({ "token": "a" }),
+            &["token"],
+        ),
+        (
+            "POST",
+            "/api/auth/forgot-password".to_owned(),
+            json!({ "email": "a" }),
+            &["email"],
+        ),
+        (
+            "POST",
+            "/api/auth/reset-password".to_owned(),
+            json!({ "token": "a", "password": "12345678" }),
+            &["token", "password"],
+        ),
         ("PATCH", "/api/auth/me".to_owned(), person, &[]),
         (
             "POST",

@@ -1,6 +1,7 @@
 //! The real router over a real database, without a network between.
 
 mod access;
+mod audit;
 mod auth;
 mod bad_input;
 mod cache;
@@ -15,6 +16,9 @@ mod lists;
 mod orders;
 mod products;
 mod queues;
+mod recovery;
+mod sessions;
+mod sign_in;
 mod webhooks;
 
 use std::{sync::Arc, time::Duration};

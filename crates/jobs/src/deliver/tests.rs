@@ -78,6 +78,7 @@ fn mailer(transport: MailTransport) -> Result<Mailer> {
     Ok(Mailer::new(&MailConfig {
         transport,
         from: "BharatMart <orders@shop.example>".into(),
+        frontend_url: "https://shop.example".into(),
     })?)
 }
 

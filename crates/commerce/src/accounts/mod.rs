@@ -3,25 +3,27 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use argon2::{
-    Argon2, PasswordHash, PasswordHasher, PasswordVerifier,
-    password_hash::{SaltString, rand_core::OsRng},
-};
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bharatmart_database::{
-    self as database, Database, Freshness, Transaction, accounts as families,
+    self as database, Database, Freshness, Transaction, accounts as families, sign_in_attempts,
     users::{self, EMAIL_TAKEN, NewUser, User, UserChanges},
 };
-use bharatmart_domain::{Clock, Role, UserId};
-use rand::RngCore;
-use secrecy::{ExposeSecret, SecretString};
-use sha2::{Digest, Sha256};
-use tokio::{sync::Semaphore, task::spawn_blocking};
+use bharatmart_domain::{AccountMailKind, Clock, Role, UserId};
+use bharatmart_queue::RelayHandle;
+use secrecy::SecretString;
+use serde_json::json;
 use uuid::Uuid;
 
-/// Passwords that are hashed at a time. Each takes 19 MiB and some 20 ms of a core, so more would
-/// starve the requests of everybody else.
-const HASHES_AT_A_TIME: usize = 2;
+use crate::{
+    audit::{self, Action, Origin, difference_of_people},
+    passwords::{WeakPassword, check_password},
+    tokens::{random_token, token_digest},
+};
+
+mod hashing;
+mod recovery;
+mod throttle;
+
+use hashing::Hashing;
 
 /// Why somebody could not sign up, in or out.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +34,18 @@ pub enum AccountError {
     /// No such address, a wrong password, or an account that may not sign in: one answer for all.
     #[error("invalid e-mail address or password")]
     BadCredentials,
+    /// Too many wrong passwords for this address, whether anybody has it or not, or too many mails to it.
+    #[error("too many attempts")]
+    TooManyAttempts {
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// The password may not be chosen.
+    #[error("the password {0}")]
+    WeakPassword(#[from] WeakPassword),
+    /// The token of a mail that is unknown, used, replaced by a newer one or past its end.
+    #[error("invalid token of a mail")]
+    BadMailedToken,
     /// A refresh token that is unknown, spent, revoked or past its end.
     #[error("invalid refresh token")]
     BadToken,
@@ -62,19 +76,26 @@ pub struct SignedIn {
 pub struct Accounts {
     database: Database,
     clock: Arc<dyn Clock>,
+    relay: RelayHandle,
     refresh_lifetime: Duration,
-    hashing: Arc<Semaphore>,
+    hashing: Hashing,
 }
 
 impl Accounts {
-    /// `refresh_lifetime` is how long a refresh token is good.
+    /// `relay` is told of mails that are to be sent; `refresh_lifetime` is how long a refresh token is good.
     #[must_use]
-    pub fn new(database: Database, clock: Arc<dyn Clock>, refresh_lifetime: Duration) -> Self {
+    pub fn new(
+        database: Database,
+        clock: Arc<dyn Clock>,
+        relay: RelayHandle,
+        refresh_lifetime: Duration,
+    ) -> Self {
         Self {
             database,
             clock,
+            relay,
             refresh_lifetime,
-            hashing: Arc::new(Semaphore::new(HASHES_AT_A_TIME)),
+            hashing: Hashing::new(),
         }
     }
 
@@ -84,13 +105,14 @@ impl Accounts {
         Self { database, ..self }
     }
 
-    /// Adds a customer and signs them in.
+    /// Adds a customer and signs them in. A mail asks them to prove that the mailbox is theirs.
     pub async fn sign_up(
         &self,
         email: &str,
         password: &SecretString,
         full_name: &str,
     ) -> Result<SignedIn, AccountError> {
+        check_password(password, email, full_name)?;
         let password_hash = self.hash(password).await?;
         let mut transaction = self.database.begin().await?;
         let new = NewUser {
@@ -100,15 +122,23 @@ impl Accounts {
             role: Role::Customer,
         };
         let user = insert(&mut transaction, &new).await?;
-        self.start_session(transaction, user).await
+        recovery::announce(&mut transaction, user.id, AccountMailKind::VerifyEmail).await?;
+        let signed_in = self.start_session(transaction, user).await?;
+        self.relay.notify();
+        Ok(signed_in)
     }
 
-    /// Signs somebody in. An unknown address takes as long as a wrong password.
+    /// Signs somebody in. An unknown address takes as long as a wrong password, and is refused for a while as soon.
+    ///
+    /// That of an administrator is in the audit log, as coming from `origin`.
     pub async fn sign_in(
         &self,
         email: &str,
         password: &SecretString,
+        origin: Origin,
     ) -> Result<SignedIn, AccountError> {
+        let address = throttle::address_hash(email);
+        throttle::admit(&self.database, &address, self.clock.now()).await?;
         let mut connection = self.database.read(Freshness::Latest).await?;
         let credentials = users::credentials(&mut connection, email).await?;
         // Not to be held while the password is checked.
@@ -117,21 +147,30 @@ impl Accounts {
             .as_ref()
             .filter(|credentials| credentials.is_active)
             .and_then(|credentials| credentials.password_hash.clone());
-        let matches = self.verify(password, known.as_deref()).await?;
+        let matches = self.hashing.verify(password, known.as_deref()).await?;
         let Some(credentials) = credentials.filter(|_| matches) else {
             return Err(AccountError::BadCredentials);
         };
         let mut transaction = self.database.begin().await?;
+        sign_in_attempts::forget(&mut transaction, &address).await?;
         let user = users::find(&mut transaction, credentials.id)
             .await?
             .ok_or(AccountError::BadCredentials)?;
+        if user.role == Role::Admin {
+            let origin = Origin {
+                actor_id: Some(user.id),
+                ..origin
+            };
+            let action = Action::of_user("sign_in", user.id, json!({}));
+            audit::record(&mut transaction, &origin, action).await?;
+        }
         self.start_session(transaction, user).await
     }
 
     /// Exchanges a refresh token. One that was used before revokes its whole family, since either
     /// this caller or the earlier one has stolen it (RFC 9700, section 4.14.2).
     pub async fn refresh(&self, token: &SecretString) -> Result<SignedIn, AccountError> {
-        let digest = digest(token);
+        let digest = token_digest(token);
         let mut transaction = self.database.begin().await?;
         let found = families::lock_token(&mut transaction, &digest)
             .await?
@@ -159,7 +198,7 @@ impl Accounts {
         Ok(())
     }
 
-    /// Adds a user of any role.
+    /// Adds a user of any role, on the word of somebody at the command line.
     pub async fn create_user(
         &self,
         email: &str,
@@ -167,23 +206,27 @@ impl Accounts {
         full_name: &str,
         role: Role,
     ) -> Result<User, AccountError> {
+        check_password(password, email, full_name)?;
         let password_hash = self.hash(password).await?;
-        let mut connection = self.database.write().await?;
-        insert(
-            &mut connection,
-            &NewUser {
-                email,
-                full_name,
-                password_hash: &password_hash,
-                role,
-            },
-        )
-        .await
+        let mut transaction = self.database.begin().await?;
+        let new = NewUser {
+            email,
+            full_name,
+            password_hash: &password_hash,
+            role,
+        };
+        let user = insert(&mut transaction, &new).await?;
+        let action = Action::of_user("user.create", user.id, difference_of_people(&(), &user));
+        audit::record(&mut transaction, &Origin::default(), action).await?;
+        transaction.commit().await?;
+        Ok(user)
     }
 
-    /// Changes a user; `None` when there is none. Somebody who may do less than before is signed out.
+    /// Changes a user; `None` when there is none. Somebody who may do less than before is signed out. What is changed
+    /// is in the audit log, as coming from `origin`.
     pub async fn change_user(
         &self,
+        origin: &Origin,
         id: UserId,
         changes: &UserChanges,
     ) -> Result<Option<User>, AccountError> {
@@ -198,63 +241,25 @@ impl Accounts {
             }
             may_do_less |= admins.contains(&id);
         }
+        let Some(before) = users::lock(&mut transaction, id).await? else {
+            return Ok(None);
+        };
         let user = users::update(&mut transaction, id, changes).await?;
         if may_do_less {
             families::revoke_user(&mut transaction, id).await?;
+        }
+        let changes = difference_of_people(&before, &user);
+        if changes != json!({}) {
+            let action = Action::of_user("user.update", id, changes);
+            audit::record(&mut transaction, origin, action).await?;
         }
         transaction.commit().await?;
         Ok(user)
     }
 
-    /// Hashes a password with argon2id: on a thread for blocking work, few at a time.
+    /// Hashes a password.
     pub async fn hash(&self, password: &SecretString) -> Result<String, AccountError> {
-        let password = password.clone();
-        self.blocking(move || {
-            let salt = SaltString::generate(&mut OsRng);
-            Argon2::default()
-                .hash_password(password.expose_secret().as_bytes(), &salt)
-                .map(|hash| hash.to_string())
-                .map_err(|error| AccountError::Hash(error.to_string()))
-        })
-        .await
-    }
-
-    async fn verify(
-        &self,
-        password: &SecretString,
-        known: Option<&str>,
-    ) -> Result<bool, AccountError> {
-        let password = password.clone();
-        let known = known.map(str::to_owned);
-        self.blocking(move || {
-            let bytes = password.expose_secret().as_bytes();
-            let Some(known) = known else {
-                // As much work as a comparison, so that the time tells nothing.
-                let _ = Argon2::default()
-                    .hash_password(bytes, &SaltString::generate(&mut OsRng))
-                    .map_err(|error| AccountError::Hash(error.to_string()))?;
-                return Ok(false);
-            };
-            let known =
-                PasswordHash::new(&known).map_err(|error| AccountError::Hash(error.to_string()))?;
-            Ok(Argon2::default().verify_password(bytes, &known).is_ok())
-        })
-        .await
-    }
-
-    async fn blocking<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> Result<T, AccountError> + Send + 'static,
-    ) -> Result<T, AccountError> {
-        let permit = self.hashing.clone().acquire_owned().await;
-        let permit = permit.map_err(|error| AccountError::Hash(error.to_string()))?;
-        spawn_blocking(move || {
-            let result = work();
-            drop(permit);
-            result
-        })
-        .await
-        .map_err(|error| AccountError::Hash(error.to_string()))?
+        self.hashing.hash(password).await
     }
 
     async fn start_session(
@@ -273,14 +278,12 @@ impl Accounts {
         user: User,
         family: Uuid,
     ) -> Result<SignedIn, AccountError> {
-        let mut bytes = [0; 32];
-        rand::rng().fill_bytes(&mut bytes);
-        let refresh_token = SecretString::from(URL_SAFE_NO_PAD.encode(bytes));
+        let refresh_token = random_token();
         let expires_at = self.clock.now() + self.refresh_lifetime;
         families::add_token(
             &mut transaction,
             family,
-            &digest(&refresh_token),
+            &token_digest(&refresh_token),
             expires_at,
         )
         .await?;
@@ -304,9 +307,4 @@ async fn insert(
             error.into()
         }
     })
-}
-
-/// The SHA-256 of a token: all that is kept of it.
-fn digest(token: &SecretString) -> Vec<u8> {
-    Sha256::digest(token.expose_secret().as_bytes()).to_vec()
 }

@@ -1,0 +1,78 @@
+//! Hashing passwords: argon2id, the first choice of the OWASP Password Storage Cheat Sheet.
+
+use std::sync::Arc;
+
+use argon2::{
+    Argon2, PasswordHash, PasswordHasher, PasswordVerifier,
+    password_hash::{SaltString, rand_core::OsRng},
+};
+use secrecy::{ExposeSecret, SecretString};
+use tokio::{sync::Semaphore, task::spawn_blocking};
+
+use super::AccountError;
+
+/// Passwords that are hashed at a time. Each takes 19 MiB and some 20 ms of a core, so more would
+/// starve the requests of everybody else.
+const HASHES_AT_A_TIME: usize = 2;
+
+/// Hashes on threads for blocking work, few at a time; cheap to clone.
+#[derive(Clone)]
+pub(super) struct Hashing(Arc<Semaphore>);
+
+impl Hashing {
+    pub(super) fn new() -> Self {
+        Self(Arc::new(Semaphore::new(HASHES_AT_A_TIME)))
+    }
+
+    /// Makes a PHC string of a password.
+    pub(super) async fn hash(&self, password: &SecretString) -> Result<String, AccountError> {
+        let password = password.clone();
+        self.blocking(move || {
+            let salt = SaltString::generate(&mut OsRng);
+            Argon2::default()
+                .hash_password(password.expose_secret().as_bytes(), &salt)
+                .map(|hash| hash.to_string())
+                .map_err(|error| AccountError::Hash(error.to_string()))
+        })
+        .await
+    }
+
+    /// Whether `password` is the one of `known`. It takes as long when nothing is known.
+    pub(super) async fn verify(
+        &self,
+        password: &SecretString,
+        known: Option<&str>,
+    ) -> Result<bool, AccountError> {
+        let password = password.clone();
+        let known = known.map(str::to_owned);
+        self.blocking(move || {
+            let bytes = password.expose_secret().as_bytes();
+            let Some(known) = known else {
+                // As much work as a comparison, so that the time tells nothing.
+                let _ = Argon2::default()
+                    .hash_password(bytes, &SaltString::generate(&mut OsRng))
+                    .map_err(|error| AccountError::Hash(error.to_string()))?;
+                return Ok(false);
+            };
+            let known =
+                PasswordHash::new(&known).map_err(|error| AccountError::Hash(error.to_string()))?;
+            Ok(Argon2::default().verify_password(bytes, &known).is_ok())
+        })
+        .await
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, AccountError> + Send + 'static,
+    ) -> Result<T, AccountError> {
+        let permit = self.0.clone().acquire_owned().await;
+        let permit = permit.map_err(|error| AccountError::Hash(error.to_string()))?;
+        spawn_blocking(move || {
+            let result = work();
+            drop(permit);
+            result
+        })
+        .await
+        .map_err(|error| AccountError::Hash(error.to_string()))?
+    }
+}
