@@ -75,6 +75,9 @@ pub enum ApiError {
     /// 404: there is no such thing, or it is somebody else's.
     #[error("{0} not found")]
     NotFound(&'static str),
+    /// 404: somebody else signs people in.
+    #[error("People are signed in by another provider, not here: GET /api/system/info names it")]
+    SignsInElsewhere,
     /// 404: there is no such route.
     #[error("Route not found")]
     RouteNotFound,
@@ -157,7 +160,9 @@ impl ApiError {
             }
             Self::Unauthenticated(_) => StatusCode::UNAUTHORIZED,
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
-            Self::NotFound(_) | Self::RouteNotFound => StatusCode::NOT_FOUND,
+            Self::NotFound(_) | Self::SignsInElsewhere | Self::RouteNotFound => {
+                StatusCode::NOT_FOUND
+            }
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Conflict { .. } | Self::OutOfStock(_) => StatusCode::CONFLICT,
             Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
@@ -180,6 +185,7 @@ impl ApiError {
             Self::Unauthenticated(_) => "unauthenticated",
             Self::Forbidden(_) => "forbidden",
             Self::NotFound(_) => "not_found",
+            Self::SignsInElsewhere => "auth_provider",
             Self::RouteNotFound => "route_not_found",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::Conflict { code, .. } | Self::Unprocessable { code, .. } => code,

@@ -5,13 +5,13 @@ use std::{ops::Deref, sync::Arc, time::Duration};
 use axum::extract::FromRef;
 use bharatmart_cache::{Cache, Invalidations};
 use bharatmart_commerce::{Accounts, Gateway, Shop};
-use bharatmart_config::{ApiConfig, WorkerMode};
+use bharatmart_config::{ApiConfig, AuthConfig, AuthProvider, WorkerMode};
 use bharatmart_database::Database;
 use bharatmart_domain::Clock;
 use bharatmart_lifecycle::Health;
 use bharatmart_queue::{JobQueues, RelayHandle};
 
-use crate::{cached::Pages, sessions::Sessions, system::SystemInfo, tokens::Tokens};
+use crate::{cached::Pages, provider::Provider, system::SystemInfo};
 
 /// The parts of the API. A handler asks for the part that it needs. Cheap to clone, which axum does
 /// several times for every request.
@@ -24,10 +24,8 @@ pub struct Parts {
     pub shop: Shop,
     /// Signing up, in and out.
     pub accounts: Accounts,
-    /// Access tokens.
-    pub tokens: Tokens,
-    /// Whether sign-ins still hold.
-    pub sessions: Sessions,
+    /// Who signs people in.
+    pub provider: Provider,
     /// For reads that need no business rule.
     pub database: Database,
     /// Pages that are the same for everybody.
@@ -67,8 +65,7 @@ macro_rules! hand_out {
 hand_out! {
     shop: Shop,
     accounts: Accounts,
-    tokens: Tokens,
-    sessions: Sessions,
+    provider: Provider,
     database: Database,
     pages: Pages,
     invalidations: Invalidations,
@@ -108,11 +105,10 @@ impl AppState {
                 database.clone(),
                 clock.clone(),
                 relay,
-                config.auth.jwt_refresh_expiry,
+                refresh_lifetime(&config.auth),
             ),
             info: SystemInfo::new(config, health.clone(), clock.now()),
-            tokens: Tokens::new(&config.auth, clock),
-            sessions: Sessions::new(&config.auth, database.clone()),
+            provider: Provider::new(&config.auth, &database, clock),
             pages: Pages::new(
                 Cache::new(&config.cache, invalidations.clone()),
                 database.clone(),
@@ -123,5 +119,13 @@ impl AppState {
             worker_mode: config.jobs.mode(),
             request_timeout: RequestTimeout(config.http.request_timeout),
         }))
+    }
+}
+
+/// How long refresh tokens of ours are good; with another provider there are none.
+const fn refresh_lifetime(config: &AuthConfig) -> Duration {
+    match &config.provider {
+        AuthProvider::Local(local) => local.jwt_refresh_expiry,
+        AuthProvider::Supabase(_) => Duration::ZERO,
     }
 }

@@ -23,7 +23,7 @@ mod shop;
 mod tokens;
 
 pub use account_mails::{account_letter, link_lifetime};
-pub use accounts::{AccountError, Accounts, SignedIn};
+pub use accounts::{AccountError, Accounts, Newcomer, SignedIn, admit, change_address, join};
 pub use actor::Actor;
 pub use audit::{Action, Origin, difference, record};
 pub use checkout::{Checkout, CheckoutError, place_order};

@@ -3,14 +3,16 @@
 mod auth;
 mod json;
 mod key;
+mod local;
 mod path;
 mod prefer;
 mod query;
 mod requested;
 
-pub(crate) use auth::{AdminUser, AuthUser};
+pub(crate) use auth::{AdminUser, AuthUser, BAD_TOKEN};
 pub(crate) use json::{Body, ChangeStatus, ValidatedJson};
 pub(crate) use key::{IDEMPOTENCY_KEY, KeyedJson};
+pub(crate) use local::LocalSignIn;
 pub(crate) use path::Id;
 pub(crate) use prefer::Wait;
 pub(crate) use query::{FromParams, Params, ValidatedQuery};

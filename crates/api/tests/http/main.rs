@@ -16,6 +16,7 @@ mod queues;
 mod recovery;
 mod sessions;
 mod sign_in;
+mod supabase;
 
 use std::{sync::Arc, time::Duration};
 
