@@ -1,6 +1,6 @@
 //! Signing up, in and out, and one's own profile.
 
-use axum::{Json, extract::State};
+use axum::Json;
 use bharatmart_commerce::{Accounts, SignedIn};
 use bharatmart_database::{
     Database, Freshness,
@@ -15,9 +15,8 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{
     consistency::Own,
     error::ApiError,
-    extract::{AuthUser, Body, Requested, ValidatedJson},
+    extract::{AuthUser, Body, LocalSignIn, Requested, ValidatedJson},
     fields::{Email, Line, Nullable, Password, Text, sent},
-    sessions::Sessions,
     state::AppState,
     tokens::Tokens,
     users::{Address, FullName, Phone},
@@ -94,15 +93,15 @@ impl Body for SignUp {
     )
 )]
 async fn sign_up(
+    LocalSignIn(local): LocalSignIn,
     Own(accounts): Own<Accounts>,
-    State(tokens): State<Tokens>,
     ValidatedJson(body): ValidatedJson<SignUp>,
 ) -> Result<SessionResponse, ApiError> {
     let name = body.full_name.into_string();
     let signed_in = accounts
         .sign_up(body.email.as_str(), &body.password.0, &name)
         .await?;
-    session(StatusCode::CREATED, &tokens, signed_in)
+    session(StatusCode::CREATED, &local.tokens, signed_in)
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -133,8 +132,8 @@ impl Body for SignIn {
     )
 )]
 async fn sign_in(
+    LocalSignIn(local): LocalSignIn,
     Own(accounts): Own<Accounts>,
-    State(tokens): State<Tokens>,
     requested: Requested,
     ValidatedJson(body): ValidatedJson<SignIn>,
 ) -> Result<SessionResponse, ApiError> {
@@ -142,7 +141,7 @@ async fn sign_in(
     let signed_in = accounts
         .sign_in(&email, &body.password.0, requested.by_somebody())
         .await?;
-    session(StatusCode::OK, &tokens, signed_in)
+    session(StatusCode::OK, &local.tokens, signed_in)
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -171,12 +170,16 @@ impl Body for Refresh {
     )
 )]
 async fn refresh(
+    LocalSignIn(local): LocalSignIn,
     Own(accounts): Own<Accounts>,
-    State(tokens): State<Tokens>,
     ValidatedJson(body): ValidatedJson<Refresh>,
 ) -> Result<SessionResponse, ApiError> {
     let token = SecretString::from(body.refresh_token.into_string());
-    session(StatusCode::OK, &tokens, accounts.refresh(&token).await?)
+    session(
+        StatusCode::OK,
+        &local.tokens,
+        accounts.refresh(&token).await?,
+    )
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -195,12 +198,14 @@ pub(crate) struct Message {
     responses((status = 200, description = "Signed out.", body = Message))
 )]
 async fn sign_out(
+    LocalSignIn(local): LocalSignIn,
     user: AuthUser,
     Own(accounts): Own<Accounts>,
-    State(sessions): State<Sessions>,
 ) -> Result<Json<Message>, ApiError> {
-    accounts.sign_out(user.family).await?;
-    sessions.end(user.family).await;
+    if let Some(family) = user.family {
+        accounts.sign_out(family).await?;
+        local.sessions.end(family).await;
+    }
     Ok(Json(Message {
         message: "Logged out successfully",
     }))

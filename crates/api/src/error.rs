@@ -81,6 +81,9 @@ pub enum ApiError {
     /// 404: there is no such thing, or it is somebody else's.
     #[error("{0} not found")]
     NotFound(&'static str),
+    /// 404: somebody else signs people in.
+    #[error("People are signed in by another provider, not here: GET /api/system/info names it")]
+    SignsInElsewhere,
     /// 404: there is no such route.
     #[error("Route not found")]
     RouteNotFound,
@@ -170,7 +173,10 @@ impl ApiError {
             | Self::BadWebhook(_) => StatusCode::BAD_REQUEST,
             Self::Unauthenticated(_) => StatusCode::UNAUTHORIZED,
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
-            Self::NotFound(_) | Self::RouteNotFound | Self::WebhooksOff => StatusCode::NOT_FOUND,
+            Self::NotFound(_)
+            | Self::SignsInElsewhere
+            | Self::RouteNotFound
+            | Self::WebhooksOff => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Conflict { .. } | Self::OutOfStock(_) => StatusCode::CONFLICT,
             Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
@@ -195,6 +201,7 @@ impl ApiError {
             Self::Unauthenticated(_) => "unauthenticated",
             Self::Forbidden(_) => "forbidden",
             Self::NotFound(_) => "not_found",
+            Self::SignsInElsewhere => "auth_provider",
             Self::RouteNotFound => "route_not_found",
             Self::WebhooksOff => "webhooks_off",
             Self::MethodNotAllowed => "method_not_allowed",

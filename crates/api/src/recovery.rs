@@ -12,7 +12,7 @@ use crate::{
     auth::Message,
     consistency::Own,
     error::ApiError,
-    extract::{AuthUser, Body, Requested, ValidatedJson},
+    extract::{AuthUser, Body, LocalSignIn, Requested, ValidatedJson},
     fields::{Line, Password},
     state::AppState,
 };
@@ -47,6 +47,7 @@ impl Body for VerifyEmail {
     responses((status = 200, description = "The e-mail address is verified.", body = Message))
 )]
 async fn verify_email(
+    _: LocalSignIn,
     Own(accounts): Own<Accounts>,
     ValidatedJson(body): ValidatedJson<VerifyEmail>,
 ) -> Result<Json<Message>, ApiError> {
@@ -72,6 +73,7 @@ async fn verify_email(
     ))
 )]
 async fn request_verification(
+    _: LocalSignIn,
     user: AuthUser,
     Own(accounts): Own<Accounts>,
 ) -> Result<(StatusCode, Json<Message>), ApiError> {
@@ -107,6 +109,7 @@ impl Body for ForgotPassword {
     ))
 )]
 async fn forgot_password(
+    _: LocalSignIn,
     Own(accounts): Own<Accounts>,
     ValidatedJson(body): ValidatedJson<ForgotPassword>,
 ) -> Result<(StatusCode, Json<Message>), ApiError> {
@@ -139,6 +142,7 @@ impl Body for ResetPassword {
     responses((status = 200, description = "The password is changed.", body = Message))
 )]
 async fn reset_password(
+    _: LocalSignIn,
     Own(accounts): Own<Accounts>,
     requested: Requested,
     ValidatedJson(body): ValidatedJson<ResetPassword>,

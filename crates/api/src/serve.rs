@@ -19,6 +19,7 @@ use tokio::{
 use crate::{
     background::{self, Schema, UnusableUrl},
     in_process,
+    provider::Provider,
     router::{RouterOptions, build_router},
     state::AppState,
 };
@@ -194,6 +195,9 @@ fn assemble(
             state
         }
     };
+    if let Provider::Supabase(supabase) = &state.provider {
+        lifecycle.spawn("keys", supabase.clone().keep_keys(stop.clone()));
+    }
     lifecycle.spawn("gauges", background::measure(state.pages.clone(), stop));
     Ok(state)
 }

@@ -6,7 +6,6 @@
 
 use std::time::{Duration, Instant};
 
-use bharatmart_config::AuthConfig;
 use bharatmart_database::{self as database, Database, Freshness, accounts};
 use moka::{Expiry, future::Cache};
 use tokio::time::timeout;
@@ -65,12 +64,12 @@ impl Expiry<Uuid, Standing> for Times {
 }
 
 impl Sessions {
-    /// Asks `database` as often as `config` says.
+    /// Asks `database` about each sign-in once in `check_interval`. No token of one lives longer than `token_lifetime`.
     #[must_use]
-    pub fn new(config: &AuthConfig, database: Database) -> Self {
+    pub fn new(check_interval: Duration, token_lifetime: Duration, database: Database) -> Self {
         let times = Times {
-            check_interval: config.session_check_interval,
-            token_lifetime: config.jwt_expiry,
+            check_interval,
+            token_lifetime,
         };
         Self {
             known: Cache::builder()

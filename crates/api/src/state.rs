@@ -5,15 +5,14 @@ use std::{ops::Deref, sync::Arc, time::Duration};
 use axum::extract::FromRef;
 use bharatmart_cache::{Cache, Invalidations};
 use bharatmart_commerce::{Accounts, Gateway, Shop};
-use bharatmart_config::{ApiConfig, WorkerMode};
+use bharatmart_config::{ApiConfig, AuthConfig, AuthProvider, WorkerMode};
 use bharatmart_database::Database;
 use bharatmart_domain::Clock;
 use bharatmart_lifecycle::Health;
 use bharatmart_queue::{JobQueues, RelayHandle};
 
 use crate::{
-    cached::Pages, events::EventStreams, sessions::Sessions, system::SystemInfo, tokens::Tokens,
-    webhooks::Webhooks,
+    cached::Pages, events::EventStreams, provider::Provider, system::SystemInfo, webhooks::Webhooks,
 };
 
 /// The parts of the API. A handler asks for the part that it needs. Cheap to clone, which axum does
@@ -27,10 +26,8 @@ pub struct Parts {
     pub shop: Shop,
     /// Signing up, in and out.
     pub accounts: Accounts,
-    /// Access tokens.
-    pub tokens: Tokens,
-    /// Whether sign-ins still hold.
-    pub sessions: Sessions,
+    /// Who signs people in.
+    pub provider: Provider,
     /// For reads that need no business rule.
     pub database: Database,
     /// Pages that are the same for everybody.
@@ -74,8 +71,7 @@ macro_rules! hand_out {
 hand_out! {
     shop: Shop,
     accounts: Accounts,
-    tokens: Tokens,
-    sessions: Sessions,
+    provider: Provider,
     database: Database,
     pages: Pages,
     invalidations: Invalidations,
@@ -117,12 +113,11 @@ impl AppState {
                 database.clone(),
                 clock.clone(),
                 relay,
-                config.auth.jwt_refresh_expiry,
+                refresh_lifetime(&config.auth),
             ),
             info: SystemInfo::new(config, health.clone(), clock.now()),
-            tokens: Tokens::new(&config.auth, clock),
             events: EventStreams::new(&config.http, database.clone(), health.draining_token()),
-            sessions: Sessions::new(&config.auth, database.clone()),
+            provider: Provider::new(&config.auth, &database, clock),
             pages: Pages::new(
                 Cache::new(&config.cache, invalidations.clone()),
                 database.clone(),
@@ -134,5 +129,13 @@ impl AppState {
             request_timeout: RequestTimeout(config.http.request_timeout),
             webhooks: Webhooks(config.webhook_secret.clone()),
         }))
+    }
+}
+
+/// How long refresh tokens of ours are good; with another provider there are none.
+const fn refresh_lifetime(config: &AuthConfig) -> Duration {
+    match &config.provider {
+        AuthProvider::Local(local) => local.jwt_refresh_expiry,
+        AuthProvider::Supabase(_) => Duration::ZERO,
     }
 }

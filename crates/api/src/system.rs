@@ -48,6 +48,7 @@ impl SystemInfo {
             database,
             jobs,
             cache,
+            auth,
             telemetry,
             chaos,
             ..
@@ -69,6 +70,7 @@ impl SystemInfo {
                 "metrics": { "enabled": telemetry.enable_metrics },
                 "cache": { "enabled": caches },
                 "chaosEngineering": { "enabled": chaos.enabled },
+                "auth": { "provider": auth.provider.as_str() },
             }),
             settings: json!({
                 "deployment": { "host": http.host, "port": http.port },
@@ -85,6 +87,7 @@ impl SystemInfo {
                         "file": telemetry.log_file,
                     },
                     "cache": { "enabled": caches },
+                    "auth": { "provider": auth.provider.as_str() },
                     "chaosEngineering": {
                         "enabled": chaos.enabled,
                         "latencyMs": u64::try_from(chaos.latency.as_millis()).unwrap_or(u64::MAX),
@@ -97,7 +100,7 @@ impl SystemInfo {
                     "cacheType": cache.backend.as_str(),
                     "workerMode": jobs.mode().as_str(),
                     "queuePrefix": queue_prefix,
-                    "authProvider": "local",
+                    "authProvider": auth.provider.as_str(),
                 },
                 "endpoints": {
                     "health": "/api/health",

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bharatmart_config::AuthConfig;
+use bharatmart_config::LocalAuth;
 use bharatmart_database::users::User;
 use bharatmart_domain::{Clock, Role, UserId};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::error::ApiError;
 
 /// How far the clocks of two machines may be apart, in seconds.
-const LEEWAY: i64 = 5;
+pub(crate) const LEEWAY: i64 = 5;
 
 /// What an access token says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,7 +53,7 @@ struct Inner {
 impl Tokens {
     /// Uses the configured secret and lifetime.
     #[must_use]
-    pub fn new(config: &AuthConfig, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(config: &LocalAuth, clock: Arc<dyn Clock>) -> Self {
         let secret = config.jwt_secret.expose_secret().as_bytes();
         // One algorithm, whatever a token's header asks for.
         let mut validation = Validation::new(Algorithm::HS256);
@@ -118,11 +118,10 @@ mod tests {
         let clock = Arc::new(StoppedClock(Mutex::new(
             DateTime::UNIX_EPOCH + TimeDelta::days(20_000),
         )));
-        let config = AuthConfig {
+        let config = LocalAuth {
             jwt_secret: SecretString::from(secret),
             jwt_expiry: Duration::from_mins(15),
             jwt_refresh_expiry: Duration::from_hours(168),
-            session_check_interval: Duration::from_secs(15),
         };
         (Tokens::new(&config, clock.clone()), clock)
     }

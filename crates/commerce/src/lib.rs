@@ -27,7 +27,7 @@ mod tokens;
 mod webhooks;
 
 pub use account_mails::{account_letter, link_lifetime};
-pub use accounts::{AccountError, Accounts, SignedIn};
+pub use accounts::{AccountError, Accounts, Newcomer, SignedIn, admit, change_address, join};
 pub use actor::Actor;
 pub use audit::{Action, Origin, difference, record};
 pub use bharatmart_database::sandbox_gateway::{Charge, ChargeStatus};

@@ -1,6 +1,9 @@
 //! Tokens, and the first administrator.
 //!
 //! - `AUTH_PROVIDER`
+//! - `SUPABASE_URL` (with the database)
+//! - `SUPABASE_JWT_SECRET`
+//! - `SUPABASE_SERVICE_ROLE_KEY`
 //! - `JWT_SECRET`
 //! - `JWT_EXPIRY`
 //! - `JWT_REFRESH_EXPIRY`
@@ -27,8 +30,36 @@ const ADMIN_PASSWORD_MIN: usize = 8;
 /// Whoever was put out must not go on for longer.
 const LONGEST_SESSION_CHECK_INTERVAL: Duration = Duration::from_secs(30);
 
-const AUTH_PROVIDER: Variable =
-    Variable::new("AUTH_PROVIDER", "Who signs the access tokens", "local").default("local");
+const LOCAL: &str = "local";
+const SUPABASE: &str = "supabase";
+
+const AUTH_PROVIDER: Variable = Variable::new(
+    "AUTH_PROVIDER",
+    "Who signs people in: the shop itself, or the Supabase project in SUPABASE_URL",
+    "local or supabase",
+)
+.default("local");
+/// The variable that the database reads as well, but any project will do here.
+const SUPABASE_URL: Variable = Variable::new(
+    "SUPABASE_URL",
+    "The Supabase project that signs people in",
+    "an origin such as https://<project>.supabase.co",
+)
+.unset("none; required with AUTH_PROVIDER=supabase");
+const SUPABASE_JWT_SECRET: Variable = Variable::new(
+    "SUPABASE_JWT_SECRET",
+    "Legacy secret of that project, if it still signs access tokens with HS256",
+    "at least 32 bytes, from the project's settings",
+)
+.unset("only tokens that a key of the project has signed are taken")
+.secret();
+const SUPABASE_SERVICE_ROLE_KEY: Variable = Variable::new(
+    "SUPABASE_SERVICE_ROLE_KEY",
+    "Secret key of that project, to ask it whose e-mail address is confirmed",
+    "any text",
+)
+.unset("nobody whom Supabase signs in gets an account that was there before")
+.secret();
 const JWT_SECRET: Variable = Variable::new(
     "JWT_SECRET",
     "Key that signs the access tokens",
@@ -72,6 +103,8 @@ pub(crate) const TABLE: Table = Table {
     title: "Sign-in",
     variables: &[
         AUTH_PROVIDER,
+        SUPABASE_JWT_SECRET,
+        SUPABASE_SERVICE_ROLE_KEY,
         JWT_SECRET,
         JWT_EXPIRY,
         JWT_REFRESH_EXPIRY,
@@ -81,38 +114,104 @@ pub(crate) const TABLE: Table = Table {
     ],
 };
 
-/// Access and refresh tokens.
+/// Who signs people in, and how.
 #[derive(Clone, Debug)]
 pub struct AuthConfig {
+    /// Who.
+    pub provider: AuthProvider,
+    /// How long an access token is taken at its word before the database is asked again.
+    pub session_check_interval: Duration,
+}
+
+/// Who signs people in.
+#[derive(Clone, Debug)]
+pub enum AuthProvider {
+    /// The shop itself.
+    Local(LocalAuth),
+    /// A Supabase project.
+    Supabase(SupabaseAuth),
+}
+
+/// The shop's own tokens.
+#[derive(Clone, Debug)]
+pub struct LocalAuth {
     /// The HS256 key, at least 32 bytes.
     pub jwt_secret: SecretString,
     /// The life of an access token.
     pub jwt_expiry: Duration,
     /// The life of a refresh token; longer than `jwt_expiry`.
     pub jwt_refresh_expiry: Duration,
-    /// How long an access token is taken at its word before the database is asked again.
-    pub session_check_interval: Duration,
+}
+
+/// A Supabase project's tokens.
+#[derive(Clone, Debug)]
+pub struct SupabaseAuth {
+    /// The origin of the project, without a slash at its end.
+    pub url: String,
+    /// The HS256 key, if it still uses one.
+    pub jwt_secret: Option<SecretString>,
+    /// What its own API wants to be asked with.
+    pub service_role_key: Option<SecretString>,
+}
+
+impl SupabaseAuth {
+    /// Who its tokens say has made them; its API is there as well.
+    #[must_use]
+    pub fn issuer(&self) -> String {
+        format!("{}/auth/v1", self.url)
+    }
+}
+
+impl AuthProvider {
+    /// The value of `AUTH_PROVIDER`.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Local(_) => LOCAL,
+            Self::Supabase(_) => SUPABASE,
+        }
+    }
 }
 
 impl AuthConfig {
-    /// Reads the variables that the module's doc lists, without the administrator. In development a missing
-    /// `JWT_SECRET` becomes a random one, with a warning, because tokens then end with the process.
+    /// Reads the variables that the module's doc lists, without the administrator, and only those of the provider.
     pub fn read(source: &Source) -> Result<Self, ConfigError> {
         let mut reader = Reader::new(source);
-        let environment = reader.required(&ENVIRONMENT, Environment::parse);
-        reader.required(&AUTH_PROVIDER, |provider| {
-            (provider == "local").then_some(())
+        let known = |value: &str| [LOCAL, SUPABASE].into_iter().find(|name| *name == value);
+        let provider = match reader.required(&AUTH_PROVIDER, known) {
+            Some(SUPABASE) => reader
+                .section(SupabaseAuth::read(source))
+                .map(AuthProvider::Supabase),
+            Some(_) => reader
+                .section(LocalAuth::read(source))
+                .map(AuthProvider::Local),
+            None => None,
+        };
+        let session_check_interval = reader.required(&SESSION_CHECK_INTERVAL, |value| {
+            parse::positive_with_unit(value)
+                .filter(|interval| *interval <= LONGEST_SESSION_CHECK_INTERVAL)
         });
+        reader.finish(|| {
+            Some(Self {
+                provider: provider?,
+                session_check_interval: session_check_interval?,
+            })
+        })
+    }
+}
+
+impl LocalAuth {
+    /// Reads the variables that begin with `JWT_`. In development a missing `JWT_SECRET` becomes a random one, with a
+    /// warning, because tokens then end with the process.
+    fn read(source: &Source) -> Result<Self, ConfigError> {
+        let mut reader = Reader::new(source);
+        let environment = reader.required(&ENVIRONMENT, Environment::parse);
         let given_secret = reader.optional(&JWT_SECRET, jwt_secret);
         if matches!(given_secret, Some(None)) && environment == Some(Environment::Production) {
             reader.missing(&JWT_SECRET);
         }
         let jwt_expiry = reader.required(&JWT_EXPIRY, parse::positive_with_unit);
         let jwt_refresh_expiry = reader.required(&JWT_REFRESH_EXPIRY, parse::positive_with_unit);
-        let session_check_interval = reader.required(&SESSION_CHECK_INTERVAL, |value| {
-            parse::positive_with_unit(value)
-                .filter(|interval| *interval <= LONGEST_SESSION_CHECK_INTERVAL)
-        });
         if let (Some(access), Some(refresh)) = (jwt_expiry, jwt_refresh_expiry)
             && refresh <= access
         {
@@ -127,7 +226,32 @@ impl AuthConfig {
                 jwt_secret: given_secret?.unwrap_or_else(|| random_secret(source)),
                 jwt_expiry: jwt_expiry?,
                 jwt_refresh_expiry: jwt_refresh_expiry?,
-                session_check_interval: session_check_interval?,
+            })
+        })
+    }
+}
+
+impl SupabaseAuth {
+    /// Reads the variables that begin with `SUPABASE_`.
+    fn read(source: &Source) -> Result<Self, ConfigError> {
+        let mut reader = Reader::new(source);
+        let environment = reader.required(&ENVIRONMENT, Environment::parse);
+        let url = reader.optional(&SUPABASE_URL, parse::origin);
+        if matches!(url, Some(None)) {
+            reader.missing(&SUPABASE_URL);
+        }
+        let jwt_secret = reader.optional(&SUPABASE_JWT_SECRET, jwt_secret);
+        let service_role_key = reader.optional(&SUPABASE_SERVICE_ROLE_KEY, parse::secret);
+        if environment == Some(Environment::Production)
+            && matches!(&url, Some(Some(url)) if url.starts_with("http://"))
+        {
+            source.warn("SUPABASE_URL is not https: whoever is on the way can sign in as anybody");
+        }
+        reader.finish(|| {
+            Some(Self {
+                url: url??,
+                jwt_secret: jwt_secret?,
+                service_role_key: service_role_key?,
             })
         })
     }

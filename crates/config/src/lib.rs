@@ -29,7 +29,7 @@ mod telemetry;
 mod variable;
 mod worker;
 
-pub use auth::{AdminConfig, AuthConfig};
+pub use auth::{AdminConfig, AuthConfig, AuthProvider, LocalAuth, SupabaseAuth};
 pub use cache::{CacheBackend, CacheConfig, RedisCacheConfig, RedisTopology};
 pub use chaos::ChaosConfig;
 pub use cli::{Inputs, Parsed, parse, parse_inputs, with_flags};
@@ -109,7 +109,7 @@ pub struct ApiConfig {
     pub jobs: JobsConfig,
     /// The cache in front of the database.
     pub cache: CacheConfig,
-    /// Access and refresh tokens.
+    /// Who signs people in.
     pub auth: AuthConfig,
     /// The payment gateway.
     pub payment: PaymentConfig,

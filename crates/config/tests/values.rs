@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use bharatmart_config::{
-    AdminConfig, ApiConfig, AuthConfig, CacheBackend, ConfigError, DatabaseConfig, Environment,
-    JobsConfig, MailConfig, MailTransport, Process, QueueConfig, QueueServers, SmtpSecurity,
-    Source, TelemetryConfig, WorkerConfig, WorkerProcessConfig, WorkerType,
+    AdminConfig, ApiConfig, AuthConfig, AuthProvider, CacheBackend, ConfigError, DatabaseConfig,
+    Environment, JobsConfig, MailConfig, MailTransport, Process, QueueConfig, QueueServers,
+    SmtpSecurity, Source, TelemetryConfig, WorkerConfig, WorkerProcessConfig, WorkerType,
 };
 use secrecy::ExposeSecret;
 
@@ -47,8 +47,11 @@ fn defaults_are_the_documented_ones() {
     assert!(matches!(&api.jobs, JobsConfig::BullQueue(queue) if queue.prefix == "bull"));
     assert!(matches!(api.cache.backend, CacheBackend::None));
     assert_eq!(api.cache.ttl, Duration::from_mins(5));
-    assert_eq!(api.auth.jwt_expiry, Duration::from_mins(15));
-    assert_eq!(api.auth.jwt_refresh_expiry, Duration::from_hours(168));
+    let AuthProvider::Local(auth) = api.auth.provider else {
+        panic!("{:?}", api.auth);
+    };
+    assert_eq!(auth.jwt_expiry, Duration::from_mins(15));
+    assert_eq!(auth.jwt_refresh_expiry, Duration::from_hours(168));
     assert_eq!(api.payment.order_payment_timeout, Duration::from_mins(30));
     assert!(api.telemetry.enable_metrics);
     assert!(!api.chaos.enabled);
@@ -129,7 +132,7 @@ const BAD: &[(Process, &str, &str, &str)] = &[
     (Process::Worker, "CACHE_TYPE", "Redis", "memory or none"),
     (Process::Api, "CACHE_TTL", "0", "above 0"),
     (Process::Api, "CACHE_LOCAL_MAX_BYTES", "64MB", "above 0"),
-    (Process::Api, "AUTH_PROVIDER", "supabase", "local"),
+    (Process::Api, "AUTH_PROVIDER", "auth0", "local or supabase"),
     (Process::Api, "JWT_EXPIRY", "900", "15m"),
     (Process::Api, "JWT_EXPIRY", "99999999999y", "15m"),
     (Process::Api, "JWT_REFRESH_EXPIRY", "11y", "7d"),
@@ -305,13 +308,7 @@ fn production_has_no_default_for_anything_secret() {
 #[test]
 fn development_signs_with_a_random_key_and_says_so() {
     let first = source(&[]);
-    let keys = [&first, &source(&[])].map(|source| {
-        AuthConfig::read(source)
-            .unwrap()
-            .jwt_secret
-            .expose_secret()
-            .to_owned()
-    });
+    let keys = [&first, &source(&[])].map(jwt_secret);
     assert_ne!(keys[0], keys[1]);
     assert_eq!(keys[0].len(), 64);
     let warnings = first.take_warnings();
@@ -320,11 +317,53 @@ fn development_signs_with_a_random_key_and_says_so() {
     assert!(first.take_warnings().is_empty());
 
     let given = source(&[("JWT_SECRET", SECRET)]);
-    assert_eq!(
-        AuthConfig::read(&given).unwrap().jwt_secret.expose_secret(),
-        SECRET
-    );
+    assert_eq!(jwt_secret(&given), SECRET);
     assert!(given.take_warnings().is_empty());
+}
+
+fn jwt_secret(source: &Source) -> String {
+    match AuthConfig::read(source).unwrap().provider {
+        AuthProvider::Local(auth) => auth.jwt_secret.expose_secret().to_owned(),
+        AuthProvider::Supabase(auth) => panic!("{auth:?}"),
+    }
+}
+
+#[test]
+fn with_supabase_its_address_is_needed_and_no_secret_of_ours() {
+    let supabase = [("ENVIRONMENT", "production"), ("AUTH_PROVIDER", "supabase")];
+    let error = AuthConfig::read(&source(&supabase)).unwrap_err();
+    assert!(
+        error.to_string().starts_with("SUPABASE_URL is not set"),
+        "{error}"
+    );
+    let with = |more: &[(&'static str, &'static str)]| {
+        let source = source(&[&supabase, more].concat());
+        let config = AuthConfig::read(&source).map_err(|error| error.to_string());
+        (config, source.take_warnings())
+    };
+    for (name, value) in [
+        ("SUPABASE_URL", "https://shop.supabase.co/auth/v1"),
+        ("SUPABASE_URL", "shop.supabase.co"),
+        ("SUPABASE_JWT_SECRET", "hush"),
+    ] {
+        let (config, _) = with(&[("SUPABASE_URL", "https://a.supabase.co"), (name, value)]);
+        let error = config.unwrap_err();
+        assert!(
+            error.starts_with(name) && !error.contains("hush"),
+            "{error}"
+        );
+    }
+    let (config, warnings) = with(&[("SUPABASE_URL", "https://a.supabase.co/")]);
+    let AuthProvider::Supabase(auth) = config.unwrap().provider else {
+        panic!("it is Supabase");
+    };
+    assert_eq!(auth.issuer(), "https://a.supabase.co/auth/v1");
+    assert!(
+        auth.jwt_secret.is_none() && warnings.is_empty(),
+        "{warnings:?}"
+    );
+    let (_, warnings) = with(&[("SUPABASE_URL", "http://kong:8000")]);
+    assert!(warnings[0].contains("SUPABASE_URL"), "{warnings:?}");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use bharatmart_domain::{Page, PageRequest, Role, UserId};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 use crate::{
     connection::Connection,
@@ -223,6 +224,125 @@ pub async fn update(
     .fetch_optional(connection)
     .await?;
     Ok(user)
+}
+
+/// Somebody whom Supabase has signed in and whom the shop does not know.
+#[derive(Clone, Copy, Debug)]
+pub struct Newcomer<'a> {
+    /// Their id there.
+    pub supabase_id: Uuid,
+    /// Their e-mail address, in lower case.
+    pub email: &'a str,
+    /// Their name.
+    pub full_name: &'a str,
+}
+
+/// Reads the user whom Supabase knows by this id.
+#[tracing::instrument(name = "db.users.find_by_supabase_id", skip_all)]
+pub async fn find_by_supabase_id(connection: &mut Connection, id: Uuid) -> Result<Option<User>> {
+    let user = sqlx::query_as!(
+        User,
+        r#"
+        SELECT
+            id AS "id: UserId",
+            email,
+            full_name,
+            address,
+            phone,
+            role AS "role: Role",
+            is_active,
+            email_verified_at,
+            created_at,
+            updated_at
+        FROM users
+        WHERE supabase_id = $1 OR (id = $1 AND supabase_id IS NULL)
+        "#,
+        id,
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(user)
+}
+
+/// Adds a customer; `None` when a user has the id or the e-mail address.
+#[tracing::instrument(name = "db.users.insert_newcomer", skip_all)]
+pub async fn insert_newcomer(
+    connection: &mut Connection,
+    newcomer: &Newcomer<'_>,
+) -> Result<Option<User>> {
+    let user = sqlx::query_as!(
+        User,
+        r#"
+        INSERT INTO users (id, supabase_id, email, full_name)
+        VALUES ($1, $1, $2, $3)
+        ON CONFLICT DO NOTHING
+        RETURNING
+            id AS "id: UserId",
+            email,
+            full_name,
+            address,
+            phone,
+            role AS "role: Role",
+            is_active,
+            email_verified_at,
+            created_at,
+            updated_at
+        "#,
+        newcomer.supabase_id,
+        newcomer.email,
+        newcomer.full_name,
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(user)
+}
+
+/// Gives the user who has the newcomer's e-mail address their id; `None` when that user has another one already. A
+/// password that was chosen without proving the mailbox is gone.
+#[tracing::instrument(name = "db.users.join", skip_all)]
+pub async fn join(connection: &mut Connection, newcomer: &Newcomer<'_>) -> Result<Option<User>> {
+    let user = sqlx::query_as!(
+        User,
+        r#"
+        UPDATE users
+        SET
+            supabase_id = $1,
+            password_hash = CASE WHEN email_verified_at IS NULL THEN NULL ELSE password_hash END,
+            email_verified_at = coalesce(email_verified_at, now()),
+            updated_at = now()
+        WHERE lower(email) = lower($2) AND (supabase_id IS NULL OR supabase_id = $1)
+        RETURNING
+            id AS "id: UserId",
+            email,
+            full_name,
+            address,
+            phone,
+            role AS "role: Role",
+            is_active,
+            email_verified_at,
+            created_at,
+            updated_at
+        "#,
+        newcomer.supabase_id,
+        newcomer.email,
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(user)
+}
+
+/// Gives a user another e-mail address, of which is not known whose mailbox it is; [`EMAIL_TAKEN`] refuses one that
+/// another user has.
+#[tracing::instrument(name = "db.users.change_address", skip_all, fields(user.id = %id))]
+pub async fn change_address(connection: &mut Connection, id: UserId, address: &str) -> Result<()> {
+    sqlx::query!(
+        "UPDATE users SET email = $2, email_verified_at = NULL, updated_at = now() WHERE id = $1",
+        id.0,
+        address,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// Gives a user another password, as a PHC string.

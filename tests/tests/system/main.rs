@@ -26,6 +26,7 @@ mod reconciliation;
 mod replicas;
 mod replicated;
 mod scale_ins;
+mod secrets;
 mod shopper;
 mod stack;
 mod starts;

@@ -54,7 +54,7 @@ async fn orders_placed_while_redis_is_away_are_answered_at_once_and_processed_la
     wait_until("every order to be processed and mailed", SOON, async || {
         let processing = "SELECT count(*) FROM orders WHERE status = 'processing'";
         Ok(stack.count(processing).await? == i64::try_from(ORDERS)?
-            && smtp.mails()?.len() >= ORDERS
+            && by_order_and_type(&smtp.mails()?).len() >= ORDERS
             && stack.is_idle("email-notifications").await?)
     })
     .await?;

@@ -57,7 +57,7 @@ async fn an_order_whose_job_was_lost_is_confirmed_all_the_same() -> Result<()> {
         Ok(status(&stack, order).await? == "processing")
     })
     .await?;
-    let mails = "SELECT count(*) FROM outbox WHERE queue = 'email-notifications'";
+    let mails = "SELECT count(*) FROM outbox WHERE job_name = 'send-email'";
     assert_eq!(stack.count(mails).await?, 1);
     Ok(())
 }

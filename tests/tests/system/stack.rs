@@ -187,13 +187,15 @@ pub async fn order(client: &ShopClient, items: &[(Uuid, u32)], method: &str) -> 
     Ok(answer)
 }
 
-/// How many mails of each type each order got.
+/// How many mails of each type each order got; those about accounts are not counted.
 pub fn by_order_and_type(mails: &[ReceivedMail]) -> BTreeMap<(String, String), usize> {
     let mut counts = BTreeMap::new();
     for mail in mails {
-        let header = |name: &str| mail.headers.get(name).cloned().unwrap_or_default();
-        let key = (header("x-bharatmart-order"), header("x-bharatmart-type"));
-        *counts.entry(key).or_default() += 1;
+        let header = |name: &str| mail.headers.get(name).cloned();
+        if let Some(order) = header("x-bharatmart-order") {
+            let kind = header("x-bharatmart-type").unwrap_or_default();
+            *counts.entry((order, kind)).or_default() += 1;
+        }
     }
     counts
 }

@@ -2,20 +2,20 @@
 
 use axum::extract::{FromRef, FromRequestParts, OptionalFromRequestParts};
 use bharatmart_commerce::{Actor, Origin};
-use bharatmart_database::{Database, Freshness, accounts};
+use bharatmart_database::Database;
 use bharatmart_domain::{Role, UserId};
 use http::{header::AUTHORIZATION, request::Parts};
 use uuid::Uuid;
 
-use crate::{error::ApiError, extract::Requested, sessions::Sessions, tokens::Tokens};
+use crate::{error::ApiError, extract::Requested, provider::Provider};
 
 /// Somebody who is signed in.
 #[derive(Clone, Debug)]
 pub(crate) struct AuthUser {
     pub(crate) id: UserId,
     pub(crate) role: Role,
-    /// What all tokens of this sign-in have in common.
-    pub(crate) family: Uuid,
+    /// What all tokens of this sign-in have in common; `None` where somebody else signs people in.
+    pub(crate) family: Option<Uuid>,
     /// When the token ends, in seconds since 1970.
     pub(crate) expires: i64,
 }
@@ -47,13 +47,12 @@ impl From<&AuthUser> for Actor {
     }
 }
 
-const BAD_TOKEN: &str = "Invalid or expired token";
+pub(crate) const BAD_TOKEN: &str = "Invalid or expired token";
 const FORBIDDEN: &str = "Insufficient permissions";
 
 impl<S> OptionalFromRequestParts<S> for AuthUser
 where
-    Tokens: FromRef<S>,
-    Sessions: FromRef<S>,
+    Provider: FromRef<S>,
     Database: FromRef<S>,
     S: Send + Sync,
 {
@@ -70,29 +69,14 @@ where
             .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
             .map(|(_, token)| token.trim())
             .ok_or(ApiError::Unauthenticated("Access token required"))?;
-        let claims = Tokens::from_ref(state)
-            .verify(token)
-            .ok_or(ApiError::Unauthenticated(BAD_TOKEN))?;
-        let role = match claims.role {
-            Role::Customer if Sessions::from_ref(state).has_ended(claims.sid).await => {
-                return Err(ApiError::Unauthenticated(BAD_TOKEN));
-            }
-            Role::Customer => Role::Customer,
-            Role::Admin => current_role(&Database::from_ref(state), claims.sid).await?,
-        };
-        Ok(Some(Self {
-            id: claims.sub,
-            role,
-            family: claims.sid,
-            expires: claims.exp,
-        }))
+        let (provider, database) = (Provider::from_ref(state), Database::from_ref(state));
+        provider.authenticate(token, &database).await.map(Some)
     }
 }
 
 impl<S> FromRequestParts<S> for AuthUser
 where
-    Tokens: FromRef<S>,
-    Sessions: FromRef<S>,
+    Provider: FromRef<S>,
     Database: FromRef<S>,
     S: Send + Sync,
 {
@@ -105,17 +89,6 @@ where
     }
 }
 
-/// Whom a token calls an administrator may have been put out since, and must not be able to let
-/// themselves in again even for a moment: each time, the database is asked.
-async fn current_role(database: &Database, family: Uuid) -> Result<Role, ApiError> {
-    let mut connection = database.read(Freshness::Latest).await?;
-    let session = accounts::session(&mut connection, family).await?;
-    session
-        .filter(|session| session.stands)
-        .map(|session| session.role)
-        .ok_or(ApiError::Unauthenticated(BAD_TOKEN))
-}
-
 /// An administrator who is signed in.
 #[derive(Clone, Debug)]
 pub(crate) struct AdminUser {
@@ -125,8 +98,7 @@ pub(crate) struct AdminUser {
 
 impl<S> FromRequestParts<S> for AdminUser
 where
-    Tokens: FromRef<S>,
-    Sessions: FromRef<S>,
+    Provider: FromRef<S>,
     Database: FromRef<S>,
     S: Send + Sync,
 {

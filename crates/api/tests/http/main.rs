@@ -19,6 +19,7 @@ mod queues;
 mod recovery;
 mod sessions;
 mod sign_in;
+mod supabase;
 mod webhooks;
 
 use std::{sync::Arc, time::Duration};

@@ -19,10 +19,12 @@ use crate::{
     tokens::{random_token, token_digest},
 };
 
+mod external;
 mod hashing;
 mod recovery;
 mod throttle;
 
+pub use external::{Newcomer, admit, change_address, join};
 use hashing::Hashing;
 
 /// Why somebody could not sign up, in or out.

@@ -10,7 +10,7 @@ use crate::variable::Variable;
 
 pub(super) const SUPABASE_URL: Variable = Variable::new(
     "SUPABASE_URL",
-    "The Supabase project whose database is used when DATABASE_URL is not set",
+    "The Supabase project whose database is used when DATABASE_URL is not set, and that signs people in with AUTH_PROVIDER=supabase",
     "https://<project>.supabase.co; with another address, set DATABASE_URL",
 )
 .unset("no project");
