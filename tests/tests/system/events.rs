@@ -59,9 +59,9 @@ impl EventStream {
     /// What stands before the next empty line; `None` at the end.
     async fn block(&mut self) -> Result<Option<String>> {
         loop {
-            if let Some((block, rest)) = self.text.split_once("\n\n") {
-                let block = block.to_owned();
-                self.text = rest.to_owned();
+            if let Some(end) = self.text.find("\n\n") {
+                let block = self.text[..end].to_owned();
+                self.text.drain(..end + 2);
                 return Ok(Some(block));
             }
             match self.answer.chunk().await? {
@@ -197,7 +197,7 @@ async fn who_comes_back_with_the_last_id_sees_every_event_once_and_in_order() ->
         }
     };
     tokio::select! {
-        changed = changes => changed?,
+        done = changes => done?,
         () = failures => {}
     }
     proxies.iter().for_each(FlakyProxy::restore);
@@ -216,7 +216,7 @@ async fn who_comes_back_with_the_last_id_sees_every_event_once_and_in_order() ->
 
 #[tokio::test]
 async fn five_hundred_streams_do_not_hold_a_shutdown_up() -> Result<()> {
-    const STREAMS: usize = 500;
+    const STREAMS: u16 = 500;
     const DRAIN: Duration = Duration::from_secs(3);
     let stack = Stack::new().await?;
     let mut api = stack
@@ -236,7 +236,7 @@ async fn five_hundred_streams_do_not_hold_a_shutdown_up() -> Result<()> {
     }
     assert_eq!(
         api.metric("event_streams_open").await?,
-        Some(STREAMS as f64)
+        Some(f64::from(STREAMS))
     );
 
     let start = Instant::now();

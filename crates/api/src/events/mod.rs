@@ -4,7 +4,7 @@
 mod poller;
 mod streams;
 
-use std::{convert::Infallible, time::Duration};
+use std::time::Duration;
 
 use axum::{
     extract::State,
@@ -106,8 +106,8 @@ async fn follow_order(
             .await;
     };
     let events = hint()
-        .chain(events(order, follower).take_until(Box::pin(ended)))
-        .map(Ok::<_, Infallible>);
+        .map(Ok)
+        .chain(events(order, follower).take_until(Box::pin(ended)));
     let stream =
         Sse::new(events).keep_alive(KeepAlive::new().interval(HEARTBEAT).text("heartbeat"));
     let headers = [(CACHE_CONTROL, "no-store"), (X_ACCEL_BUFFERING, "no")];
@@ -121,21 +121,21 @@ fn hint() -> impl Stream<Item = Event> {
 }
 
 /// What a follower hears, and after a final status that this was all.
-fn events(order: OrderId, follower: Follower) -> impl Stream<Item = Event> {
+fn events(order: OrderId, follower: Follower) -> impl Stream<Item = Result<Event, axum::Error>> {
     stream::unfold(Some(follower), move |follower| async move {
         let mut follower = follower?;
         let entry = follower.next().await?;
         let is_final = entry.to_status.is_final();
         let end = is_final.then(|| {
             let data = json!({ "order_id": order, "status": entry.to_status });
-            Event::default().event("end").data(data.to_string())
+            Ok(Event::default().event("end").data(data.to_string()))
         });
         let event = Event::default().id(entry.id.to_string()).event("status");
         let event = event.json_data(StatusData {
             order_id: order,
             entry,
         });
-        let events = event.into_iter().chain(end);
+        let events = [event].into_iter().chain(end);
         Some((stream::iter(events), (!is_final).then_some(follower)))
     })
     .flatten()
