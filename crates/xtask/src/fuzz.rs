@@ -77,7 +77,11 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode> {
         .env("JWT_EXPIRY", "8h")
         .env("JWT_REFRESH_EXPIRY", "9h")
         .env("RATE_LIMIT_MAX_REQUESTS", "1000000000")
-        .env("SHUTDOWN_DRAIN_DELAY", "0");
+        .env("SHUTDOWN_DRAIN_DELAY", "0")
+        .env(
+            "PAYMENT_WEBHOOK_SECRET",
+            "a secret for made-up webhooks, 32 bytes or more",
+        );
     let api = Program::start(command).await?;
     let url = format!("http://127.0.0.1:{}", api.port);
     let mut created = servers.command("bharatmart-api")?;
@@ -117,6 +121,8 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode> {
         if let Some(Person { token, user_id }) = &role.person {
             command
                 .args(["--header", &format!("Authorization: Bearer {token}")])
+                // It would end the session that all the others are in.
+                .args(["--exclude-path", "/api/auth/logout"])
                 .env("FUZZ_USER_ID", user_id);
         }
         let output = command
