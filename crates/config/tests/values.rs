@@ -322,7 +322,10 @@ fn development_signs_with_a_random_key_and_says_so() {
 }
 
 fn jwt_secret(source: &Source) -> String {
-    match AuthConfig::read(source).unwrap().provider {
+    match AuthConfig::read(source)
+        .expect("the settings are good")
+        .provider
+    {
         AuthProvider::Local(auth) => auth.jwt_secret.expose_secret().to_owned(),
         AuthProvider::Supabase(auth) => panic!("{auth:?}"),
     }

@@ -95,20 +95,20 @@ async fn a_mailbox_is_proven_and_a_password_replaced_by_mailed_links() -> Result
 /// What Redis and the database hold of jobs and mails.
 async fn everything_kept(stack: &Stack) -> Result<String> {
     let mut redis = stack.redis().await?;
-    let mut kept = String::new();
+    let mut kept = Vec::new();
     let keys: Vec<String> = redis
         .keys(format!("{}:email-notifications:account-*", stack.prefix))
         .await?;
     for key in keys {
-        kept.push_str(&format!("{key} {:?}\n", redis.hgetall(&key).await?));
+        kept.push(format!("{key} {:?}", redis.hgetall(&key).await?));
     }
     let rows: Vec<String> = sqlx::query_scalar(
         "SELECT outbox::text FROM outbox UNION ALL SELECT account_mails::text FROM account_mails",
     )
     .fetch_all(&stack.pool)
     .await?;
-    kept.push_str(&rows.join("\n"));
-    Ok(kept)
+    kept.extend(rows);
+    Ok(kept.join("\n"))
 }
 
 #[tokio::test]

@@ -122,6 +122,7 @@ async fn all_open_orders_end_after_redis_was_replaced_by_an_empty_one() -> Resul
     let ended = "SELECT count(*) FROM orders WHERE status IN ('processing', 'cancelled')";
     wait_until("every order to come to its end", SOON, async || {
         Ok(stack.count(ended).await? == i64::try_from(ORDERS)?
+            && by_order_and_type(&smtp.mails()?).len() >= ORDERS / 3 * 5
             && stack.is_idle("email-notifications").await?)
     })
     .await?;

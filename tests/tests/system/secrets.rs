@@ -139,7 +139,7 @@ async fn no_log_of_any_level_holds_a_secret() -> Result<()> {
     for app in [&api, &worker] {
         let log = app.log();
         ensure!(
-            log.contains(r#""level":"TRACE""#),
+            log.contains(r#""level":"DEBUG""#),
             "it says all: {}",
             app.log_tail(3)
         );
