@@ -118,19 +118,22 @@ async fn export_orders(
     let mut export = Export {
         database,
         filter,
-        position: Some(None),
+        last: None,
+        is_over: false,
     };
     let mut head = writer();
     head.write_record(COLUMNS).map_err(internal)?;
     // What fails here fails as any request does.
     let first = export.fill(head).await?;
     let rest = stream::unfold(export, |mut export| async move {
-        export.position?;
+        if export.is_over {
+            return None;
+        }
         let page = export.fill(writer()).await;
         if let Err(error) = &page {
             // The answer has begun. Ending it in the middle is the only way to tell that it is not whole.
             tracing::warn!(error = chain(error), "an export of orders broke off");
-            export.position = None;
+            export.is_over = true;
         }
         Some((page, export))
     });
@@ -146,26 +149,24 @@ async fn export_orders(
 struct Export {
     database: Database,
     filter: ExportFilter,
-    /// `None` at the end; else the last order that was written, if one was.
-    position: Option<Option<(DateTime<Utc>, OrderId)>>,
+    /// The last order that was written.
+    last: Option<(DateTime<Utc>, OrderId)>,
+    is_over: bool,
 }
 
 impl Export {
     /// Writes the next page.
     async fn fill(&mut self, mut csv: Writer<Vec<u8>>) -> Result<Bytes, ApiError> {
-        let after = self.position.flatten();
         // Pages may come from several servers: each must know all orders that were there at the beginning.
         let mut connection = self.database.read(Freshness::Current).await?;
         let limit = i64::try_from(PAGE).map_err(internal)?;
-        let orders = orders::export(&mut connection, &self.filter, after, limit).await?;
+        let orders = orders::export(&mut connection, &self.filter, self.last, limit).await?;
         drop(connection);
         for order in &orders {
             write(&mut csv, order).map_err(internal)?;
         }
-        self.position = orders
-            .last()
-            .filter(|_| orders.len() == PAGE)
-            .map(|last| Some((last.created_at, last.id)));
+        self.last = orders.last().map(|last| (last.created_at, last.id));
+        self.is_over = orders.len() < PAGE;
         let text = csv
             .into_inner()
             .map_err(|error| internal(error.into_error()))?;

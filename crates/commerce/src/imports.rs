@@ -12,9 +12,13 @@ use bharatmart_database::{
 };
 use bharatmart_domain::ProductId;
 use serde::Serialize;
+use serde_json::json;
 use utoipa::ToSchema;
 
-use crate::shop::Shop;
+use crate::{
+    audit::{self, Action, Origin},
+    shop::Shop,
+};
 
 /// How many lines a statement carries.
 const BATCH: usize = 5_000;
@@ -59,14 +63,17 @@ impl Done {
 }
 
 /// Adds and changes products, each of which has a stock-keeping unit of its own: all of them or none.
+///
+/// The audit log gets one entry for all of them, as coming from `origin`.
 pub async fn import_products(
     shop: &Shop,
+    origin: Origin,
     lines: Vec<Line>,
     columns: Columns,
 ) -> Result<Imported, ImportError> {
     let mut transaction = shop.database.begin().await?;
     let import = async move {
-        let done = run(&mut transaction, lines, columns)
+        let done = run(&mut transaction, &origin, lines, columns)
             .await
             .map_err(|error| (error, Vec::new()))?;
         match transaction.commit().await {
@@ -87,6 +94,7 @@ pub async fn import_products(
 
 async fn run(
     transaction: &mut Transaction,
+    origin: &Origin,
     lines: Vec<Line>,
     columns: Columns,
 ) -> Result<Done, ImportError> {
@@ -107,6 +115,15 @@ async fn run(
         updated: updated.len(),
         unchanged,
     };
+    if imported.created + imported.updated > 0 {
+        let action = Action {
+            name: "product.import",
+            resource_type: "product",
+            resource_id: "many".to_owned(),
+            changes: json!({ "created": imported.created, "updated": imported.updated }),
+        };
+        audit::record(transaction, origin, action).await?;
+    }
     Ok(Done { imported, updated })
 }
 

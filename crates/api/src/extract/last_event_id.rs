@@ -69,19 +69,22 @@ impl IntoParams for LastEventId {
 mod tests {
     use super::*;
 
-    fn read(values: &[&'static str]) -> Option<Option<i64>> {
+    fn read(values: &[&'static str]) -> Option<LastEventId> {
         let headers = values
             .iter()
             .map(|value| (LAST_EVENT_ID, http::HeaderValue::from_static(value)))
             .collect();
-        LastEventId::of(&headers).ok().map(|id| id.0)
+        LastEventId::of(&headers).ok()
     }
 
     #[test]
     fn an_id_is_a_whole_number_and_sent_once() {
-        assert_eq!(read(&[]), Some(None));
-        assert_eq!(read(&["0"]), Some(Some(0)));
-        assert_eq!(read(&["9223372036854775807"]), Some(Some(i64::MAX)));
+        assert_eq!(read(&[]), Some(LastEventId(None)));
+        assert_eq!(read(&["0"]), Some(LastEventId(Some(0))));
+        assert_eq!(
+            read(&["9223372036854775807"]),
+            Some(LastEventId(Some(i64::MAX)))
+        );
         for bad in ["", "-1", "+1", "1.5", "1 2", "abc", "9223372036854775808"] {
             assert_eq!(read(&[bad]), None, "{bad:?}");
         }

@@ -174,7 +174,7 @@ impl File {
             Ok(text) => Self::read(text, &mut errors),
             Err(error) => {
                 let good = &body[..error.valid_up_to()];
-                let number = 1 + good.iter().filter(|byte| **byte == b'\n').count();
+                let number = good.split(|byte| *byte == b'\n').count();
                 errors.add(number, None, "is not valid UTF-8");
                 None
             }

@@ -58,11 +58,14 @@ async fn import_products(
     Own(shop): Own<Shop>,
     request: Request,
 ) -> Result<Json<Imported>, ApiError> {
-    if let Err(error) = admin {
-        // Else whoever still sends does not get to see the answer.
-        discard(request).await;
-        return Err(error);
-    }
+    let origin = match admin {
+        Ok(admin) => admin.origin,
+        Err(error) => {
+            // Else whoever still sends does not get to see the answer.
+            discard(request).await;
+            return Err(error);
+        }
+    };
     let body = read(request).await?;
     // Held as a whole, since it is bounded: the parser wants all of it at hand, and a thread that may be kept busy.
     let file = tokio::task::spawn_blocking(move || File::parse(&body))
@@ -73,7 +76,7 @@ async fn import_products(
         columns,
         numbers,
     } = file;
-    let imported = commerce::import_products(&shop, lines, columns).await;
+    let imported = commerce::import_products(&shop, origin, lines, columns).await;
     imported.map(Json).map_err(|error| match error {
         ImportError::NotSold(skus) => {
             let mut errors = Errors::default();

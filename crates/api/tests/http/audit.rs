@@ -34,43 +34,35 @@ async fn what_an_admin_does_is_written_down_with_who_and_what() {
         let id = answer.headers["x-request-id"].to_str().expect("it is text");
         id.to_owned()
     };
-    let edited = call(
-        "PUT",
-        format!("/api/products/{product}"),
-        json!({ "price": 25 }),
-    )
-    .await;
-    call(
-        "PUT",
-        format!("/api/products/{product}"),
-        json!({ "price": 25 }),
-    )
-    .await;
-    let changes = json!({ "full_name": "Priya S", "role": "admin" });
-    call("PATCH", format!("/api/users/{}", priya.id), changes).await;
-    let completed = json!({ "status": "completed" });
-    call(
-        "PATCH",
-        format!("/api/payments/{payment}/status"),
-        completed,
-    )
-    .await;
-    let shipped = json!({ "status": "shipped" });
-    call("PATCH", format!("/api/orders/{order}/status"), shipped).await;
-    call(
-        "PATCH",
-        format!("/api/payments/{payment}/status"),
-        json!({ "status": "refunded" }),
-    )
-    .await;
-    let gone = api
-        .call(
-            "DELETE",
-            &format!("/api/products/{product}"),
-            Some(&admin),
-            None,
-        )
-        .await;
+    let of_product = format!("/api/products/{product}");
+    let status_of = |kind: &str, id: &str| format!("/api/{kind}/{id}/status");
+    let edited = call("PUT", of_product.clone(), json!({ "price": 25 })).await;
+    for (method, path, body) in [
+        ("PUT", of_product.clone(), json!({ "price": 25 })),
+        (
+            "PATCH",
+            format!("/api/users/{}", priya.id),
+            json!({ "full_name": "Priya S", "role": "admin" }),
+        ),
+        (
+            "PATCH",
+            status_of("payments", &payment),
+            json!({ "status": "completed" }),
+        ),
+        (
+            "PATCH",
+            status_of("orders", &order),
+            json!({ "status": "shipped" }),
+        ),
+        (
+            "PATCH",
+            status_of("payments", &payment),
+            json!({ "status": "refunded" }),
+        ),
+    ] {
+        call(method, path, body).await;
+    }
+    let gone = api.call("DELETE", &of_product, Some(&admin), None).await;
     assert_eq!(gone.status, StatusCode::NO_CONTENT);
 
     let log = entries(&api, &admin, "").await;

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::{Api, Person};
 
 /// Places `count` orders, one each millisecond and each address its number.
-async fn place_orders(pool: &PgPool, customer: &Person, count: i32) {
+async fn place_orders(pool: &PgPool, customer: &Person, count: u16) {
     sqlx::query(
         "INSERT INTO orders (user_id, shipping_address, total_amount, created_at)
          SELECT $1::uuid, 'house ' || number, number,
@@ -19,28 +19,30 @@ async fn place_orders(pool: &PgPool, customer: &Person, count: i32) {
          FROM generate_series(1, $2) AS number",
     )
     .bind(&customer.id)
-    .bind(count)
+    .bind(i32::from(count))
     .execute(pool)
     .await
-    .unwrap();
+    .expect("the orders are placed");
 }
 
 async fn export(api: &Api, admin: &Person, query: &str) -> Body {
     let request = Request::get(format!("/api/orders/export{query}"))
         .header(AUTHORIZATION, format!("Bearer {}", admin.token))
         .body(Body::empty())
-        .unwrap();
-    let response = api.router.clone().oneshot(request).await.unwrap();
+        .expect("the request is good");
+    let response = api.router.clone().oneshot(request).await.expect("answers");
     assert_eq!(response.status(), StatusCode::OK);
     response.into_body()
 }
 
 /// The addresses in an export, in its order.
 async fn addresses(api: &Api, admin: &Person, query: &str) -> Vec<String> {
-    let body = export(api, admin, query).await.collect().await.unwrap();
-    let bytes = body.to_bytes();
+    let body = export(api, admin, query).await.collect().await;
+    let bytes = body.expect("the transfer is whole").to_bytes();
     let mut reader = csv::Reader::from_reader(bytes.as_ref());
-    let rows = reader.records().map(|row| row.unwrap()[7].to_owned());
+    let rows = reader
+        .records()
+        .map(|row| row.expect("it is CSV")[7].to_owned());
     rows.collect()
 }
 
@@ -136,7 +138,7 @@ async fn filters_are_those_of_the_list_and_times() {
 
 #[tokio::test]
 async fn a_long_export_is_whole_though_orders_come_meanwhile() {
-    const ORDERS: i32 = 2_500;
+    const ORDERS: u16 = 2_500;
     let api = Api::start().await;
     let (admin, customer) = (api.admin().await, api.customer("priya").await);
     let pool = api.test_database.pool().await;
@@ -167,7 +169,7 @@ async fn a_long_export_is_whole_though_orders_come_meanwhile() {
     let mut ids: Vec<_> = found.iter().map(|(_, id)| id).collect();
     ids.sort_unstable();
     assert!(ids.is_sorted_by(|one, next| one < next), "none twice");
-    assert!(ids.len() >= ORDERS as usize, "{}", ids.len());
+    assert!(ids.len() >= usize::from(ORDERS), "{}", ids.len());
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ async fn import(api: &Api, admin: &Person, body: impl Into<Body>) -> Answer {
         .header(AUTHORIZATION, format!("Bearer {}", admin.token))
         .header("content-type", "text/csv; charset=utf-8")
         .body(body.into())
-        .unwrap();
+        .expect("the request is good");
     api.send(request).await
 }
 
@@ -36,7 +36,7 @@ async fn products(api: &Api) -> Vec<String> {
     )
     .fetch_all(&pool)
     .await
-    .unwrap()
+    .expect("the database answers")
 }
 
 #[tokio::test]
@@ -67,6 +67,15 @@ async fn products_are_added_changed_or_left_by_their_sku() {
     assert_eq!(answer.body, outcome(1, 1, 1));
     let third = "price,name,category,sku\n100,Tea,Food,TEA\n";
     assert_eq!(import(&api, &admin, third).await.body, outcome(0, 1, 0));
+    let log = api
+        .get("/api/audit?action=product.import", Some(&admin))
+        .await;
+    assert_eq!(log.body["count"], 3, "what changes nothing is not there");
+    assert_eq!(log.body["data"][0]["actor_id"], admin.id.as_str());
+    assert_eq!(
+        log.body["data"][0]["changes"],
+        json!({ "created": 0, "updated": 1 })
+    );
     assert_eq!(
         products(&api).await,
         [

@@ -85,11 +85,11 @@ impl SignKey {
             kid: Some(self.id.clone()),
             ..Header::new(self.algorithm)
         };
-        self.sign_with(claims, header)
+        self.sign_with(claims, &header)
     }
 
-    pub(super) fn sign_with(&self, claims: &Value, header: Header) -> String {
-        encode(&header, claims, &self.encoding).expect("it can be signed")
+    pub(super) fn sign_with(&self, claims: &Value, header: &Header) -> String {
+        encode(header, claims, &self.encoding).expect("it can be signed")
     }
 }
 
