@@ -9,6 +9,8 @@ use bharatmart_test_support::servers::{Postgres, PostgresOptions};
 use crate::servers::{NAME, Servers, number, open, prepare, read, wait_for_rotation, write};
 
 fn with_tls() -> PostgresOptions {
+    // Two providers are compiled in, so rustls would not choose. Fails only when one is chosen already.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     PostgresOptions {
         tls: true,
         ..PostgresOptions::default()
