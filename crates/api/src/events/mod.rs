@@ -23,6 +23,13 @@ use futures_util::{Stream, StreamExt, stream};
 use http::{HeaderName, StatusCode, header::CACHE_CONTROL};
 use serde::Serialize;
 use serde_json::json;
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{
+        ObjectBuilder, RefOr,
+        schema::{Schema, Type},
+    },
+};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
@@ -46,6 +53,37 @@ pub(crate) fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::default().routes(routes!(follow_order))
 }
 
+/// How the document describes each event of a stream, by the fields that it has on the wire.
+struct OrderEvent;
+
+impl PartialSchema for OrderEvent {
+    fn schema() -> RefOr<Schema> {
+        let text = |about: &str| {
+            ObjectBuilder::new()
+                .schema_type(Type::String)
+                .description(Some(about))
+        };
+        ObjectBuilder::new()
+            .schema_type(Type::Object)
+            .description(Some("An event of an order, as a client of server-sent events sees it."))
+            .property("id", text("For `Last-Event-ID`."))
+            .property(
+                "event",
+                text("`status` for a change; `end` for the last one.")
+                    .enum_values(Some(["status", "end"])),
+            )
+            .property(
+                "data",
+                text("JSON: `order_id` and the entry of the order's history; of `end` the order's status."),
+            )
+            .required("event")
+            .required("data")
+            .into()
+    }
+}
+
+impl ToSchema for OrderEvent {}
+
 /// The data of an event `status`.
 #[derive(Serialize)]
 struct StatusData {
@@ -66,7 +104,7 @@ struct StatusData {
     params(Id<OrderId>, LastEventId),
     responses(
         (status = 200, description = "The events, until the order has a final status or the token ends.",
-            body = String, content_type = "text/event-stream"),
+            body = OrderEvent, content_type = "text/event-stream"),
         (status = 204, description = "There is nothing after the last event, and never will be."),
         (status = 404, description = "There is no such order, or it is somebody else's."),
         (status = 429, description = "The user has as many streams open as they may."),
