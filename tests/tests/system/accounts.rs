@@ -1,5 +1,7 @@
 //! The mails about an account, from the API through queue and worker to a mail server, and back through their links.
 
+use std::collections::HashMap;
+
 use anyhow::{Context, Result};
 use bharatmart_test_support::{ReceivedMail, ShopClient, servers::SmtpServer, wait_until};
 use redis::AsyncTypedCommands;
@@ -96,11 +98,11 @@ async fn a_mailbox_is_proven_and_a_password_replaced_by_mailed_links() -> Result
 async fn everything_kept(stack: &Stack) -> Result<String> {
     let mut redis = stack.redis().await?;
     let mut kept = Vec::new();
-    let keys: Vec<String> = redis
-        .keys(format!("{}:email-notifications:account-*", stack.prefix))
-        .await?;
-    for key in keys {
-        kept.push(format!("{key} {:?}", redis.hgetall(&key).await?));
+    let queue = format!("{}:email-notifications", stack.prefix);
+    let done: Vec<String> = redis.zrange(format!("{queue}:completed"), 0, -1).await?;
+    for job in done {
+        let fields: HashMap<String, String> = redis.hgetall(format!("{queue}:{job}")).await?;
+        kept.push(format!("{job} {fields:?}"));
     }
     let rows: Vec<String> = sqlx::query_scalar(
         "SELECT outbox::text FROM outbox UNION ALL SELECT account_mails::text FROM account_mails",
