@@ -155,13 +155,14 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode> {
 }
 
 /// A `PgBouncer` of which few connections are shared by many: what relies on having one of its own
-/// fails soon.
+/// fails soon. They are enough for the most transactions that a test holds open at a time, four of
+/// jobs and two of its own, and something besides.
 async fn pooler_of(postgres: &Postgres) -> Result<PgBouncer> {
     PgBouncer::start(
         postgres,
         PgBouncerOptions {
             pool_mode: PoolMode::Transaction,
-            default_pool_size: 5,
+            default_pool_size: 8,
             // Each test has its own database, and leaves it soon.
             settings: vec![("server_idle_timeout".to_owned(), "5".to_owned())],
             ..PgBouncerOptions::default()

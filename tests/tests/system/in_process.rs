@@ -217,27 +217,27 @@ async fn the_job_of_a_killed_api_is_taken_over_by_another() -> Result<()> {
 async fn a_stopped_api_ends_the_jobs_that_it_can_and_hands_the_rest_back_unharmed() -> Result<()> {
     const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
     let shop = Shop::new().await?;
-    let orders = shop.outboxed(6).await?;
-    let able = hold(&shop.stack, &orders[..3]).await?;
-    let unable = hold(&shop.stack, &orders[3..]).await?;
+    let orders = shop.outboxed(4).await?;
+    let able = hold(&shop.stack, &orders[..2]).await?;
+    let unable = hold(&shop.stack, &orders[2..]).await?;
     let mut api = shop
         .alone()
-        .env("WORKER_CONCURRENCY", "6")
+        .env("WORKER_CONCURRENCY", "4")
         .env("SHUTDOWN_TIMEOUT", SHUTDOWN_TIMEOUT.as_millis().to_string())
         .start()
         .await?;
-    until(&shop.stack, "six jobs in flight", LEASED, 6).await?;
+    until(&shop.stack, "four jobs in flight", LEASED, 4).await?;
     api.sigterm()?;
     able.rollback().await?;
     let status = api.wait(SHUTDOWN_TIMEOUT).await?;
     assert!(status.success(), "{status}\n{}", api.log_tail(30));
     assert_eq!(shop.stack.count(LEASED).await?, 0);
-    assert_eq!(shop.stack.count(PASSAGES).await?, 3);
+    assert_eq!(shop.stack.count(PASSAGES).await?, 2);
 
     unable.rollback().await?;
     let _next = shop.alone().start().await?;
-    until(&shop.stack, "the next one to do the rest", PASSAGES, 6).await?;
-    mails(shop.mails.path(), 6).await?;
+    until(&shop.stack, "the next one to do the rest", PASSAGES, 4).await?;
+    mails(shop.mails.path(), 4).await?;
     assert_eq!(shop.stack.count(ATTEMPTS).await?, 0);
     let stalls = "SELECT sum(stalls)::bigint FROM outbox";
     assert_eq!(shop.stack.count(stalls).await?, 0);
