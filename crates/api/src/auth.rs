@@ -17,6 +17,7 @@ use crate::{
     error::ApiError,
     extract::{AuthUser, Body, LocalSignIn, Requested, ValidatedJson},
     fields::{Email, Line, Nullable, Password, Text, sent},
+    limits::Limits,
     state::AppState,
     tokens::Tokens,
     users::{Address, FullName, Phone},

@@ -125,6 +125,12 @@ pub enum ApiError {
     /// 429: there is as much of it as one user may have at a time.
     #[error("{0}")]
     TooMany(String),
+    /// 429: the client has asked for more than it may.
+    #[error("Too many requests")]
+    TooManyRequests {
+        /// How long to wait until there is room for one more.
+        retry_after: Duration,
+    },
     /// 429: too many wrong passwords, or mails.
     #[error("Too many attempts; try again later")]
     TooManyAttempts {
@@ -145,6 +151,9 @@ pub enum ApiError {
         #[source]
         source: BoxError,
     },
+    /// 503: more is asked for than can be done.
+    #[error("Service overloaded")]
+    Overloaded,
     /// 503: it took longer than a request may.
     #[error("the request took longer than {0:?}")]
     TimedOut(Duration),
@@ -182,9 +191,13 @@ impl ApiError {
             Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Unprocessable { .. } => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::TooMany(_) | Self::TooManyAttempts { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooMany(_) | Self::TooManyAttempts { .. } | Self::TooManyRequests { .. } => {
+                StatusCode::TOO_MANY_REQUESTS
+            }
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::Unavailable { .. } | Self::TimedOut(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unavailable { .. } | Self::Overloaded | Self::TimedOut(_) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Shared(error) => error.status(),
         }
     }
@@ -210,6 +223,8 @@ impl ApiError {
             Self::UnsupportedMediaType(_) => "unsupported_media_type",
             Self::TooMany(_) => "too_many",
             Self::TooManyAttempts { .. } => "too_many_attempts",
+            Self::TooManyRequests { .. } => "rate_limited",
+            Self::Overloaded => "overloaded",
             Self::Internal(_) => "internal_error",
             Self::Unavailable { .. } => "unavailable",
             Self::TimedOut(_) => "timed_out",
@@ -219,9 +234,10 @@ impl ApiError {
 
     fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::TooManyAttempts { retry_after } | Self::Unavailable { retry_after, .. } => {
-                Some(*retry_after)
-            }
+            Self::TooManyAttempts { retry_after }
+            | Self::TooManyRequests { retry_after }
+            | Self::Unavailable { retry_after, .. } => Some(*retry_after),
+            Self::Overloaded => Some(Duration::from_secs(1)),
             Self::TimedOut(_) => Some(database::Error::RETRY_AFTER),
             Self::TooMany(_) => Some(FREED_SOON),
             Self::Shared(error) => error.retry_after(),
@@ -275,6 +291,12 @@ impl ApiError {
             Self::Unprocessable {
                 message, errors, ..
             } => problem(message.clone()).with_errors(errors.clone()),
+            Self::TooManyRequests { retry_after } => {
+                let seconds = whole_seconds(*retry_after);
+                problem(self.to_string()).with_detail(format!("Try again in {seconds} seconds."))
+            }
+            Self::Overloaded => problem(self.to_string())
+                .with_detail("More is asked for than can be done. Try again shortly."),
             // What went wrong inside is for the log alone.
             Self::Internal(_) => problem("Internal server error".to_owned()).with_detail(
                 "The request could not be completed. Quote request_id when you ask about it.",
@@ -300,6 +322,11 @@ impl ApiError {
             _ => {}
         }
     }
+}
+
+/// At least one, and not too few.
+fn whole_seconds(duration: Duration) -> u64 {
+    (duration.as_secs() + u64::from(duration.subsec_nanos() > 0)).max(1)
 }
 
 fn sentences(errors: &[FieldError]) -> Option<String> {
@@ -343,9 +370,7 @@ impl IntoResponse for ApiError {
         let status = self.status();
         let mut response = self.problem().into_response();
         if let Some(retry_after) = self.retry_after() {
-            // Rounded up: who comes back then is not too early.
-            let seconds = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
-            let seconds = HeaderValue::from(seconds.max(1));
+            let seconds = HeaderValue::from(whole_seconds(retry_after));
             response.headers_mut().insert(RETRY_AFTER, seconds);
         }
         if status == StatusCode::UNAUTHORIZED {
@@ -358,7 +383,9 @@ impl IntoResponse for ApiError {
 
 impl From<database::Error> for ApiError {
     fn from(error: database::Error) -> Self {
-        if error.is_transient() {
+        if matches!(error, database::Error::Busy) {
+            Self::Overloaded
+        } else if error.is_transient() {
             Self::Unavailable {
                 what: "the database",
                 retry_after: database::Error::RETRY_AFTER,
@@ -416,6 +443,7 @@ impl From<AccountError> for ApiError {
                 message: "The last administrator cannot be removed".to_owned(),
                 field: None,
             },
+            AccountError::Overloaded => Self::Overloaded,
             AccountError::Database(error) => error.into(),
             error @ AccountError::Hash(_) => Self::Internal(error.into()),
         }

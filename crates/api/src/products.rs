@@ -357,7 +357,9 @@ async fn changing<T: Send + 'static>(
     invalidations
         .write(write, move |result| match result {
             Ok(result) => Effect::Committed(vec![change(Some(result))]),
+            // Of these the second was refused before it got to the database.
             Err(error) if error.status().is_client_error() => Effect::Nothing,
+            Err(ApiError::Overloaded) => Effect::Nothing,
             Err(_) => Effect::Unclear(vec![change(None)]),
         })
         .await

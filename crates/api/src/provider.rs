@@ -11,8 +11,8 @@ use crate::{
     error::ApiError,
     extract::{AuthUser, BAD_TOKEN},
     sessions::Sessions,
-    supabase::Supabase,
-    tokens::Tokens,
+    supabase::{self, Supabase},
+    tokens::{self, Tokens},
 };
 
 /// Who signs people in; cheap to clone.
@@ -33,6 +33,23 @@ pub struct Local {
     pub sessions: Sessions,
 }
 
+/// What the good token of a request says: it is verified once.
+#[derive(Clone, Debug)]
+pub(crate) enum Verified {
+    Local(tokens::Claims),
+    Supabase(supabase::Claims),
+}
+
+impl Verified {
+    /// The user's id with whoever signs people in.
+    pub(crate) const fn user(&self) -> Uuid {
+        match self {
+            Self::Local(claims) => claims.sub.0,
+            Self::Supabase(claims) => claims.user(),
+        }
+    }
+}
+
 impl Provider {
     /// Who `config` says.
     #[must_use]
@@ -49,16 +66,36 @@ impl Provider {
         }
     }
 
-    /// Whose an access token is.
+    /// What an access token says if it is good, as far as that can be told at once.
+    pub(crate) fn verify(&self, token: &str) -> Option<Verified> {
+        match self {
+            Self::Local(local) => local.tokens.verify(token).map(Verified::Local),
+            Self::Supabase(supabase) => supabase.verify_at_once(token).map(Verified::Supabase),
+        }
+    }
+
+    /// Whose an access token is, which may have been `verified` already.
     pub(crate) async fn authenticate(
         &self,
         token: &str,
+        verified: Option<Verified>,
         database: &Database,
     ) -> Result<AuthUser, ApiError> {
         match self {
-            Self::Local(local) => local.authenticate(token, database).await,
+            Self::Local(local) => {
+                let claims = match verified {
+                    Some(Verified::Local(claims)) => Some(claims),
+                    _ => local.tokens.verify(token),
+                };
+                let claims = claims.ok_or(ApiError::Unauthenticated(BAD_TOKEN))?;
+                local.authenticate(claims, database).await
+            }
             Self::Supabase(supabase) => {
-                let (person, expires) = supabase.authenticate(token).await?;
+                let claims = match verified {
+                    Some(Verified::Supabase(claims)) => claims,
+                    _ => supabase.verify(token).await?,
+                };
+                let (person, expires) = supabase.authenticate(&claims, token).await?;
                 Ok(AuthUser {
                     id: person.id,
                     role: person.role,
@@ -71,13 +108,15 @@ impl Provider {
 }
 
 impl Local {
-    async fn authenticate(&self, token: &str, database: &Database) -> Result<AuthUser, ApiError> {
-        let bad = ApiError::Unauthenticated(BAD_TOKEN);
-        let Some(claims) = self.tokens.verify(token) else {
-            return Err(bad);
-        };
+    async fn authenticate(
+        &self,
+        claims: tokens::Claims,
+        database: &Database,
+    ) -> Result<AuthUser, ApiError> {
         let role = match claims.role {
-            Role::Customer if self.sessions.has_ended(claims.sid).await => return Err(bad),
+            Role::Customer if self.sessions.has_ended(claims.sid).await => {
+                return Err(ApiError::Unauthenticated(BAD_TOKEN));
+            }
             Role::Customer => Role::Customer,
             Role::Admin => current_role(database, claims.sid).await?,
         };

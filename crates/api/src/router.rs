@@ -41,12 +41,14 @@ use crate::{
     answer::REPLAYED,
     audit, auth,
     cached::X_CACHE,
+    compress::Compress,
     consistency::{self, Consistency},
     docs,
     error::ApiError,
     events, exports,
     extract::{IDEMPOTENCY_KEY, LAST_EVENT_ID},
     import,
+    limits::{self, Limit},
     observe::{Observe, REQUEST_ID},
     orders, payments, products, queues, recovery,
     secured::secured,
@@ -88,11 +90,12 @@ impl From<&ApiConfig> for RouterOptions {
 /// Every route of the API, with its layers.
 pub fn build_router(state: AppState, health: &Health, options: &RouterOptions) -> Router {
     let consistency = Consistency::new(&state.database, options);
+    let limits = Limit(Some(Arc::clone(&state.limits)));
     let routes = Router::from(routes())
         .with_state(state)
         .merge(health.router())
         .merge(Router::from(docs::router()));
-    with_layers(routes, consistency, options)
+    with_layers(routes, limits, consistency, options)
 }
 
 /// The resources' routes, with their part of the OpenAPI document.
@@ -115,6 +118,7 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
 
 pub(crate) fn with_layers(
     routes: Router,
+    limits: Limit,
     consistency: Option<Consistency>,
     options: &RouterOptions,
 ) -> Router {
@@ -124,19 +128,23 @@ pub(crate) fn with_layers(
     // A request meets the layers in this order:
     // 1. `Observe` gives it an id, sees every answer, whichever layer gave it, logs and counts it,
     //    and writes the bodies of problems;
-    // 2. every answer gets the headers that make a browser careful with it;
-    // 3. CORS answers preflights and marks all other answers, also those of the layers below,
+    // 2. `Compress` makes long answers short for those who take that;
+    // 3. every answer gets the headers that make a browser careful with it;
+    // 4. CORS answers preflights and marks all other answers, also those of the layers below,
     //    since a browser hides an unmarked error from its page;
-    // 4. with replicas, `Consistency` gives it the database as its client has to see it, and every answer
+    // 5. `Limit` refuses it when there is too much to do, counts it for its client, and refuses what is too much;
+    // 6. with replicas, `Consistency` gives it the database as its client has to see it, and every answer
     //    behind which something may have been written a token, also one that came too late;
-    // 5. `Guard` turns a panic into an answer, bounds time and size, and delays on purpose, within
+    // 7. `Guard` turns a panic into an answer, bounds time and size, and delays on purpose, within
     //    the time;
-    // 6. the body limit tells the extractors how much to read at most.
+    // 8. the body limit tells the extractors how much to read at most.
     // They are one layer to axum, which would box and clone each of several for every request.
     let outer = (
         Observe::new(),
+        Compress,
         MapResponseLayer::new(secured as fn(Response) -> Response),
         CrossOrigin::new(&options.cors_origins),
+        limits,
     );
     let inner = (Guard::new(options), DefaultBodyLimit::max(MAX_BODY));
     match consistency {
@@ -175,16 +183,21 @@ fn cors(origins: &[String]) -> CorsLayer {
             consistency::TOKEN,
             IDEMPOTENCY_KEY,
         ])
-        .expose_headers([
-            ETAG,
-            LOCATION,
-            RETRY_AFTER,
-            X_CACHE,
-            payments::PREFERENCE_APPLIED,
-            REQUEST_ID,
-            consistency::TOKEN,
-            REPLAYED,
-        ])
+        .expose_headers(
+            [
+                ETAG,
+                LOCATION,
+                RETRY_AFTER,
+                X_CACHE,
+                payments::PREFERENCE_APPLIED,
+                REQUEST_ID,
+                consistency::TOKEN,
+                REPLAYED,
+            ]
+            .into_iter()
+            .chain(limits::EXPOSED)
+            .collect::<Vec<_>>(),
+        )
         .max_age(Duration::from_mins(10))
 }
 
@@ -373,10 +386,25 @@ pub(crate) async fn discard(request: Request) {
 #[cfg(test)]
 mod tests {
     use axum::{body::Body, routing::get};
+    use bharatmart_cache::Invalidations;
+    use bharatmart_config::{AuthConfig, CacheConfig, LimitsConfig, Source};
+    use bharatmart_domain::SystemClock;
     use serde_json::Value;
     use tower::ServiceExt;
 
     use super::*;
+    use crate::{limits::Limits, tokens::Tokens};
+
+    /// Without a limit for what is no route of ours.
+    fn limit() -> Limit {
+        let source = Source::from_map([("CACHE_TYPE", "none"), ("RATE_LIMIT_MAX_REQUESTS", "0")]);
+        let clock = Arc::new(SystemClock);
+        let cache = CacheConfig::read(&source).unwrap();
+        let tokens = Tokens::new(&AuthConfig::read(&source).unwrap(), clock.clone());
+        let invalidations = Invalidations::connect(&cache, clock.clone());
+        let config = LimitsConfig::read(&source).unwrap();
+        Limit(Limits::new(&config, tokens, &invalidations, clock))
+    }
 
     const SHOP: &str = "https://shop.example.in";
 
@@ -396,6 +424,7 @@ mod tests {
     async fn every_answer_says_that_it_depends_on_the_origin() {
         let router = with_layers(
             Router::new().route("/", get(async || "text")),
+            limit(),
             None,
             &options(),
         );
@@ -426,7 +455,12 @@ mod tests {
     #[tokio::test]
     async fn a_panic_is_an_answer_that_tells_nothing_of_it() {
         let panics = async || -> &'static str { panic!("the password is 42") };
-        let router = with_layers(Router::new().route("/", get(panics)), None, &options());
+        let router = with_layers(
+            Router::new().route("/", get(panics)),
+            limit(),
+            None,
+            &options(),
+        );
         let request = Request::get("/")
             .header(ORIGIN, SHOP)
             .header(REQUEST_ID, "mine")

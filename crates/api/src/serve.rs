@@ -3,6 +3,7 @@
 use std::{io, net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
 
 use bharatmart_cache::Invalidations;
+use bharatmart_commerce::Shop;
 use bharatmart_config::{ApiConfig, CacheBackend, ConfigError, JobsConfig};
 use bharatmart_database::{Database, MigrateError};
 use bharatmart_domain::{Clock, SystemClock};
@@ -11,7 +12,7 @@ use bharatmart_lifecycle::{Health, HttpOptions, Importance, Lifecycle, serve_adm
 use bharatmart_queue::{JobQueues, OutboxWorker, Relay};
 use bharatmart_telemetry::{MetricsHandle, chain};
 use tokio::{
-    net::TcpListener,
+    net::{TcpListener, TcpSocket},
     sync::watch,
     time::{sleep, timeout},
 };
@@ -26,6 +27,10 @@ use crate::{
 
 /// The version that the API says it is.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Connections that wait to be accepted: of a rush of new clients few are to be turned away by the system, which
+/// allows no more than its own limit.
+const BACKLOG: u32 = 4096;
 
 /// How long the start waits for the database before it goes on without.
 const FIRST_LOOK: Duration = Duration::from_secs(2);
@@ -91,8 +96,8 @@ async fn start(
     lifecycle: &Lifecycle,
 ) -> Result<Option<Invalidations>, StartError> {
     // Ports first: a second instance on the same ports fails before it has done anything.
-    let admin = listen(config.process.host, config.process.metrics_port).await?;
-    let http = listen(config.http.host, config.http.port).await?;
+    let admin = listen(config.process.host, config.process.metrics_port)?;
+    let http = listen(config.http.host, config.http.port)?;
     let health = Health::new(VERSION, lifecycle);
     serve_admin(admin, &health, move || metrics.render(), lifecycle);
 
@@ -129,6 +134,9 @@ async fn start(
     let options = HttpOptions {
         max_connections: config.http.max_connections,
         keep_alive_timeout: config.http.keep_alive_timeout,
+        header_timeout: config.http.header_timeout,
+        write_timeout: config.http.write_timeout,
+        http2: config.http.http2_cleartext,
     };
     // Not the configured one: port 0 lets the system choose.
     let port = http
@@ -156,11 +164,20 @@ pub(crate) async fn first_look(schema: &Schema) -> Result<bool, MigrateError> {
     }
 }
 
-pub(crate) async fn listen(host: std::net::IpAddr, port: u16) -> Result<TcpListener, StartError> {
+pub(crate) fn listen(host: std::net::IpAddr, port: u16) -> Result<TcpListener, StartError> {
     let address = SocketAddr::new(host, port);
-    TcpListener::bind(address)
-        .await
-        .map_err(|source| StartError::Listen { address, source })
+    bind(address).map_err(|source| StartError::Listen { address, source })
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }?;
+    // A port of a process that has just ended.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Makes the parts and starts what works in the background. Nothing here waits.
@@ -191,7 +208,12 @@ fn assemble(
             let mailer = Mailer::new(mail).map_err(StartError::Mail)?;
             let (worker, handle) = OutboxWorker::new(database.clone(), *work, clock.clone());
             let state = state(JobQueues::nowhere(clock.clone()), handle, clock);
-            in_process::spawn(worker, mailer, &state.shop, schema_is_current, lifecycle);
+            // Jobs wait for a connection as long as they must.
+            let patient = Shop {
+                database: database.clone(),
+                ..state.shop.clone()
+            };
+            in_process::spawn(worker, mailer, &patient, schema_is_current, lifecycle);
             state
         }
     };

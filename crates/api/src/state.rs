@@ -12,7 +12,8 @@ use bharatmart_lifecycle::Health;
 use bharatmart_queue::{JobQueues, RelayHandle};
 
 use crate::{
-    cached::Pages, events::EventStreams, provider::Provider, system::SystemInfo, webhooks::Webhooks,
+    cached::Pages, events::EventStreams, limits::Limits, provider::Provider, system::SystemInfo,
+    webhooks::Webhooks,
 };
 
 /// The parts of the API. A handler asks for the part that it needs. Cheap to clone, which axum does
@@ -30,6 +31,8 @@ pub struct Parts {
     pub provider: Provider,
     /// For reads that need no business rule.
     pub database: Database,
+    /// How much one client may ask for.
+    pub limits: Arc<Limits>,
     /// Pages that are the same for everybody.
     pub pages: Pages,
     /// Told what pages no longer show.
@@ -98,12 +101,27 @@ impl AppState {
         health: &Health,
         clock: Arc<dyn Clock>,
     ) -> Self {
+        // What requests wait for is bounded; what works in the background waits as long as it must.
+        let unbounded = database;
+        let database = unbounded
+            .clone()
+            .with_queue_of(config.limits.overload_delay);
         let invalidations = Invalidations::connect(&config.cache, clock.clone());
+        // What it asks for now and then is not part of a request.
+        let provider = Provider::new(&config.auth, &unbounded, clock.clone());
+        let limits = Limits::new(
+            &config.limits,
+            provider.clone(),
+            &invalidations,
+            clock.clone(),
+        );
+        let info = SystemInfo::new(config, health.clone(), clock.now());
         Self(Arc::new(Parts {
             shop: Shop {
                 database: database.clone(),
                 relay: relay.clone(),
-                gateway: Gateway::new(&config.payment, database.clone()),
+                // Jobs charge and refund over it as well.
+                gateway: Gateway::new(&config.payment, unbounded.clone()),
                 clock: clock.clone(),
                 order_payment_timeout: config.payment.order_payment_timeout,
                 low_stock_threshold: config.report.low_stock_threshold,
@@ -111,13 +129,14 @@ impl AppState {
             },
             accounts: Accounts::new(
                 database.clone(),
-                clock.clone(),
+                clock,
                 relay,
                 refresh_lifetime(&config.auth),
             ),
-            info: SystemInfo::new(config, health.clone(), clock.now()),
-            events: EventStreams::new(&config.http, database.clone(), health.draining_token()),
-            provider: Provider::new(&config.auth, &database, clock),
+            info,
+            events: EventStreams::new(&config.http, unbounded, health.draining_token()),
+            provider,
+            limits,
             pages: Pages::new(
                 Cache::new(&config.cache, invalidations.clone()),
                 database.clone(),

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use bharatmart_config::LocalAuth;
 use bharatmart_database::users::User;
 use bharatmart_domain::{Clock, Role, UserId};
+use http::{HeaderMap, header::AUTHORIZATION};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
@@ -33,6 +34,18 @@ pub struct Claims {
     pub iat: i64,
     /// When it ends, in seconds since 1970.
     pub exp: i64,
+}
+
+/// The token of a request, if it has an `Authorization`; an error when there is none in that.
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<Result<&str, ApiError>> {
+    let header = headers.get(AUTHORIZATION)?;
+    let token = header
+        .to_str()
+        .ok()
+        .and_then(|text| text.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+        .map(|(_, token)| token.trim());
+    Some(token.ok_or(ApiError::Unauthenticated("Access token required")))
 }
 
 /// Makes and checks access tokens; cheap to clone.

@@ -10,10 +10,13 @@
 //! process hears of it over a channel of Redis. A lease that is deleted, or a generation that has
 //! passed, also keeps a slow loader from storing what it read before the change.
 //!
+//! The same Redis also holds [`Counts`] that all processes make together, for limits.
+//!
 //! **Redis may be away.** Then each process caches for itself, for a second at most, since nobody tells it
 //! what changes elsewhere; what it changes itself is announced when Redis is back. A circuit breaker
 //! keeps requests from waiting for a Redis that does not answer.
 
+mod counts;
 mod entry;
 mod flights;
 mod invalidations;
@@ -36,6 +39,7 @@ use futures_util::FutureExt;
 use metrics::{Counter, counter};
 use tracing::Instrument;
 
+pub use counts::{Ceiling, Counted, Counts, Window};
 pub use entry::{Body, Load, Loaded};
 pub use invalidations::{Change, Effect, Invalidations};
 pub use key::{Key, Reach, Shows};

@@ -9,6 +9,9 @@
 //! - `REQUEST_TIMEOUT`
 //! - `MAX_EVENT_STREAMS`
 //! - `MAX_EVENT_STREAMS_PER_USER`
+//! - `REQUEST_HEADER_TIMEOUT`
+//! - `RESPONSE_WRITE_TIMEOUT`
+//! - `HTTP2_CLEARTEXT`
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -68,6 +71,24 @@ const MAX_EVENT_STREAMS_PER_USER: Variable = Variable::new(
     "a whole number above 0",
 )
 .default("10");
+const REQUEST_HEADER_TIMEOUT: Variable = Variable::new(
+    "REQUEST_HEADER_TIMEOUT",
+    "How long the head of a request may take, from its first byte to its last; the first one from the connection on",
+    "milliseconds above 0, or a duration such as 10s",
+)
+.default("10000");
+const RESPONSE_WRITE_TIMEOUT: Variable = Variable::new(
+    "RESPONSE_WRITE_TIMEOUT",
+    "How long a client may take no byte of its answer before the connection is closed",
+    "milliseconds above 0, or a duration such as 20s",
+)
+.default("20000");
+const HTTP2_CLEARTEXT: Variable = Variable::new(
+    "HTTP2_CLEARTEXT",
+    "Whether proxies may speak HTTP/2 without TLS (h2c with prior knowledge) beside HTTP/1.1",
+    "true or false",
+)
+.default("false");
 
 pub(crate) const TABLE: Table = Table {
     title: "HTTP",
@@ -80,6 +101,9 @@ pub(crate) const TABLE: Table = Table {
         REQUEST_TIMEOUT,
         MAX_EVENT_STREAMS,
         MAX_EVENT_STREAMS_PER_USER,
+        REQUEST_HEADER_TIMEOUT,
+        RESPONSE_WRITE_TIMEOUT,
+        HTTP2_CLEARTEXT,
     ],
 };
 
@@ -102,6 +126,12 @@ pub struct HttpConfig {
     pub max_event_streams: usize,
     /// Streams of order events that one user may hold open at a time.
     pub max_event_streams_per_user: usize,
+    /// How long the head of a request may take.
+    pub header_timeout: Duration,
+    /// How long a client may take no byte of its answer.
+    pub write_timeout: Duration,
+    /// Whether HTTP/2 is spoken without TLS.
+    pub http2_cleartext: bool,
 }
 
 impl HttpConfig {
@@ -118,6 +148,9 @@ impl HttpConfig {
         let max_event_streams = reader.required(&MAX_EVENT_STREAMS, parse::positive);
         let max_event_streams_per_user =
             reader.required(&MAX_EVENT_STREAMS_PER_USER, parse::positive);
+        let header_timeout = reader.required(&REQUEST_HEADER_TIMEOUT, parse::positive_milliseconds);
+        let write_timeout = reader.required(&RESPONSE_WRITE_TIMEOUT, parse::positive_milliseconds);
+        let http2_cleartext = reader.required(&HTTP2_CLEARTEXT, parse::boolean);
         reader.finish(|| {
             let frontend_url = frontend_url?;
             Some(Self {
@@ -129,6 +162,9 @@ impl HttpConfig {
                 request_timeout: request_timeout?,
                 max_event_streams: max_event_streams?,
                 max_event_streams_per_user: max_event_streams_per_user?,
+                header_timeout: header_timeout?,
+                write_timeout: write_timeout?,
+                http2_cleartext: http2_cleartext?,
             })
         })
     }

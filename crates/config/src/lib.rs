@@ -17,6 +17,7 @@ mod cli;
 mod database;
 mod error;
 mod http;
+mod limits;
 mod mail;
 mod parse;
 mod payment;
@@ -36,6 +37,7 @@ pub use cli::{Inputs, Parsed, parse, parse_inputs, with_flags};
 pub use database::{DatabaseConfig, DatabaseUrl, PoolerMode};
 pub use error::{ConfigError, Problem};
 pub use http::HttpConfig;
+pub use limits::LimitsConfig;
 pub use mail::{MailConfig, MailTransport, SmtpSecurity};
 pub use parse::positive_with_unit as parse_duration;
 pub use payment::{PaymentConfig, PaymentProvider, SandboxGatewayConfig, WebhookSecret};
@@ -72,6 +74,7 @@ impl Process {
 static API_TABLES: &[Table] = &[
     process::TABLE,
     http::TABLE,
+    limits::TABLE,
     database::API_TABLE,
     worker::API_TABLE,
     queue::TABLE,
@@ -103,6 +106,8 @@ pub struct ApiConfig {
     pub process: ProcessConfig,
     /// The HTTP server.
     pub http: HttpConfig,
+    /// How much one client may ask for, and how long anybody may queue.
+    pub limits: LimitsConfig,
     /// PostgreSQL.
     pub database: DatabaseConfig,
     /// Who does the jobs that requests make necessary.
@@ -172,6 +177,7 @@ impl ApiConfig {
         let mut reader = Reader::new(source);
         let process = reader.section(ProcessConfig::read(source));
         let http = reader.section(HttpConfig::read(source));
+        let limits = reader.section(LimitsConfig::read(source));
         let database = reader.section(DatabaseConfig::read(source, Process::Api));
         let jobs = reader.section(JobsConfig::read(source));
         let cache = reader.section(CacheConfig::read(source));
@@ -185,6 +191,7 @@ impl ApiConfig {
             Some(Self {
                 process: process?,
                 http: http?,
+                limits: limits?,
                 database: database?,
                 jobs: jobs?,
                 cache: cache?,

@@ -28,7 +28,7 @@ fn names_in(text: &str) -> Vec<&str> {
         .map(|(name, _)| name)
         .filter(|name| {
             name.bytes()
-                .all(|byte| byte.is_ascii_uppercase() || byte == b'_')
+                .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
         })
         .collect()
 }

@@ -42,6 +42,14 @@ fn defaults_are_the_documented_ones() {
     assert_eq!(api.http.cors_origins, ["http://localhost:5173"]);
     assert_eq!(api.http.keep_alive_timeout, Duration::from_secs(65));
     assert_eq!(api.http.request_timeout, Duration::from_secs(15));
+    assert_eq!(api.http.header_timeout, Duration::from_secs(10));
+    assert_eq!(api.http.write_timeout, Duration::from_secs(20));
+    assert!(!api.http.http2_cleartext);
+    assert_eq!(api.limits.window, Duration::from_mins(15));
+    assert_eq!(api.limits.max_requests, 3000);
+    assert_eq!(api.limits.auth_max_requests, 20);
+    assert!(api.limits.trusted_proxies.is_empty());
+    assert_eq!(api.limits.overload_delay, Duration::from_millis(40));
     assert_eq!(api.database.pool_size, 20);
     assert_eq!(api.jobs.mode().as_str(), "bull-queue");
     assert!(matches!(&api.jobs, JobsConfig::BullQueue(queue) if queue.prefix == "bull"));
@@ -93,6 +101,14 @@ const BAD: &[(Process, &str, &str, &str)] = &[
         "none",
         "above 0",
     ),
+    (Process::Api, "RATE_LIMIT_WINDOW_MS", "999", "from 1000 up"),
+    (
+        Process::Api,
+        "RATE_LIMIT_MAX_REQUESTS",
+        "-1",
+        "0 for any number",
+    ),
+    (Process::Api, "TRUSTED_PROXIES", "10.0.0.0/33", "networks"),
     (Process::Api, "KEEP_ALIVE_TIMEOUT", "long", "65s"),
     (Process::Api, "REQUEST_TIMEOUT", "-5", "15s"),
     (Process::Api, "DATABASE_POOL_SIZE", "0", "above 0"),

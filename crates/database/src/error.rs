@@ -16,6 +16,9 @@ pub enum Error {
     /// No server that `DATABASE_URL` names takes writes: worth trying again.
     #[error("the database takes no writes")]
     ReadOnly,
+    /// More is asked for than the connections can do in time: worth trying again.
+    #[error("too many wait for the database")]
+    Busy,
     /// The server does not let this role in, or has no such database.
     #[error("the database refused the connection")]
     Refused(#[source] sqlx::Error),
@@ -49,7 +52,7 @@ impl Error {
     /// Whether the same call may succeed later without any change.
     #[must_use]
     pub const fn is_transient(&self) -> bool {
-        matches!(self, Self::Unavailable(_) | Self::ReadOnly)
+        matches!(self, Self::Unavailable(_) | Self::ReadOnly | Self::Busy)
     }
 
     /// No answer in time.

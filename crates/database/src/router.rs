@@ -1,5 +1,7 @@
 //! Which server a piece of work goes to.
 
+mod congestion;
+
 use std::{
     io,
     sync::{
@@ -47,6 +49,8 @@ const CATCH_UP_WITHOUT_PRIMARY: Duration = Duration::from_secs(1);
 pub struct Database {
     router: Arc<Router>,
     scope: Option<Arc<Scope>>,
+    /// How long one may wait for a connection before further ones are refused.
+    longest_queue: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -118,6 +122,7 @@ impl Database {
                 _tasks: tasks,
             }),
             scope: None,
+            longest_queue: None,
         })
     }
 
@@ -129,7 +134,11 @@ impl Database {
         let scope = self
             .has_replicas()
             .then(|| Arc::new(Scope::new(Arc::clone(&router.primary), seen)));
-        Self { router, scope }
+        Self {
+            router,
+            scope,
+            longest_queue: self.longest_queue,
+        }
     }
 
     /// Whether there are replicas, so that what was just written may not be seen everywhere.
@@ -189,6 +198,7 @@ impl Database {
     pub async fn write(&self) -> Result<Connection> {
         let primary = &self.router.primary;
         primary.check()?;
+        self.admit_write()?;
         let mut lease = primary.server.lease().await?;
         if !lease.link().is_writable() {
             return Err(Error::ReadOnly);
@@ -207,6 +217,7 @@ impl Database {
     /// if one will do, else to the primary. A statement that its server fails at is run again on another.
     pub async fn read(&self, freshness: Freshness) -> Result<Connection> {
         let router = &self.router;
+        self.admit_read()?;
         if !self.has_replicas() {
             let read = Read::of(router, None);
             return router.read_primary(&router.reads.no_replicas, read).await;
@@ -241,6 +252,7 @@ impl Database {
                 position: Some(Position::ZERO),
             });
         }
+        self.admit_read()?;
         let position = router.primary.ask().await;
         // Nobody who waits for this read may see less than they have written.
         let needed = position.max(self.needs()).unwrap_or_default();

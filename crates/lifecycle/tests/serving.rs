@@ -20,6 +20,9 @@ use tokio::sync::Notify;
 const OPTIONS: HttpOptions = HttpOptions {
     max_connections: 100,
     keep_alive_timeout: Duration::from_mins(1),
+    header_timeout: Duration::from_mins(1),
+    write_timeout: Duration::from_mins(1),
+    http2: false,
 };
 
 /// For what happens at once, on a machine that is busy with other things.
@@ -313,6 +316,7 @@ async fn idle_connections_and_slow_heads_are_closed() {
         shop(),
         HttpOptions {
             keep_alive_timeout: ms(200),
+            header_timeout: ms(200),
             ..OPTIONS
         },
         &lifecycle,

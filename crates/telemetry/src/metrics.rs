@@ -92,6 +92,10 @@ declare! {
         "Requests being worked on";
     EVENT_STREAMS_OPEN = "event_streams_open", Kind::Gauge, [],
         "Streams of order events that are open now";
+    RATE_LIMITED_TOTAL = "rate_limited_total", Kind::Counter, ["policy"],
+        "Requests beyond a limit, by limit";
+    REQUESTS_SHED_TOTAL = "requests_shed_total", Kind::Counter, ["resource"],
+        "Requests refused because more was asked for than could be done, by what was short";
     ERRORS_TOTAL = "errors_total", Kind::Counter, ["error_type", "endpoint"],
         "Requests that failed, by kind of error and route";
 

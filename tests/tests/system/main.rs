@@ -16,6 +16,7 @@ mod gateway;
 mod in_process;
 mod journey;
 mod kills;
+mod limits;
 mod load;
 mod misdirected;
 mod outage;

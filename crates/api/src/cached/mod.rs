@@ -105,7 +105,7 @@ async fn load<P: Page>(page: P, database: &Database, kept: bool) -> Result<Load,
 }
 
 /// How many headers an answer gets, here and from the layers: room for them is made once.
-const HEADERS: usize = 10;
+const HEADERS: usize = 18;
 
 fn respond(
     body: Body,

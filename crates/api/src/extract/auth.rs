@@ -4,10 +4,15 @@ use axum::extract::{FromRef, FromRequestParts, OptionalFromRequestParts};
 use bharatmart_commerce::{Actor, Origin};
 use bharatmart_database::Database;
 use bharatmart_domain::{Role, UserId};
-use http::{header::AUTHORIZATION, request::Parts};
+use http::request::Parts;
 use uuid::Uuid;
 
-use crate::{error::ApiError, extract::Requested, provider::Provider};
+use crate::{
+    error::ApiError,
+    extract::Requested,
+    provider::{Provider, Verified},
+    tokens::bearer,
+};
 
 /// Somebody who is signed in.
 #[derive(Clone, Debug)]
@@ -59,18 +64,15 @@ where
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Option<Self>, ApiError> {
-        let Some(header) = parts.headers.get(AUTHORIZATION) else {
+        let Some(token) = bearer(&parts.headers) else {
             return Ok(None);
         };
-        let token = header
-            .to_str()
-            .ok()
-            .and_then(|text| text.split_once(' '))
-            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-            .map(|(_, token)| token.trim())
-            .ok_or(ApiError::Unauthenticated("Access token required"))?;
+        let verified = parts.extensions.get::<Verified>().cloned();
         let (provider, database) = (Provider::from_ref(state), Database::from_ref(state));
-        provider.authenticate(token, &database).await.map(Some)
+        provider
+            .authenticate(token?, verified, &database)
+            .await
+            .map(Some)
     }
 }
 

@@ -1,13 +1,16 @@
 //! Which request it is, and where it comes from.
 
-use std::{convert::Infallible, net::SocketAddr};
+use std::{
+    convert::Infallible,
+    net::{IpAddr, SocketAddr},
+};
 
 use axum::extract::{ConnectInfo, FromRequestParts};
 use bharatmart_commerce::Origin;
 use bharatmart_domain::UserId;
-use http::request::Parts;
+use http::{Extensions, request::Parts};
 
-use crate::observe::RequestId;
+use crate::{limits::ClientAddress, observe::RequestId};
 
 /// A request that may be one of an administrator, for the audit log.
 #[derive(Clone, Debug, Default)]
@@ -40,11 +43,18 @@ impl Requested {
             id: extensions
                 .get::<RequestId>()
                 .map(|id| id.as_str().to_owned()),
-            address: extensions
-                .get::<ConnectInfo<SocketAddr>>()
-                .map(|ConnectInfo(peer)| peer.ip().to_canonical().to_string()),
+            address: client_address(extensions).map(|address| address.to_string()),
         }
     }
+}
+
+/// The address of the client, as far as it is known: behind a proxy that is not trusted, the proxy's.
+fn client_address(extensions: &Extensions) -> Option<IpAddr> {
+    let behind_proxy = extensions.get::<ClientAddress>();
+    let peer = || extensions.get::<ConnectInfo<SocketAddr>>();
+    behind_proxy
+        .map(|client| client.0)
+        .or_else(|| Some(peer()?.0.ip().to_canonical()))
 }
 
 impl<S: Sync> FromRequestParts<S> for Requested {

@@ -21,6 +21,9 @@ use reports::Reporter;
 const HTTP: HttpOptions = HttpOptions {
     max_connections: 1000,
     keep_alive_timeout: Duration::from_secs(65),
+    header_timeout: Duration::from_secs(10),
+    write_timeout: Duration::from_secs(20),
+    http2: false,
 };
 
 /// Serves until the lifecycle ends; the code is for the process.
@@ -41,8 +44,8 @@ async fn start(
     lifecycle: &Lifecycle,
 ) -> Result<(), StartError> {
     let host = config.process.host;
-    let admin = listen(host, config.process.metrics_port).await?;
-    let http = listen(host, config.gateway.port).await?;
+    let admin = listen(host, config.process.metrics_port)?;
+    let http = listen(host, config.gateway.port)?;
     let health = Health::new(VERSION, lifecycle);
     serve_admin(admin, &health, move || metrics.render(), lifecycle);
 

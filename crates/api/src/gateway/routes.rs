@@ -21,6 +21,7 @@ use crate::{
     error::{ApiError, FieldError},
     extract::{Body, IDEMPOTENCY_KEY, ValidatedJson},
     fields::Line,
+    limits::Limit,
     router::{RouterOptions, with_layers},
 };
 
@@ -62,7 +63,7 @@ pub(super) fn router(gateway: SandboxGateway, api_key: &SecretString) -> Router 
             latency: Duration::ZERO,
         },
     };
-    with_layers(routes, None, &options)
+    with_layers(routes, Limit(None), None, &options)
 }
 
 fn hash(text: &str) -> Arc<[u8]> {

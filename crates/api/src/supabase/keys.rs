@@ -133,7 +133,8 @@ impl Keys {
         read_keys(&body(answer).await?).map_err(FetchError::from)
     }
 
-    fn known(&self, id: &str) -> Option<Key> {
+    /// The key with this id, if it has been fetched.
+    pub(super) fn known(&self, id: &str) -> Option<Key> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         known.get(id).cloned()
     }

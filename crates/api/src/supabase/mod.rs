@@ -10,7 +10,7 @@ use std::{sync::Arc, time::Duration};
 use bharatmart_config::SupabaseAuth;
 use bharatmart_database::Database;
 use bharatmart_domain::Clock;
-use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
+use jsonwebtoken::{Algorithm, DecodingKey, Header, Validation, decode, decode_header};
 use secrecy::ExposeSecret;
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
@@ -20,7 +20,7 @@ use crate::{
     error::ApiError,
     extract::BAD_TOKEN,
     supabase::{
-        keys::{FetchError, Keys, REFRESH_EVERY},
+        keys::{FetchError, Key, Keys, REFRESH_EVERY},
         people::People,
     },
     tokens::LEEWAY,
@@ -52,6 +52,13 @@ pub(crate) struct Claims {
     /// What people say of themselves.
     #[serde(default)]
     user_metadata: serde_json::Value,
+}
+
+impl Claims {
+    /// The user's id there.
+    pub(crate) const fn user(&self) -> Uuid {
+        self.sub
+    }
 }
 
 /// Checks tokens and knows whose they are; cheap to clone.
@@ -104,40 +111,52 @@ impl Supabase {
             .await;
     }
 
-    /// Whose a token is, and when it ends, in seconds since 1970. Somebody who is here for the first time becomes a
+    /// Whose a good token is, and when it ends, in seconds since 1970. Somebody who is here for the first time becomes a
     /// customer.
-    pub(crate) async fn authenticate(&self, token: &str) -> Result<(Person, i64), ApiError> {
-        let claims = self.verify(token).await?;
-        let person = self.0.people.find(&claims, token).await?;
+    pub(crate) async fn authenticate(
+        &self,
+        claims: &Claims,
+        token: &str,
+    ) -> Result<(Person, i64), ApiError> {
+        let person = self.0.people.find(claims, token).await?;
         Ok((person, claims.exp))
     }
 
-    async fn verify(&self, token: &str) -> Result<Claims, ApiError> {
+    /// What a token says, if it is good and its key is known.
+    pub(crate) fn verify_at_once(&self, token: &str) -> Option<Claims> {
+        let header = header(token)?;
+        let key = match header.alg {
+            Algorithm::HS256 => None,
+            _ => self.0.keys.known(header.kid.as_deref()?),
+        };
+        self.check(token, header.alg, key.as_ref())
+    }
+
+    /// What a good token says; its key is fetched if it is not known.
+    pub(crate) async fn verify(&self, token: &str) -> Result<Claims, ApiError> {
         let bad = || ApiError::Unauthenticated(BAD_TOKEN);
-        let header = decode_header(token).map_err(|_| bad())?;
-        // Extensions that must be understood are not (RFC 7515, section 4.1.11).
-        if header.crit.is_some() {
-            return Err(bad());
-        }
-        // The header chooses between kinds of keys, and never what a key is used for: a public key is no secret.
-        let claims = match header.alg {
-            Algorithm::HS256 => {
-                let key = self.0.legacy.as_ref().ok_or_else(bad)?;
-                self.decode(token, key, Algorithm::HS256)
-            }
+        let header = header(token).ok_or_else(bad)?;
+        let key = match header.alg {
             Algorithm::ES256 | Algorithm::RS256 => {
                 let id = header.kid.ok_or_else(bad)?;
-                let key = self.0.keys.find(&id).await.map_err(away)?;
-                let key = key
-                    .filter(|key| key.algorithm == header.alg)
-                    .ok_or_else(bad)?;
+                self.0.keys.find(&id).await.map_err(away)?
+            }
+            _ => None,
+        };
+        self.check(token, header.alg, key.as_ref()).ok_or_else(bad)
+    }
+
+    fn check(&self, token: &str, algorithm: Algorithm, key: Option<&Key>) -> Option<Claims> {
+        // The header chooses between kinds of keys, and never what a key is used for: a public key is no secret.
+        let claims = match algorithm {
+            Algorithm::HS256 => self.decode(token, self.0.legacy.as_ref()?, Algorithm::HS256),
+            Algorithm::ES256 | Algorithm::RS256 => {
+                let key = key.filter(|key| key.algorithm == algorithm)?;
                 self.decode(token, &key.decoding, key.algorithm)
             }
             _ => None,
         };
-        claims
-            .filter(|claims| self.is_current(claims))
-            .ok_or_else(bad)
+        claims.filter(|claims| self.is_current(claims))
     }
 
     fn decode(&self, token: &str, key: &DecodingKey, algorithm: Algorithm) -> Option<Claims> {
@@ -164,6 +183,12 @@ impl Supabase {
             && claims.role == AUDIENCE
             && !claims.is_anonymous
     }
+}
+
+/// The header of a token that can be understood: no extensions that must be are (RFC 7515, section 4.1.11).
+fn header(token: &str) -> Option<Header> {
+    let header = decode_header(token).ok()?;
+    header.crit.is_none().then_some(header)
 }
 
 /// The project does not answer.

@@ -35,6 +35,7 @@ pub(crate) use keeper::keep;
 pub(crate) use wire::Stored;
 
 use crate::{
+    counts::{Ceiling, Counted, Window},
     entry::{Ages, Body},
     key::{Key, Shows},
     stamps::Stamps,
@@ -360,6 +361,39 @@ impl Shared {
                 Duration::ZERO,
             )
             .await;
+    }
+
+    /// Adds to a count; `None` when the tier is away or does not answer in time.
+    pub(crate) async fn count(
+        &self,
+        subject: &str,
+        window: Window,
+        number: u64,
+        ceiling: Option<Ceiling>,
+    ) -> Option<Counted> {
+        let live = self.live()?;
+        // The braces keep both on one node of a cluster.
+        let key = |index: u64| self.key(&format!("count:{{{subject}}}:{index}"));
+        let counted = self.command(&live, "count", async |connection| {
+            let mut script = Script::Count.get().key(key(window.index));
+            script
+                .key(key(window.index.wrapping_sub(1)))
+                .arg(number)
+                .arg(window.length.saturating_mul(2))
+                .arg(window.length)
+                .arg(window.length - window.elapsed.min(window.length));
+            if let Some(Ceiling(ceiling)) = ceiling {
+                script.arg(ceiling);
+            }
+            script.invoke_async(connection).await
+        });
+        // A failure has been counted.
+        let (current, previous, added): (u64, u64, bool) = counted.await.ok()?;
+        Some(Counted {
+            current,
+            previous,
+            added,
+        })
     }
 
     async fn replace(

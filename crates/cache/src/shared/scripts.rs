@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 pub(crate) enum Script {
     Announce,
     Claim,
+    Count,
     Replace,
 }
 
@@ -15,10 +16,12 @@ impl Script {
     pub(crate) fn get(self) -> &'static redis::Script {
         static ANNOUNCE: OnceLock<redis::Script> = OnceLock::new();
         static CLAIM: OnceLock<redis::Script> = OnceLock::new();
+        static COUNT: OnceLock<redis::Script> = OnceLock::new();
         static REPLACE: OnceLock<redis::Script> = OnceLock::new();
         let (cell, text) = match self {
             Self::Announce => (&ANNOUNCE, include_str!("scripts/announce.lua")),
             Self::Claim => (&CLAIM, include_str!("scripts/claim.lua")),
+            Self::Count => (&COUNT, include_str!("scripts/count.lua")),
             Self::Replace => (&REPLACE, include_str!("scripts/replace.lua")),
         };
         cell.get_or_init(|| redis::Script::new(text))

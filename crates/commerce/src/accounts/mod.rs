@@ -54,6 +54,9 @@ pub enum AccountError {
     /// The shop would be left without an administrator.
     #[error("the last administrator cannot be removed")]
     LastAdmin,
+    /// Too many passwords wait to be hashed.
+    #[error("too many passwords wait to be hashed")]
+    Overloaded,
     /// Hashing failed: a defect of ours.
     #[error("hashing a password failed: {0}")]
     Hash(String),
@@ -139,6 +142,8 @@ impl Accounts {
         password: &SecretString,
         origin: Origin,
     ) -> Result<SignedIn, AccountError> {
+        // Before the attempt is counted: that there is too much to do is not the customer's failure.
+        let place = self.hashing.place()?;
         let address = throttle::address_hash(email);
         throttle::admit(&self.database, &address, self.clock.now()).await?;
         let mut connection = self.database.read(Freshness::Latest).await?;
@@ -149,7 +154,10 @@ impl Accounts {
             .as_ref()
             .filter(|credentials| credentials.is_active)
             .and_then(|credentials| credentials.password_hash.clone());
-        let matches = self.hashing.verify(password, known.as_deref()).await?;
+        let matches = self
+            .hashing
+            .verify(place, password, known.as_deref())
+            .await?;
         let Some(credentials) = credentials.filter(|_| matches) else {
             return Err(AccountError::BadCredentials);
         };

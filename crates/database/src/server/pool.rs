@@ -43,6 +43,12 @@ const MAINTENANCE: Duration = Duration::from_secs(30);
 /// How much longer than a statement may run it is waited for the end of one that nobody waits for.
 const SETTLE_MARGIN: Duration = Duration::from_secs(1);
 
+/// How many uses of connections the average of their times is of, about.
+const USES_AVERAGED: u64 = 32;
+
+/// Longer uses, such as those of exports, count as this long: one in a while says nothing of the others.
+const LONGEST_USE: Duration = Duration::from_millis(100);
+
 /// What a server is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
@@ -70,6 +76,8 @@ pub(crate) struct Server {
     limits: Limits,
     /// Those who have a connection or wait for one.
     load: AtomicUsize,
+    /// For how long a connection is lent, on average, in nanoseconds.
+    use_time: AtomicU64,
     /// What its monitor has given up.
     cuts: watch::Sender<Cuts>,
     gauges: Gauges,
@@ -144,6 +152,7 @@ impl Server {
             pool,
             limits,
             load: AtomicUsize::new(0),
+            use_time: AtomicU64::new(0),
             cuts: watch::Sender::new(Cuts::default()),
             gauges: Gauges::new(&label),
         }))
@@ -226,6 +235,15 @@ impl Server {
         self.load.load(Ordering::Relaxed)
     }
 
+    /// How long one more would wait for a connection, by Little's law: as long as those who wait before it need the
+    /// connections, each as long as the last ones did.
+    pub(crate) fn queue_delay(&self) -> Duration {
+        let connections = self.limits.connections.max(1);
+        let waiting = self.load().saturating_sub(connections);
+        let use_time = Duration::from_nanos(self.use_time.load(Ordering::Relaxed));
+        use_time.mul_f64(share(waiting, connections))
+    }
+
     /// Lends a connection, within the patience of the settings.
     pub(crate) async fn lease(self: &Arc<Self>) -> Result<Lease> {
         let load = Load::on(self);
@@ -246,7 +264,16 @@ impl Server {
             load: Some(load),
             server: Arc::clone(self),
             since: *self.cuts.borrow(),
+            lent: Instant::now(),
         })
+    }
+
+    /// A connection was lent for so long.
+    fn note_use(&self, time: Duration) {
+        let time = u64::try_from(time.min(LONGEST_USE).as_nanos()).unwrap_or(u64::MAX);
+        let average = self.use_time.load(Ordering::Relaxed);
+        let new = average - average / USES_AVERAGED + time / USES_AVERAGED;
+        self.use_time.store(new, Ordering::Relaxed);
     }
 
     async fn get(&self) -> Result<Object<Manager>> {
@@ -322,6 +349,14 @@ impl Server {
     }
 }
 
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "far fewer than 2^52 wait for a connection"
+)]
+fn share(part: usize, whole: usize) -> f64 {
+    part as f64 / whole as f64
+}
+
 /// Counts one who has a connection or waits for one.
 #[derive(Debug)]
 struct Load(Arc<Server>);
@@ -349,6 +384,7 @@ pub(crate) struct Lease {
     server: Arc<Server>,
     /// What there was of it when the connection was lent.
     since: Cuts,
+    lent: Instant,
 }
 
 impl Lease {
@@ -389,6 +425,7 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
+        self.server.note_use(self.lent.elapsed());
         self.discard();
         let (Some(mut object), Some(load)) = (self.object.take(), self.load.take()) else {
             return;

@@ -1,5 +1,6 @@
 //! The SQL against a real server.
 
+mod congestion;
 mod misdirected;
 mod pool;
 mod pooler;

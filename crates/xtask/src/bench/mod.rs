@@ -5,7 +5,9 @@ mod cache;
 mod footprint;
 mod load;
 mod noise;
+mod open;
 mod orders;
+mod overload;
 pub mod program;
 mod queue;
 mod reads;
@@ -29,6 +31,8 @@ pub enum Bench {
     Footprint,
     /// Orders per second over HTTP beside pgbench running the same statement
     Orders(orders::Arguments),
+    /// Five times as many requests as can be served, beside as many as can be
+    Overload(overload::Arguments),
     /// Jobs that do nothing beside the bare crate and Node's bullmq, and 200,000 waiting jobs
     Queue(queue::Arguments),
     /// Uncached reads beside a bare axum and sqlx handler, deep inside a list, from replicas, through a pooler
@@ -40,7 +44,9 @@ pub async fn run(bench: Bench) -> Result<ExitCode> {
     let mut steps = Steps::new(2);
     let mut step = steps.begin("Requirements");
     let needed: &[Requirement] = match &bench {
-        Bench::Cache(_) => &[Requirement::Postgres, Requirement::Redis, Requirement::Wrk],
+        Bench::Cache(_) | Bench::Overload(_) => {
+            &[Requirement::Postgres, Requirement::Redis, Requirement::Wrk]
+        }
         Bench::Footprint | Bench::Orders(_) => &[Requirement::Postgres, Requirement::Redis],
         Bench::Queue(_) => &[Requirement::Redis, Requirement::Node],
         Bench::Reads(_) => &[
@@ -68,6 +74,7 @@ pub async fn run(bench: Bench) -> Result<ExitCode> {
         Bench::Cache(arguments) => cache::run(arguments).await,
         Bench::Footprint => footprint::run().await,
         Bench::Orders(arguments) => orders::run(arguments).await,
+        Bench::Overload(arguments) => overload::run(arguments).await,
         Bench::Queue(arguments) => queue::run(arguments).await,
         Bench::Reads(arguments) => reads::run(arguments).await,
     }

@@ -73,6 +73,10 @@ impl Servers {
             .env("HOST", "127.0.0.1")
             .env("DATABASE_URL", &self.database_url)
             .env("REDIS_URL", self.redis.url())
+            // All requests come from one address, and more than usual at a time.
+            .env("OVERLOAD_DELAY", "1d")
+            .env("RATE_LIMIT_MAX_REQUESTS", "1000000000")
+            .env("RATE_LIMIT_AUTH_MAX_REQUESTS", "1000000")
             .env("JWT_SECRET", "a secret for benchmarks, 32 bytes or more")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
