@@ -17,7 +17,6 @@ use crate::{
     error::ApiError,
     extract::{AuthUser, Body, LocalSignIn, Requested, ValidatedJson},
     fields::{Email, Line, Nullable, Password, Text, sent},
-    limits::Limits,
     state::AppState,
     tokens::Tokens,
     users::{Address, FullName, Phone},

@@ -174,7 +174,7 @@ async fn a_client_that_takes_nothing_of_its_answer_is_cut_off_and_a_slow_one_is_
         let dropped = Arc::clone(&dropped);
         move || {
             let guard = Dropped(Arc::clone(&dropped));
-            let chunks = stream::repeat(Bytes::from_static(&[b'x'; 65_536]));
+            let chunks = stream::repeat(Bytes::from(vec![b'x'; 65_536]));
             let chunks = chunks.map(move |chunk| {
                 let _ = &guard;
                 Ok::<_, Infallible>(chunk)
@@ -236,9 +236,7 @@ async fn what_does_nothing_makes_room_for_others() {
 async fn a_head_that_is_too_long_or_has_too_many_lines_is_431() {
     let (_lifecycle, address) = serve(shop(), OPTIONS).await;
     let long = format!("x-long: {}\r\n", "x".repeat(100_000));
-    let many: String = (0..120)
-        .map(|number| format!("x-{number}: 1\r\n"))
-        .collect();
+    let many = "x-header: 1\r\n".repeat(120);
     for (headers, expected) in [("x-short: 1\r\n", 200), (long.as_str(), 431), (&many, 431)] {
         let mut stream = connect(address).await;
         let request = format!("GET / HTTP/1.1\r\nhost: test\r\n{headers}\r\n");

@@ -45,7 +45,7 @@ pub struct Arguments {
 pub async fn run(arguments: Arguments) -> Result<ExitCode> {
     let example = ["-p", "bharatmart-api", "--example", "open_load"];
     cargo::run(&[&["build", "--release", "--locked"][..], &example].concat()).await?;
-    let servers = Servers::start().await?;
+    let servers = Servers::start(true).await?;
     cache::stock(&servers.database_url, PRODUCTS).await?;
     // What finds the capacity is refused nothing.
     let unprotected = api(&servers, "1d").await?;
