@@ -49,7 +49,7 @@ fn defaults_are_the_documented_ones() {
     assert_eq!(api.limits.max_requests, 3000);
     assert_eq!(api.limits.auth_max_requests, 20);
     assert!(api.limits.trusted_proxies.is_empty());
-    assert_eq!(api.limits.overload_delay, Duration::from_millis(40));
+    assert_eq!(api.limits.overload_delay, Duration::from_millis(20));
     assert_eq!(api.database.pool_size, 20);
     assert_eq!(api.jobs.mode().as_str(), "bull-queue");
     assert!(matches!(&api.jobs, JobsConfig::BullQueue(queue) if queue.prefix == "bull"));

@@ -16,7 +16,7 @@ use crate::{cargo, console::line};
 /// How many times the capacity.
 const TIMES: f64 = 5.0;
 /// The default of `OVERLOAD_DELAY`, in milliseconds.
-const DELAY: &str = "40";
+const DELAY: &str = "20";
 const PRODUCTS: u64 = 1000;
 /// The p99 of what is served under the overload, to that at capacity.
 const P99_CEILING: f64 = 2.0;
