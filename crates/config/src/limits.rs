@@ -47,7 +47,7 @@ const OVERLOAD_DELAY: Variable = Variable::new(
     "How long requests may queue for the processor or a database connection before some are answered 503",
     "milliseconds above 0, or a duration such as 50ms",
 )
-.default("40");
+.default("20");
 
 pub(crate) const TABLE: Table = Table {
     title: "Limits",
