@@ -24,7 +24,7 @@ use tower::{Layer, Service};
 use tracing::{Instrument, field, info_span};
 use uuid::fmt::Hyphenated;
 
-use crate::{problem::Problem, router::HEALTH};
+use crate::{error::OVERLOADED, problem::Problem, router::HEALTH};
 
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
@@ -230,19 +230,23 @@ where
             let mut response = answer.as_mut().await?;
 
             let status = response.status();
+            // Asked every few seconds by everything around us.
+            let mut is_worth_a_line = !path.starts_with(HEALTH);
             if let Some(problem) = response.extensions_mut().remove::<Problem>() {
                 if status.is_server_error() {
                     let route = route.to_owned();
                     counter!(ERRORS_TOTAL, "error_type" => problem.code(), "endpoint" => route)
                         .increment(1);
                 }
+                // Those are counted, and what writes too many lines cannot do what it is short of time for.
+                is_worth_a_line &= problem.code() != OVERLOADED;
                 problem.write(&mut response, path, id.as_str());
             }
             let elapsed = started.elapsed();
             count(method, route, status, elapsed);
             answer
                 .span()
-                .in_scope(|| log(method, path, status, elapsed));
+                .in_scope(|| log(is_worth_a_line, method, path, status, elapsed));
             let headers = response.headers_mut();
             headers.insert(REQUEST_ID, id.0);
             // What does not say that it may be kept is for the one who asked.
@@ -252,15 +256,14 @@ where
     }
 }
 
-fn log(method: &str, path: &str, status: StatusCode, elapsed: Duration) {
+fn log(is_worth_a_line: bool, method: &str, path: &str, status: StatusCode, elapsed: Duration) {
     let status = status.as_u16();
     // Microseconds are precise enough, and shorter to read.
     let duration_ms = (elapsed.as_secs_f64() * 1_000_000.0).round() / 1000.0;
-    if path.starts_with(HEALTH) {
-        // Asked every few seconds by everything around us.
-        tracing::debug!(path, status, duration_ms, "{method} {path} {status}");
-    } else {
+    if is_worth_a_line {
         tracing::info!(path, status, duration_ms, "{method} {path} {status}");
+    } else {
+        tracing::debug!(path, status, duration_ms, "{method} {path} {status}");
     }
 }
 

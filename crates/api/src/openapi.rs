@@ -9,7 +9,7 @@ use bharatmart_lifecycle::Health;
 use serde_json::{Map, Value, json};
 use utoipa::OpenApi;
 
-use crate::{docs, problem::ProblemBody, router::routes, serve::VERSION};
+use crate::{docs, limits::WEBHOOK, problem::ProblemBody, router::routes, serve::VERSION};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -29,6 +29,14 @@ use crate::{docs, problem::ProblemBody, router::routes, serve::VERSION};
 struct Common;
 
 const PROBLEM: &str = "#/components/schemas/Problem";
+/// What is said of a limit, in most answers.
+const RATE_LIMIT: [&str; 5] = [
+    "RateLimit-Policy",
+    "RateLimit",
+    "RateLimit-Limit",
+    "RateLimit-Remaining",
+    "RateLimit-Reset",
+];
 const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
 
 /// The document of every route.
@@ -83,6 +91,29 @@ fn headers() -> Value {
         "WWW-Authenticate": {
             "description": "How to say who one is (RFC 6750).",
             "schema": { "type": "string" },
+        },
+        "RateLimit-Policy": {
+            "description": "The limit that the request counts for, the requests that it allows (`q`), and the seconds in \
+                            which it does (`w`) (draft-ietf-httpapi-ratelimit-headers-10). Absent if there is none.",
+            "schema": { "type": "string" },
+            "example": "\"requests\";q=3000;w=900",
+        },
+        "RateLimit": {
+            "description": "How many requests are left of that limit (`r`), and the seconds until there are more (`t`).",
+            "schema": { "type": "string" },
+            "example": "\"requests\";r=2988;t=871",
+        },
+        "RateLimit-Limit": {
+            "description": "`q` of `RateLimit-Policy`, for programs that know earlier drafts.",
+            "schema": { "type": "integer", "minimum": 1 },
+        },
+        "RateLimit-Remaining": {
+            "description": "`r` of `RateLimit`.",
+            "schema": { "type": "integer", "minimum": 0 },
+        },
+        "RateLimit-Reset": {
+            "description": "`t` of `RateLimit`.",
+            "schema": { "type": "integer", "minimum": 0 },
         },
     })
 }
@@ -140,7 +171,7 @@ fn complete(path: &str, operation: &mut Value) {
         }
     }
     for (status, response) in responses.as_object_mut().into_iter().flatten() {
-        finish_response(status, response);
+        finish_response(status, response, !is_probe && path != WEBHOOK);
     }
     let parameters = &mut operation["parameters"];
     if parameters.is_null() {
@@ -156,7 +187,7 @@ fn complete(path: &str, operation: &mut Value) {
     }
 }
 
-fn finish_response(status: &str, response: &mut Value) {
+fn finish_response(status: &str, response: &mut Value, is_counted: bool) {
     let is_refusal = status.starts_with(['4', '5']);
     if is_refusal && response.get("content").is_none() {
         response["content"] =
@@ -167,6 +198,9 @@ fn finish_response(status: &str, response: &mut Value) {
         "401" => common.push("WWW-Authenticate"),
         "429" | "503" => common.push("Retry-After"),
         _ => {}
+    }
+    if is_counted && (status == "429" || status.starts_with(['2', '3'])) {
+        common.extend(RATE_LIMIT);
     }
     for name in common {
         response["headers"][name] = json!({ "$ref": format!("#/components/headers/{name}") });

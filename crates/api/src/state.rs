@@ -134,7 +134,12 @@ impl AppState {
                 refresh_lifetime(&config.auth),
             ),
             info,
-            events: EventStreams::new(&config.http, unbounded, health.draining_token()),
+            events: EventStreams::new(
+                &config.http,
+                config.auth.session_check_interval,
+                unbounded,
+                health.draining_token(),
+            ),
             provider,
             limits,
             pages: Pages::new(

@@ -76,7 +76,6 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode> {
     command
         .env("JWT_EXPIRY", "8h")
         .env("JWT_REFRESH_EXPIRY", "9h")
-        .env("RATE_LIMIT_MAX_REQUESTS", "1000000000")
         .env("SHUTDOWN_DRAIN_DELAY", "0")
         .env(
             "PAYMENT_WEBHOOK_SECRET",

@@ -112,7 +112,9 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode> {
         .env(REDIS_VARIABLE, redis.url())
         .env(BIN_DIR_VARIABLE, paths::programs(false)?);
     if let Some(pooler) = &pooler {
-        nextest.env(POOLER_VARIABLE, pooler.url("postgres"));
+        nextest
+            .args(["--profile", "pooler"])
+            .env(POOLER_VARIABLE, pooler.url("postgres"));
     } else {
         nextest.env_remove(POOLER_VARIABLE);
     }

@@ -15,14 +15,15 @@ use axum::{
 };
 use bharatmart_commerce::{Actor, Shop};
 use bharatmart_database::{
-    Freshness,
+    Database, Freshness,
     orders::{self, Cursor, HistoryEntry},
 };
-use bharatmart_domain::OrderId;
+use bharatmart_domain::{OrderId, UserId};
 use futures_util::{Stream, StreamExt, stream};
-use http::{HeaderName, StatusCode, header::CACHE_CONTROL};
+use http::{HeaderMap, HeaderName, StatusCode, header::CACHE_CONTROL};
 use serde::Serialize;
 use serde_json::json;
+use tokio::time::{sleep, timeout};
 use utoipa::{
     PartialSchema, ToSchema,
     openapi::{
@@ -36,7 +37,9 @@ use crate::{
     consistency::Own,
     error::ApiError,
     extract::{AuthUser, Id, LastEventId},
+    provider::Provider,
     state::AppState,
+    tokens::bearer,
 };
 
 pub use streams::EventStreams;
@@ -103,7 +106,7 @@ struct StatusData {
     security(("bearer" = [])),
     params(Id<OrderId>, LastEventId),
     responses(
-        (status = 200, description = "The events, until the order has a final status or the token ends.",
+        (status = 200, description = "The events, until the order has a final status or the sign-in ends.",
             body = OrderEvent, content_type = "text/event-stream"),
         (status = 204, description = "There is nothing after the last event, and never will be."),
         (status = 404, description = "There is no such order, or it is somebody else's."),
@@ -112,14 +115,16 @@ struct StatusData {
 )]
 async fn follow_order(
     user: AuthUser,
+    headers: HeaderMap,
     Own(shop): Own<Shop>,
+    State(provider): State<Provider>,
     State(streams): State<EventStreams>,
     Id(order): Id<OrderId>,
     LastEventId(seen): LastEventId,
 ) -> Result<Response, ApiError> {
     // The newest state: a replica might not know yet what the client has seen.
     let mut connection = shop.database.read(Freshness::Latest).await?;
-    orders::find(&mut connection, order)
+    let found = orders::find(&mut connection, order)
         .await?
         .filter(|found| Actor::from(&user).may_see(found.user_id))
         .ok_or(ApiError::NotFound("Order"))?;
@@ -136,11 +141,17 @@ async fn follow_order(
     drop(connection);
     let follower = streams.open(user.id, Cursor { order, last })?;
     let left = user.expires.saturating_sub(shop.clock.now().timestamp());
-    let left = Duration::from_secs(u64::try_from(left).unwrap_or(0));
-    let draining = streams.draining();
+    let permission = Permission {
+        token: bearer(&headers).transpose()?.unwrap_or_default().to_owned(),
+        left: Duration::from_secs(u64::try_from(left).unwrap_or(0)),
+        owner: found.user_id,
+        provider,
+        database: shop.database,
+    };
+    let (draining, interval) = (streams.draining(), streams.check_interval());
     let ended = async move {
         draining
-            .run_until_cancelled_owned(tokio::time::sleep(left))
+            .run_until_cancelled_owned(permission.end(interval))
             .await;
     };
     let events = hint()
@@ -150,6 +161,42 @@ async fn follow_order(
         Sse::new(events).keep_alive(KeepAlive::new().interval(HEARTBEAT).text("heartbeat"));
     let headers = [(CACHE_CONTROL, "no-store"), (X_ACCEL_BUFFERING, "no")];
     Ok((headers, stream).into_response())
+}
+
+/// Why somebody may follow an order.
+struct Permission {
+    token: String,
+    /// How long the token lives on.
+    left: Duration,
+    /// Whose order it is.
+    owner: UserId,
+    provider: Provider,
+    database: Database,
+}
+
+impl Permission {
+    /// Waits until the token ends, or the sign-in behind it or the role that it takes is found to have ended, which is
+    /// looked at once in `interval`.
+    async fn end(self, interval: Duration) {
+        let revoked = async {
+            loop {
+                sleep(interval).await;
+                let asked = self
+                    .provider
+                    .authenticate(&self.token, None, &self.database);
+                match asked.await {
+                    Ok(user) if Actor::from(&user).may_see(self.owner) => {}
+                    Err(error) if error.status() != StatusCode::UNAUTHORIZED => {
+                        // The token's own word counts while nobody can say.
+                        tracing::debug!(%error, "whether a stream's sign-in holds is not known");
+                    }
+                    Ok(_) | Err(_) => return,
+                }
+            }
+        };
+        // It does not matter which of them it was.
+        let _ = timeout(self.left, revoked).await;
+    }
 }
 
 /// Tells the client when to come back.

@@ -3,6 +3,7 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use bharatmart_config::HttpConfig;
@@ -28,6 +29,7 @@ pub(super) struct Inner {
     /// Somebody does not want to wait for the next round.
     pub(super) wanted: Notify,
     draining: CancellationToken,
+    check_interval: Duration,
     max_streams: usize,
     max_per_user: usize,
     registry: Mutex<Registry>,
@@ -53,13 +55,20 @@ struct Mouth {
 }
 
 impl EventStreams {
-    /// Without streams yet. They end when `draining` is cancelled.
+    /// Without streams yet. They end when `draining` is cancelled, and one whose sign-in has ended within
+    /// `check_interval`.
     #[must_use]
-    pub fn new(config: &HttpConfig, database: Database, draining: CancellationToken) -> Self {
+    pub fn new(
+        config: &HttpConfig,
+        check_interval: Duration,
+        database: Database,
+        draining: CancellationToken,
+    ) -> Self {
         Self(Arc::new(Inner {
             database,
             wanted: Notify::new(),
             draining,
+            check_interval,
             max_streams: config.max_event_streams,
             max_per_user: config.max_event_streams_per_user,
             registry: Mutex::default(),
@@ -68,6 +77,10 @@ impl EventStreams {
 
     pub(super) fn draining(&self) -> CancellationToken {
         self.0.draining.clone()
+    }
+
+    pub(super) fn check_interval(&self) -> Duration {
+        self.0.check_interval
     }
 
     /// Begins to follow an order from `cursor` on.

@@ -58,7 +58,7 @@ const TOLD_FROM: u64 = 100;
 const REMEMBERED: u64 = 50_000;
 
 /// The gateway signs what it sends, and sends it again until it is taken.
-const WEBHOOK: &str = "/api/payments/webhook";
+pub(crate) const WEBHOOK: &str = "/api/payments/webhook";
 /// Routes with limits of their own, and how many times `RATE_LIMIT_AUTH_MAX_REQUESTS` they allow. With the default of 20
 /// in a quarter of an hour one address tries 80 passwords an hour (OWASP ASVS 4.0.3, 2.2.1, allows 100), of however
 /// many accounts; those of one account, from wherever, `bharatmart_commerce` counts.

@@ -293,6 +293,24 @@ async fn a_stream_ends_with_the_token_that_it_was_opened_with() {
 }
 
 #[tokio::test]
+async fn a_stream_ends_soon_after_its_user_was_put_out() {
+    let api = Api::start_with(&[("SESSION_CHECK_INTERVAL", "300ms")]).await;
+    let (admin, customer, order) = shop(&api).await;
+    let mut theirs = open(&api, &order, &customer, None).await;
+    let mut admins = open(&api, &order, &admin, None).await;
+    for stream in [&mut theirs, &mut admins] {
+        assert_eq!(stream.status().await.1, "pending");
+    }
+    let path = format!("/api/users/{}", customer.id);
+    let out = r#"{"is_active":false}"#;
+    let answer = api.call("PATCH", &path, Some(&admin), Some(out)).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+    assert_eq!(theirs.block().await, None);
+    set_status(&api, &admin, &order, "processing").await;
+    assert_eq!(admins.status().await.1, "processing", "others go on");
+}
+
+#[tokio::test]
 async fn a_change_that_another_process_makes_is_told_within_a_second() {
     let here = Api::start().await;
     let (admin, customer, order) = shop(&here).await;

@@ -8,6 +8,7 @@ mod noise;
 mod open;
 mod orders;
 mod overload;
+mod processors;
 pub mod program;
 mod queue;
 mod reads;

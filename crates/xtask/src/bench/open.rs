@@ -4,9 +4,9 @@
 use std::{process::Stdio, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use tokio::{io::AsyncWriteExt, process::Command};
+use tokio::io::AsyncWriteExt;
 
-use super::program::example;
+use super::{processors::Processors, program::example};
 
 /// An answer.
 #[derive(Clone, Copy)]
@@ -18,8 +18,15 @@ pub struct Sample {
 }
 
 /// Sends `rate` requests a second for `length`, for the paths in turn, and waits for all answers.
-pub async fn load(port: u16, rate: f64, length: Duration, paths: &[String]) -> Result<Vec<Sample>> {
-    let mut child = Command::new(example("open_load")?)
+pub async fn load(
+    processors: &Processors,
+    port: u16,
+    rate: f64,
+    length: Duration,
+    paths: &[String],
+) -> Result<Vec<Sample>> {
+    let mut child = processors
+        .for_load(&example("open_load")?)
         .args([port.to_string(), rate.to_string()])
         .arg(length.as_millis().to_string())
         .stdin(Stdio::piped())

@@ -7,6 +7,7 @@ use anyhow::{Result, ensure};
 use super::{
     cache, median,
     open::{self, Sample},
+    processors::Processors,
     program::{Program, Servers},
     to_f64,
     wrk::Load,
@@ -45,6 +46,7 @@ pub struct Arguments {
 pub async fn run(arguments: Arguments) -> Result<ExitCode> {
     let example = ["-p", "bharatmart-api", "--example", "open_load"];
     cargo::run(&[&["build", "--release", "--locked"][..], &example].concat()).await?;
+    let processors = Processors::divide().await?;
     let servers = Servers::start(true).await?;
     cache::stock(&servers.database_url, PRODUCTS).await?;
     // What finds the capacity is refused nothing.
@@ -63,7 +65,8 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode> {
     let closed = Load::new("overload", &paths)?;
     let mut rounds = Vec::new();
     for number in 1..=arguments.rounds {
-        let round = Round::measure(api, (&unprotected, &closed), length, &paths).await?;
+        let round =
+            Round::measure(&processors, api, (&unprotected, &closed), length, &paths).await?;
         line(format!("round {number}: {round}"));
         rounds.push(round);
     }
@@ -110,19 +113,24 @@ struct Round {
 
 impl Round {
     async fn measure(
+        processors: &Processors,
         api: &Program,
         (unprotected, closed): (&Program, &Load),
         length: Duration,
         paths: &[String],
     ) -> Result<Self> {
-        let capacity = closed.run(unprotected.port, length).await?.rate();
-        let samples = open::load(api.port, capacity, length, paths).await?;
+        let capacity = closed
+            .run_beside(processors, unprotected.port, length)
+            .await?
+            .rate();
+        let samples = open::load(processors, api.port, capacity, length, paths).await?;
         let at_capacity = Served::of(&samples, length)?;
         let before = api.highest_megabytes()?;
-        let samples = open::load(api.port, capacity * TIMES, length, paths).await?;
+        let samples = open::load(processors, api.port, capacity * TIMES, length, paths).await?;
         let beyond = Served::of(&samples, length)?;
         let grown = api.highest_megabytes()? - before;
-        let samples = open::load(api.port, capacity * AFTERWARDS, length, paths).await?;
+        let samples =
+            open::load(processors, api.port, capacity * AFTERWARDS, length, paths).await?;
         Served::of(&samples, length)?;
         let refused = samples.iter().filter(|sample| is_refused(sample));
         let recovery = refused.map(|sample| sample.sent).max().unwrap_or_default();

@@ -6,6 +6,8 @@ use anyhow::{Context, Result, ensure};
 use bharatmart_test_support::install::{self, Requirement};
 use tokio::process::Command;
 
+use super::processors::Processors;
+
 const SCRIPT: &str = include_str!("wrk.lua");
 const THREADS: u64 = 2;
 pub const CONNECTIONS: u64 = 64;
@@ -41,9 +43,22 @@ impl Load {
 
     /// Loads the server on `port` for `length`. Any answer but 2xx is an error.
     pub async fn run(&self, port: u16, length: Duration) -> Result<Report> {
-        let wrk = install::find_program("wrk")
-            .with_context(|| format!("{} is not installed", Requirement::Wrk.name()))?;
-        let output = Command::new(wrk)
+        self.run_with(Command::new(wrk()?), port, length).await
+    }
+
+    /// As [`Load::run`] does, from processors of its own.
+    pub async fn run_beside(
+        &self,
+        processors: &Processors,
+        port: u16,
+        length: Duration,
+    ) -> Result<Report> {
+        let command = processors.for_load(&wrk()?);
+        self.run_with(command, port, length).await
+    }
+
+    async fn run_with(&self, mut command: Command, port: u16, length: Duration) -> Result<Report> {
+        let output = command
             .arg("--script")
             .arg(&self.script)
             .arg(format!("--threads={THREADS}"))
@@ -69,6 +84,11 @@ impl Load {
             elapsed: Duration::from_micros(microseconds),
         })
     }
+}
+
+fn wrk() -> Result<PathBuf> {
+    install::find_program("wrk")
+        .with_context(|| format!("{} is not installed", Requirement::Wrk.name()))
 }
 
 impl Drop for Load {
