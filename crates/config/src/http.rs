@@ -43,7 +43,7 @@ const CORS_ORIGIN: Variable = Variable::new(
 .unset("FRONTEND_URL");
 const MAX_CONNECTIONS_PER_INSTANCE: Variable = Variable::new(
     "MAX_CONNECTIONS_PER_INSTANCE",
-    "Connections held open at a time; further ones wait to be accepted",
+    "Connections held open at a time; for a further one the one that has been idle for longest is closed",
     "a whole number above 0",
 )
 .default("10000");

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::routing::get;
+use axum::routing::{get, post};
 use bharatmart_lifecycle::{HttpOptions, Lifecycle, serve_http};
 use futures_util::{StreamExt, stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -230,6 +230,45 @@ async fn what_does_nothing_makes_room_for_others() {
     let read = timeout(SOON, honest[0].read(&mut [0])).await.unwrap();
     assert!(matches!(read, Ok(0) | Err(_)));
     assert_eq!(ask(&mut honest[3]).await, 200);
+}
+
+#[tokio::test]
+async fn bodies_that_do_not_come_make_room_and_work_under_way_does_not() {
+    const STALLED: usize = 6;
+    let options = HttpOptions {
+        max_connections: 4,
+        ..OPTIONS
+    };
+    let (reached, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let work = {
+        let (reached, go_on) = (Arc::clone(&reached), Arc::clone(&go_on));
+        |_: Bytes| async move {
+            reached.notify_one();
+            go_on.notified().await;
+            "done"
+        }
+    };
+    let router = shop()
+        .route("/read", post(|_: Bytes| async { "read" }))
+        .route("/work", post(work));
+    let (_lifecycle, address) = serve(router, options).await;
+    let mut working = connect(address).await;
+    let request = b"POST /work HTTP/1.1\r\nhost: test\r\ncontent-length: 4\r\n\r\nbody";
+    working.write_all(request).await.unwrap();
+    timeout(SOON, reached.notified()).await.unwrap();
+    let mut stalled = Vec::new();
+    for _ in 0..STALLED {
+        let mut stream = connect(address).await;
+        let request = b"POST /read HTTP/1.1\r\nhost: test\r\ncontent-length: 1000\r\n\r\nbo";
+        stream.write_all(request).await.unwrap();
+        stalled.push(stream);
+    }
+    let mut honest = connect(address).await;
+    assert_eq!(ask(&mut honest).await, 200);
+    let read = timeout(SOON, stalled[0].read(&mut [0])).await.unwrap();
+    assert!(matches!(read, Ok(0) | Err(_)), "it had made room");
+    go_on.notify_one();
+    assert_eq!(status(&mut working).await, 200);
 }
 
 #[tokio::test]

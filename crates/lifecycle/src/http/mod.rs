@@ -3,8 +3,11 @@
 //! **Slow clients** do not hold what others need. The head of a request has a time from its first byte on; its body
 //! is read by a handler, which must have a time of its own; who takes nothing of an answer for too long is cut off;
 //! and idle connections end. A connection beyond the limit takes the place of the one that has done nothing for
-//! longest, idle or in the middle of a head, so neither can fill the server up.
+//! longest: idle for 2 s, in the middle of a head for 1 s, or with no byte of a body that a handler waits for for 2 s.
+//! So clients that stand still do not fill the server up for longer; those that send a byte now and then do until the
+//! time of the handler is over.
 
+mod bodies;
 mod watch;
 
 use std::convert::Infallible;
@@ -12,19 +15,18 @@ use std::fmt;
 use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, Bytes, HttpBody};
+use axum::body::{Body, HttpBody};
 use axum::extract::ConnectInfo;
 use futures_util::FutureExt;
 use futures_util::future::{Either, select};
 use http::{HeaderValue, Request, Response, Version, header};
-use hyper::body::{Frame, Incoming, SizeHint};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -37,7 +39,8 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tower::ServiceExt;
 
 use crate::lifecycle::Lifecycle;
-use watch::{Patience, Watch, Watched, Watches, Working};
+use bodies::{InPieces, RequestBody, Streamed};
+use watch::{Patience, Watch, Watched, Watches};
 
 /// Gauge: connections of the API that are open now.
 const HTTP_CONNECTIONS_OPEN: &str = "http_connections_open";
@@ -67,8 +70,8 @@ const PING: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs
 /// Bounds of the server.
 #[derive(Clone, Copy, Debug)]
 pub struct HttpOptions {
-    /// Connections at a time; a further one takes the place of one that has been idle for a second or more, or
-    /// waits.
+    /// Connections at a time; a further one takes the place of the one that has been idle, or has sent nothing of what
+    /// it has begun, for longest, or waits until there is one that has been so for 2 s.
     pub max_connections: usize,
     /// How long a connection may be idle between two requests.
     pub keep_alive_timeout: Duration,
@@ -349,12 +352,19 @@ impl Asked {
         self: Arc<Self>,
         request: Request<Incoming>,
     ) -> Result<Response<Body>, Infallible> {
-        let Some(working) = self.watch.begin(request.version() == Version::HTTP_2) else {
+        let is_http2 = request.version() == Version::HTTP_2;
+        let Some(working) = self.watch.begin(is_http2) else {
             // The connection is ended any moment.
             return pending().await;
         };
         self.once.store(true, Ordering::Relaxed);
-        let mut request = request.map(Body::new);
+        let mut request = request.map(|body| {
+            if body.is_end_stream() {
+                Body::empty()
+            } else {
+                Body::new(RequestBody::new(body, Arc::clone(&self.watch)))
+            }
+        });
         request.extensions_mut().insert(ConnectInfo(self.peer));
         let mut response = self.router.clone().oneshot(request).await?;
         if self.draining.is_cancelled() {
@@ -364,36 +374,12 @@ impl Asked {
         }
         if response.body().size_hint().exact().is_none() {
             // A stream, which may be silent for a while.
-            return Ok(response.map(|body| Body::new(Streamed { body, working })));
+            response = response.map(|body| Body::new(Streamed::new(body, working)));
+        }
+        if is_http2 && !response.body().is_end_stream() {
+            response = response.map(|body| Body::new(InPieces::new(body, &self.watch)));
         }
         Ok(response)
-    }
-}
-
-/// A body that keeps its connection from counting as idle.
-struct Streamed {
-    body: Body,
-    #[expect(dead_code, reason = "works until it is dropped")]
-    working: Working,
-}
-
-impl HttpBody for Streamed {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 

@@ -9,13 +9,14 @@ use std::{
     io::{self, IoSlice},
     pin::Pin,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     task::{Context, Poll},
     time::{Duration, Instant},
 };
 
+use axum::body::Bytes;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
@@ -27,11 +28,12 @@ use tokio::{
 const LOOKS: u32 = 8;
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
-/// A connection that has been idle for less, or in the middle of a head for less, is not ended to make room.
+/// A connection that has been idle for less, that has owed the body of a request for less, or in the middle of a head
+/// for less, is not ended to make room.
 const MAY_IDLE: Duration = Duration::from_secs(2);
 const MAY_READ: Duration = Duration::from_secs(1);
 
-/// In [`Watch::state`]: it is being ended, and no further request is taken.
+/// In [`Watch::state`], beside all else: it is being ended, and no further request is taken.
 const ENDING: u32 = 1 << 31;
 /// The head of a request has begun and is not complete.
 const HEAD: u32 = 1 << 30;
@@ -56,6 +58,11 @@ pub(super) struct Watch {
     since: AtomicU64,
     /// Since when its peer takes nothing of what is written; 0 when it does.
     stalled: AtomicU64,
+    /// For how many bodies of requests handlers wait, and since when for the last of them.
+    awaited: AtomicU32,
+    awaited_since: AtomicU64,
+    /// What is handed out of each answer in HTTP/2. Those whose answers are done go at the next look.
+    answers: Mutex<Vec<Weak<Pieces>>>,
     /// In HTTP/2 what is read need not be the head of a request.
     is_http2: AtomicBool,
     clock: Arc<Clock>,
@@ -92,6 +99,62 @@ impl Drop for Working {
     }
 }
 
+/// A handler that waits for the body of a request.
+#[derive(Debug)]
+pub(super) struct Awaited(Arc<Watch>);
+
+impl Drop for Awaited {
+    fn drop(&mut self) {
+        self.0.awaited.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// How much of an answer is handed out and not written.
+#[derive(Debug)]
+pub(super) struct Pieces {
+    unwritten: AtomicU32,
+    /// When a piece was last handed out or written.
+    since: AtomicU64,
+    clock: Arc<Clock>,
+}
+
+impl Pieces {
+    /// `piece`, accounted for until it is dropped.
+    pub(super) fn hand_out(self: &Arc<Self>, piece: Bytes) -> Bytes {
+        self.since.store(self.clock.now(), Ordering::Relaxed);
+        self.unwritten.fetch_add(1, Ordering::AcqRel);
+        Bytes::from_owner(Piece {
+            bytes: piece,
+            of: Arc::clone(self),
+        })
+    }
+
+    /// Since when its client takes nothing of it, if it should.
+    fn stalled_since(&self) -> Option<u64> {
+        (self.unwritten.load(Ordering::Acquire) != 0).then(|| self.since.load(Ordering::Relaxed))
+    }
+}
+
+/// Part of an answer.
+struct Piece {
+    bytes: Bytes,
+    of: Arc<Pieces>,
+}
+
+impl AsRef<[u8]> for Piece {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Piece {
+    fn drop(&mut self) {
+        let now = self.of.clock.now();
+        self.of.since.store(now, Ordering::Relaxed);
+        self.of.unwritten.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
 impl Watch {
     /// A request begins; `None` when the connection is being ended.
     pub(super) fn begin(self: &Arc<Self>, is_http2: bool) -> Option<Working> {
@@ -103,6 +166,30 @@ impl Watch {
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more)
             .ok()?;
         Some(Working(Arc::clone(self)))
+    }
+
+    /// A handler waits for the body of a request from now on.
+    pub(super) fn await_body(self: &Arc<Self>) -> Awaited {
+        self.awaited_since
+            .store(self.clock.now(), Ordering::Relaxed);
+        self.awaited.fetch_add(1, Ordering::AcqRel);
+        Awaited(Arc::clone(self))
+    }
+
+    /// Accounts for a further answer.
+    pub(super) fn pieces(&self) -> Arc<Pieces> {
+        let pieces = Arc::new(Pieces {
+            unwritten: AtomicU32::new(0),
+            since: AtomicU64::new(0),
+            clock: Arc::clone(&self.clock),
+        });
+        self.answers().push(Arc::downgrade(&pieces));
+        pieces
+    }
+
+    fn answers(&self) -> MutexGuard<'_, Vec<Weak<Pieces>>> {
+        // It is right after every step.
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn touch(&self) {
@@ -140,6 +227,12 @@ impl Watch {
         if stalled != 0 {
             return beyond(stalled, patience.write);
         }
+        if self
+            .answers_stalled_since()
+            .is_some_and(|since| beyond(since, patience.write))
+        {
+            return true;
+        }
         let since = self.since.load(Ordering::Relaxed);
         match self.state.load(Ordering::Acquire) {
             0 => beyond(since, patience.idle) && self.end(0),
@@ -148,10 +241,41 @@ impl Watch {
         }
     }
 
+    /// Since when nothing is taken of the answer for which that is longest.
+    fn answers_stalled_since(&self) -> Option<u64> {
+        let mut longest = None::<u64>;
+        self.answers().retain(|pieces| {
+            let Some(pieces) = pieces.upgrade() else {
+                return false;
+            };
+            if let Some(since) = pieces.stalled_since() {
+                longest = Some(longest.map_or(since, |longest| longest.min(since)));
+            }
+            true
+        });
+        longest
+    }
+
+    /// Since when it is of no use to anybody, and its state: idle, in the middle of a head, or with nothing but requests
+    /// whose bodies do not come; `None` when it has not been for long enough to be ended for another.
+    fn useless_since(&self, now: u64) -> Option<(u64, u32)> {
+        let state = self.state.load(Ordering::Acquire);
+        let (since, may) = match state {
+            0 => (&self.since, MAY_IDLE),
+            HEAD => (&self.since, MAY_READ),
+            requests if requests == self.awaited.load(Ordering::Acquire) => {
+                (&self.awaited_since, MAY_IDLE)
+            }
+            _ => return None,
+        };
+        let since = since.load(Ordering::Relaxed);
+        (Duration::from_millis(now.saturating_sub(since)) > may).then_some((since, state))
+    }
+
     /// Ends it, unless its state is another one by now.
     fn end(&self, state: u32) -> bool {
         self.state
-            .compare_exchange(state, ENDING, Ordering::AcqRel, Ordering::Relaxed)
+            .compare_exchange(state, state | ENDING, Ordering::AcqRel, Ordering::Relaxed)
             .is_ok()
     }
 }
@@ -203,6 +327,9 @@ impl Watches {
             state: AtomicU32::new(HEAD),
             since: AtomicU64::new(self.clock.now()),
             stalled: AtomicU64::new(0),
+            awaited: AtomicU32::new(0),
+            awaited_since: AtomicU64::new(0),
+            answers: Mutex::default(),
             is_http2: AtomicBool::new(false),
             clock: Arc::clone(&self.clock),
         });
@@ -243,22 +370,15 @@ impl Watches {
         }
     }
 
-    /// Ends the connection without a request that has done nothing for longest.
+    /// Ends the connection that has been of no use for longest.
     pub(super) fn make_room(&self) {
         let now = self.clock.set();
         let entries = self.lock();
-        let waiting = entries.values().filter_map(|entry| {
-            let since = entry.watch.since.load(Ordering::Relaxed);
-            let state = entry.watch.state.load(Ordering::Acquire);
-            let may = match state {
-                0 => MAY_IDLE,
-                HEAD => MAY_READ,
-                _ => return None,
-            };
-            let is_candidate = Duration::from_millis(now.saturating_sub(since)) > may;
-            is_candidate.then_some((since, state, entry))
+        let useless = entries.values().filter_map(|entry| {
+            let (since, state) = entry.watch.useless_since(now)?;
+            Some((since, state, entry))
         });
-        if let Some((_, state, entry)) = waiting.min_by_key(|(since, ..)| *since)
+        if let Some((_, state, entry)) = useless.min_by_key(|(since, ..)| *since)
             && let Some(task) = &entry.task
             && entry.watch.end(state)
         {
