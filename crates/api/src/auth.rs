@@ -90,6 +90,7 @@ impl Body for SignUp {
     responses(
         (status = 201, description = "A new customer, signed in.", body = Session),
         (status = 409, description = "Somebody has this e-mail address already."),
+        (status = 404, description = "Somebody else signs people in (`AUTH_PROVIDER`)."),
     )
 )]
 async fn sign_up(
@@ -129,6 +130,7 @@ impl Body for SignIn {
     responses(
         (status = 200, description = "Signed in.", body = Session),
         (status = 401, description = "The address or the password is wrong."),
+        (status = 404, description = "Somebody else signs people in (`AUTH_PROVIDER`)."),
     )
 )]
 async fn sign_in(
@@ -167,6 +169,7 @@ impl Body for Refresh {
     responses(
         (status = 200, description = "The next pair of tokens.", body = Session),
         (status = 401, description = "The token is unknown, spent, revoked or past its end."),
+        (status = 404, description = "Somebody else signs people in (`AUTH_PROVIDER`)."),
     )
 )]
 async fn refresh(
@@ -195,7 +198,10 @@ pub(crate) struct Message {
     path = "/api/auth/logout",
     tag = "Accounts",
     security(("bearer" = [])),
-    responses((status = 200, description = "Signed out.", body = Message))
+    responses(
+        (status = 200, description = "Signed out.", body = Message),
+        (status = 404, description = "Somebody else signs people in (`AUTH_PROVIDER`)."),
+    )
 )]
 async fn sign_out(
     LocalSignIn(local): LocalSignIn,

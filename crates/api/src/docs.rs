@@ -11,6 +11,10 @@ use http::{
     HeaderValue,
     header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE},
 };
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{ObjectBuilder, RefOr, Schema, schema::SchemaType},
+};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::{Config, SwaggerFile};
 
@@ -86,6 +90,19 @@ async fn show_page() -> Response {
     (headers, PAGE).into_response()
 }
 
+/// Bytes of any kind: in OpenAPI 3.1 a schema that says nothing.
+struct OctetStream;
+
+impl PartialSchema for OctetStream {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(SchemaType::AnyValue)
+            .into()
+    }
+}
+
+impl ToSchema for OctetStream {}
+
 /// Read a file of that page
 #[utoipa::path(
     get,
@@ -93,7 +110,7 @@ async fn show_page() -> Response {
     tag = "System",
     params(("file" = String, Path, description = "Its name.")),
     responses(
-        (status = 200, description = "The file.", body = Vec<u8>, content_type = "*/*"),
+        (status = 200, description = "The file.", body = OctetStream, content_type = "*/*"),
         (status = 404, description = "There is no such file."),
     )
 )]

@@ -1,6 +1,6 @@
 //! Orders as a CSV file (RFC 4180) of any length.
 
-use std::{borrow::Cow, fmt, str::FromStr};
+use std::{borrow::Cow, fmt, str::FromStr, time::Duration};
 
 use axum::{
     body::{Body, Bytes},
@@ -16,6 +16,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use csv::{Terminator, Writer, WriterBuilder};
 use futures_util::{StreamExt, stream};
 use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
+use tokio::time::sleep;
 use utoipa::{
     PartialSchema,
     openapi::{KnownFormat, ObjectBuilder, RefOr, Schema, SchemaFormat, schema::Type},
@@ -35,6 +36,12 @@ pub(crate) fn router() -> OpenApiRouter<AppState> {
 
 /// How many orders are held at a time.
 const PAGE: usize = 1_000;
+/// The waits before a page is asked for again.
+const PAUSES: [Duration; 3] = [
+    Duration::from_millis(200),
+    Duration::from_secs(2),
+    Duration::from_secs(8),
+];
 const COLUMNS: [&str; 11] = [
     "id",
     "created_at",
@@ -125,11 +132,12 @@ async fn export_orders(
     head.write_record(COLUMNS).map_err(internal)?;
     // What fails here fails as any request does.
     let first = export.fill(head).await?;
+    export.database = export.database.with_any_queue();
     let rest = stream::unfold(export, |mut export| async move {
         if export.is_over {
             return None;
         }
-        let page = export.fill(writer()).await;
+        let page = export.fill_in_the_end().await;
         if let Err(error) = &page {
             // The answer has begun. Ending it in the middle is the only way to tell that it is not whole.
             tracing::warn!(error = chain(error), "an export of orders broke off");
@@ -155,6 +163,17 @@ struct Export {
 }
 
 impl Export {
+    /// Writes the next page, even if the database is away for a moment: an export has thousands of them.
+    async fn fill_in_the_end(&mut self) -> Result<Bytes, ApiError> {
+        for pause in PAUSES {
+            match self.fill(writer()).await {
+                Err(ApiError::Unavailable { .. }) => sleep(pause).await,
+                page => return page,
+            }
+        }
+        self.fill(writer()).await
+    }
+
     /// Writes the next page.
     async fn fill(&mut self, mut csv: Writer<Vec<u8>>) -> Result<Bytes, ApiError> {
         // Pages may come from several servers: each must know all orders that were there at the beginning.
@@ -209,9 +228,14 @@ fn write(csv: &mut Writer<Vec<u8>>, order: &ExportedOrder) -> csv::Result<()> {
     csv.write_record(None::<&[u8]>)
 }
 
+/// With what a formula begins, also in full width, which some spreadsheets take for the same.
+const FORMULA: [char; 11] = [
+    '=', '+', '-', '@', '\t', '\r', '\n', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}',
+];
+
 /// A cell that no spreadsheet takes for a formula (OWASP, CSV Injection): an apostrophe makes it a text.
 fn harmless(cell: &str) -> Cow<'_, str> {
-    if cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']) {
+    if cell.starts_with(FORMULA) {
         format!("'{cell}").into()
     } else {
         cell.into()

@@ -28,6 +28,8 @@ use crate::{docs, limits::WEBHOOK, problem::ProblemBody, router::routes, serve::
 )]
 struct Common;
 
+/// What the names of lists begin with; the rest is that of their rows.
+const LIST: &str = "List_";
 const PROBLEM: &str = "#/components/schemas/Problem";
 /// What is said of a limit, in most answers.
 const RATE_LIMIT: [&str; 5] = [
@@ -37,6 +39,8 @@ const RATE_LIMIT: [&str; 5] = [
     "RateLimit-Remaining",
     "RateLimit-Reset",
 ];
+/// Those of bodies that a client may keep.
+const CONDITIONAL: [&str; 3] = ["ETag", "Cache-Control", "X-Cache"];
 const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
 
 /// The document of every route.
@@ -67,11 +71,12 @@ pub fn document() -> Value {
     for (path, item) in paths.into_iter().flatten() {
         for method in METHODS {
             if let Some(operation) = item.get_mut(method) {
-                complete(path, operation);
+                complete(path, method, operation);
             }
         }
     }
     tidy(&mut document);
+    name_rows(&mut document);
     require_no_empty_bodies(&mut document);
     require_what_is_always_there(&mut document);
     document
@@ -85,11 +90,27 @@ fn headers() -> Value {
             "schema": { "type": "string" },
         },
         "Retry-After": {
-            "description": "After how many seconds to try again (RFC 9110).",
+            "description": "After how many seconds to try again (RFC 9110), if that is worth while.",
             "schema": { "type": "integer", "minimum": 1 },
         },
         "WWW-Authenticate": {
             "description": "How to say who one is (RFC 6750).",
+            "schema": { "type": "string" },
+        },
+        "ETag": {
+            "description": "The entity tag of this body (RFC 9110).",
+            "schema": { "type": "string" },
+        },
+        "Cache-Control": {
+            "description": "How long a copy may be shown (RFC 9111).",
+            "schema": { "type": "string" },
+        },
+        "X-Cache": {
+            "description": "`HIT` if the body was at hand, else `MISS`.",
+            "schema": { "type": "string" },
+        },
+        "X-Consistency-Token": {
+            "description": "How far the database was then, for a later request to send; only where there are replicas.",
             "schema": { "type": "string" },
         },
         "RateLimit-Policy": {
@@ -119,7 +140,7 @@ fn headers() -> Value {
 }
 
 /// Adds to an operation what follows from the rest of it.
-fn complete(path: &str, operation: &mut Value) {
+fn complete(path: &str, method: &str, operation: &mut Value) {
     let security = &mut operation["security"];
     if security.is_null() {
         *security = json!([]);
@@ -143,9 +164,15 @@ fn complete(path: &str, operation: &mut Value) {
     }
     if takes_token {
         refusals.push((401, "The token is missing, wrong or past its end."));
-    }
-    if names_role {
-        refusals.push((403, "Only for administrators."));
+        // With `AUTH_PROVIDER=supabase` whoever comes for the first time becomes a customer.
+        let no_account = "Another account has the address that the token names.";
+        refusals.push((409, no_account));
+        let forbidden = if names_role {
+            "Only for administrators."
+        } else {
+            "The token names no e-mail address, so there can be no account."
+        };
+        refusals.push((403, forbidden));
     }
     if has_body {
         refusals.extend([
@@ -170,8 +197,13 @@ fn complete(path: &str, operation: &mut Value) {
             *response = json!({ "description": description });
         }
     }
+    let traits = Traits {
+        is_counted: !is_probe && path != WEBHOOK,
+        is_conditional: responses.get("304").is_some(),
+        writes: method != "get",
+    };
     for (status, response) in responses.as_object_mut().into_iter().flatten() {
-        finish_response(status, response, !is_probe && path != WEBHOOK);
+        finish_response(status, response, &traits);
     }
     let parameters = &mut operation["parameters"];
     if parameters.is_null() {
@@ -184,23 +216,45 @@ fn complete(path: &str, operation: &mut Value) {
             "description": "What to call the request in the logs: up to 128 visible characters.",
             "schema": { "type": "string" },
         }));
+        if !is_probe {
+            parameters.push(json!({
+                "name": "X-Consistency-Token",
+                "in": "header",
+                "description": "That of an earlier answer, behind which the reads of this request must not fall.",
+                "schema": { "type": "string" },
+            }));
+        }
     }
 }
 
-fn finish_response(status: &str, response: &mut Value, is_counted: bool) {
+/// What the headers of an operation's answers depend on.
+struct Traits {
+    is_counted: bool,
+    is_conditional: bool,
+    writes: bool,
+}
+
+fn finish_response(status: &str, response: &mut Value, traits: &Traits) {
     let is_refusal = status.starts_with(['4', '5']);
     if is_refusal && response.get("content").is_none() {
         response["content"] =
             json!({ "application/problem+json": { "schema": { "$ref": PROBLEM } } });
     }
     let mut common = vec!["X-Request-Id"];
+    let is_success = status.starts_with(['2', '3']);
     match status {
         "401" => common.push("WWW-Authenticate"),
-        "429" | "503" => common.push("Retry-After"),
+        "409" | "429" | "503" => common.push("Retry-After"),
         _ => {}
     }
-    if is_counted && (status == "429" || status.starts_with(['2', '3'])) {
+    if traits.is_counted && (status == "429" || is_success) {
         common.extend(RATE_LIMIT);
+    }
+    if traits.is_conditional && is_success {
+        common.extend(CONDITIONAL);
+    }
+    if traits.writes && is_success {
+        common.push("X-Consistency-Token");
     }
     for name in common {
         response["headers"][name] = json!({ "$ref": format!("#/components/headers/{name}") });
@@ -234,6 +288,26 @@ fn described(fields: &Map<String, Value>) -> Option<Map<String, Value>> {
     let mut merged = schema.clone();
     merged.insert("description".to_owned(), description.clone());
     Some(merged)
+}
+
+/// Refers to the rows of lists by name. The generator writes them out in each list, and a client that is made of the
+/// document would have one type more for each.
+fn name_rows(document: &mut Value) {
+    let Some(schemas) = document["components"]["schemas"].as_object_mut() else {
+        return;
+    };
+    let lists: Vec<String> = schemas
+        .keys()
+        .filter(|name| name.starts_with(LIST))
+        .cloned()
+        .collect();
+    for list in lists {
+        let row = list[LIST.len()..].to_owned();
+        let reference = json!({ "$ref": format!("#/components/schemas/{row}") });
+        let items = &mut schemas[&list]["properties"]["data"]["items"];
+        let written_out = std::mem::replace(items, reference);
+        schemas.entry(row).or_insert(written_out);
+    }
 }
 
 /// A body of which nothing is required need not be sent.
@@ -394,6 +468,22 @@ mod tests {
             !required("Problem").contains(&json!("errors")),
             "left out when there are none"
         );
+    }
+
+    #[test]
+    fn lists_refer_to_their_rows() {
+        let document = document();
+        let schemas = document["components"]["schemas"].as_object();
+        let schemas = schemas.expect("there are schemas");
+        let lists = schemas.iter().filter(|(name, _)| name.starts_with(LIST));
+        let mut count = 0;
+        for (name, list) in lists {
+            let reference = list["properties"]["data"]["items"]["$ref"].as_str();
+            let row = reference.and_then(|path| path.rsplit('/').next());
+            assert!(row.is_some_and(|row| schemas.contains_key(row)), "{name}");
+            count += 1;
+        }
+        assert!(count > 4, "{count}");
     }
 
     #[test]

@@ -30,14 +30,9 @@ const MAX_LIMIT: i64 = 100;
 
 impl FromParams for PageParams {
     fn from_params(params: &mut Params) -> Self {
-        let limit = params.optional::<Number<1, MAX_LIMIT>>(
-            "limit",
-            "How many rows a page has; 50 if not given.",
-        );
-        let offset = params.optional::<Number<0, { i64::MAX }>>(
-            "offset",
-            "How many rows to leave out; not together with `cursor`.",
-        );
+        let limit = limit(params);
+        let about = "How many rows to leave out; not together with `cursor`.";
+        let offset = offset(params, about);
         let cursor = params.optional::<OpaqueCursor>(
             "cursor",
             "`next_cursor` of the page before, with the same filters: quick at any depth.",
@@ -46,13 +41,24 @@ impl FromParams for PageParams {
             params.refuse("cursor", "must not be used together with offset");
         }
         Self {
-            limit: limit.map_or(DEFAULT_LIMIT, |limit| limit.0),
+            limit,
             position: match cursor {
                 Some(OpaqueCursor(cursor)) => Position::After(cursor),
-                None => Position::Offset(offset.map_or(0, |offset| offset.0)),
+                None => Position::Offset(offset.unwrap_or(0)),
             },
         }
     }
+}
+
+fn limit(params: &mut Params) -> i64 {
+    let about = "How many rows a page has; 50 if not given.";
+    let limit = params.optional::<Number<1, MAX_LIMIT>>("limit", about);
+    limit.map_or(DEFAULT_LIMIT, |limit| limit.0)
+}
+
+fn offset(params: &mut Params, about: &'static str) -> Option<i64> {
+    let offset = params.optional::<Number<0, { i64::MAX }>>("offset", about);
+    offset.map(|offset| offset.0)
 }
 
 /// What a list is sorted by, hence what a cursor's key must be.
@@ -98,19 +104,19 @@ impl PageParams {
     }
 }
 
-impl PageParams {
-    /// The page that is asked of a list whose pages are found by number alone, because it changes all the time.
-    pub(crate) fn by_offset(self) -> Result<PageRequest, ApiError> {
-        match self.position {
-            Position::Offset(_) => Ok(PageRequest {
-                limit: self.limit,
-                position: self.position,
-            }),
-            Position::After(_) => Err(ApiError::invalid(
-                "cursor",
-                "this list has no cursors; use offset",
-            )),
+/// `limit` and `offset`, for a list whose pages are found by number alone, because it changes all the time.
+pub(crate) struct OffsetParams(pub(crate) PageRequest);
+
+impl FromParams for OffsetParams {
+    fn from_params(params: &mut Params) -> Self {
+        // Whoever sends one would get the first page again and again.
+        if params.has("cursor") {
+            params.refuse("cursor", "this list has no cursors; use offset");
         }
+        Self(PageRequest {
+            limit: limit(params),
+            position: Position::Offset(offset(params, "How many rows to leave out.").unwrap_or(0)),
+        })
     }
 }
 

@@ -1,6 +1,6 @@
 //! Payments.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::{Json, extract::State, response::Response};
 use bharatmart_commerce::{self as commerce, Answer, Shop, StartPayment};
@@ -10,6 +10,7 @@ use bharatmart_database::{
     payments::{self, Payment, PaymentFilter},
 };
 use bharatmart_domain::{Money, OrderId, PaymentId, PaymentMethod, PaymentStatus, UserId};
+use bharatmart_telemetry::chain;
 use http::{HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -174,6 +175,7 @@ async fn create_payment(
     Wait(wait): Wait,
     keyed: KeyedJson<CreatePayment>,
 ) -> Result<Response, ApiError> {
+    let begun = Instant::now();
     let (body, key) = keyed.of(user.id);
     let start = StartPayment {
         order_id: body.order_id,
@@ -184,15 +186,19 @@ async fn create_payment(
     let mut answer = commerce::start_payment(&shop, (&user).into(), start, key.as_ref()).await?;
     let mut applied = None;
     if let Some(wait) = wait {
-        let wait = wait.min(request_timeout.saturating_sub(TIME_TO_ANSWER));
+        let left = request_timeout.saturating_sub(TIME_TO_ANSWER + begun.elapsed());
+        let wait = wait.min(left);
         applied = HeaderValue::from_str(&format!("wait={}", wait.as_secs())).ok();
         let id = match &answer {
             Answer::Fresh(payment) => payment.id,
             Answer::Replayed { resource_id, .. } => PaymentId(*resource_id),
         };
-        if let Some(settled) = commerce::wait_for_outcome(&shop, id, wait).await? {
-            if let Some(key) = key.filter(|_| settled.status != PaymentStatus::Pending) {
-                key.keep_outcome(&shop, id.0, &settled).await?;
+        if let Some(settled) = commerce::wait_for_outcome(&shop, id, wait).await {
+            if let Some(key) = key.filter(|_| settled.status != PaymentStatus::Pending)
+                && let Err(error) = key.keep_outcome(&shop, id.0, &settled).await
+            {
+                // It is paid for, which a refusal would deny. Who asks again waits again.
+                tracing::warn!(error = chain(&error), payment.id = %id, "an answer could not be kept");
             }
             answer.settle(settled);
         }

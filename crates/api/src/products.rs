@@ -89,11 +89,7 @@ const fn sorted_by(sort: ProductSort) -> SortedBy {
     tag = "Products",
     params(ValidatedQuery<ListProducts>, IfNoneMatch),
     responses(
-        (status = 200, description = "A page of products.", body = List<Product>, headers(
-            ("ETag" = String, description = "The entity tag of this body (RFC 9110)."),
-            ("Cache-Control" = String, description = "How long a copy may be shown (RFC 9111)."),
-            ("X-Cache" = String, description = "`HIT` if the body was at hand, else `MISS`."),
-        )),
+        (status = 200, description = "A page of products.", body = List<Product>),
         (status = 304, description = "The client has this page."),
     )
 )]
@@ -115,11 +111,7 @@ async fn list_products(
     tag = "Products",
     params(Id<ProductId>, IfNoneMatch),
     responses(
-        (status = 200, description = "The product.", body = Product, headers(
-            ("ETag" = String, description = "The entity tag of this body (RFC 9110)."),
-            ("Cache-Control" = String, description = "How long a copy may be shown (RFC 9111)."),
-            ("X-Cache" = String, description = "`HIT` if the body was at hand, else `MISS`."),
-        )),
+        (status = 200, description = "The product.", body = Product),
         (status = 304, description = "The client has this body."),
         (status = 404, description = "There is no such product."),
     )
@@ -139,11 +131,7 @@ async fn read_product(
     tag = "Products",
     params(IfNoneMatch),
     responses(
-        (status = 200, description = "Those that have something on sale, by name.", body = Categories, headers(
-            ("ETag" = String, description = "The entity tag of this body (RFC 9110)."),
-            ("Cache-Control" = String, description = "How long a copy may be shown (RFC 9111)."),
-            ("X-Cache" = String, description = "`HIT` if the body was at hand, else `MISS`."),
-        )),
+        (status = 200, description = "Those that have something on sale, by name.", body = Categories),
         (status = 304, description = "The client has this body."),
     )
 )]

@@ -35,7 +35,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{
     error::ApiError,
     extract::{AdminUser, FromParams, Params, ValidatedQuery},
-    page::{List, PageParams},
+    page::{List, OffsetParams},
     state::AppState,
 };
 
@@ -147,7 +147,7 @@ impl fmt::Display for UnknownState {
 
 struct ListParams {
     listed: Listed,
-    page: PageParams,
+    page: PageRequest,
 }
 
 impl FromParams for ListParams {
@@ -156,7 +156,7 @@ impl FromParams for ListParams {
             listed: params
                 .optional("state", "The state of the jobs; `failed` if not given. `refused` are those that the queue never took.")
                 .unwrap_or(Listed::In(JobState::Failed)),
-            page: PageParams::from_params(params),
+            page: OffsetParams::from_params(params).0,
         }
     }
 }
@@ -181,7 +181,7 @@ async fn list_jobs(
     State(database): State<Database>,
     ValidatedQuery(params): ValidatedQuery<ListParams>,
 ) -> Result<Json<List<JobRecord>>, ApiError> {
-    let request = params.page.by_offset()?;
+    let request = params.page;
     let page = match (params.listed, mode) {
         (Listed::Refused, _) | (Listed::In(JobState::Failed), WorkerMode::InProcess) => {
             list_refused(&database, queue, &request).await?

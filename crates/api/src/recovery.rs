@@ -44,7 +44,10 @@ impl Body for VerifyEmail {
     path = "/api/auth/verify-email",
     tag = "Accounts",
     request_body = VerifyEmail,
-    responses((status = 200, description = "The e-mail address is verified.", body = Message))
+    responses(
+        (status = 200, description = "The e-mail address is verified.", body = Message),
+        (status = 404, description = "Somebody else signs people in (`AUTH_PROVIDER`)."),
+    )
 )]
 async fn verify_email(
     _: LocalSignIn,
@@ -66,11 +69,10 @@ async fn verify_email(
     path = "/api/auth/verify-email/request",
     tag = "Accounts",
     security(("bearer" = [])),
-    responses((
-        status = 202,
-        description = "A mail is on its way, unless the address is verified already.",
-        body = Message,
-    ))
+    responses(
+        (status = 202, description = "A mail is on its way, unless the address is verified already.", body = Message),
+        (status = 404, description = "Somebody else signs people in (`AUTH_PROVIDER`)."),
+    )
 )]
 async fn request_verification(
     _: LocalSignIn,
@@ -102,11 +104,10 @@ impl Body for ForgotPassword {
     path = "/api/auth/forgot-password",
     tag = "Accounts",
     request_body = ForgotPassword,
-    responses((
-        status = 202,
-        description = "A mail is on its way, if there is such an account.",
-        body = Message,
-    ))
+    responses(
+        (status = 202, description = "A mail is on its way, if there is such an account.", body = Message),
+        (status = 404, description = "Somebody else signs people in (`AUTH_PROVIDER`)."),
+    )
 )]
 async fn forgot_password(
     _: LocalSignIn,
@@ -139,7 +140,10 @@ impl Body for ResetPassword {
     path = "/api/auth/reset-password",
     tag = "Accounts",
     request_body = ResetPassword,
-    responses((status = 200, description = "The password is changed.", body = Message))
+    responses(
+        (status = 200, description = "The password is changed.", body = Message),
+        (status = 404, description = "Somebody else signs people in (`AUTH_PROVIDER`)."),
+    )
 )]
 async fn reset_password(
     _: LocalSignIn,

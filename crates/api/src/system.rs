@@ -1,6 +1,6 @@
 //! What this process is and how it is set up. Never a secret.
 
-use std::{sync::Arc, time::Instant};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use axum::{Json, extract::State};
 use bharatmart_commerce::Shop;
@@ -9,7 +9,9 @@ use bharatmart_database::{Database, ReplicaStatus, Rotation};
 use bharatmart_lifecycle::Health;
 use bharatmart_queue::JobQueues;
 use chrono::{DateTime, Utc};
+use serde::Serialize;
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
@@ -36,6 +38,7 @@ struct Inner {
     features: Value,
     /// For administrators.
     settings: Value,
+    environment: &'static str,
 }
 
 impl SystemInfo {
@@ -108,8 +111,8 @@ impl SystemInfo {
                     "liveness": "/api/health/live",
                     "info": "/api/system/info",
                 },
-                "environment": process.environment.as_str(),
             }),
+            environment: process.environment.as_str(),
         }))
     }
 
@@ -118,31 +121,69 @@ impl SystemInfo {
     }
 }
 
+/// What this is, and where what is.
+#[derive(Serialize, ToSchema)]
+struct About {
+    name: &'static str,
+    version: &'static str,
+    status: &'static str,
+    /// Paths, by what is there.
+    endpoints: BTreeMap<&'static str, &'static str>,
+}
+
 /// What this is
 #[utoipa::path(
     get,
     path = "/",
     tag = "System",
-    responses((status = 200, description = "Its name, its version, and where what is.", body = Object))
+    responses((status = 200, description = "Its name, its version, and where what is.", body = About))
 )]
-async fn root() -> Json<Value> {
-    Json(json!({
-        "name": NAME,
-        "version": VERSION,
-        "status": "running",
-        "endpoints": {
-            "auth": "/api/auth",
-            "health": "/api/health",
-            "ready": "/api/health/ready",
-            "systemInfo": "/api/system/info",
-            "products": "/api/products",
-            "categories": "/api/categories",
-            "orders": "/api/orders",
-            "payments": "/api/payments",
-            "docs": "/api/docs",
-            "openapi": "/api/openapi.json",
-        },
-    }))
+async fn root() -> Json<About> {
+    Json(About {
+        name: NAME,
+        version: VERSION,
+        status: "running",
+        endpoints: BTreeMap::from([
+            ("auth", "/api/auth"),
+            ("health", "/api/health"),
+            ("ready", "/api/health/ready"),
+            ("systemInfo", "/api/system/info"),
+            ("products", "/api/products"),
+            ("categories", "/api/categories"),
+            ("orders", "/api/orders"),
+            ("payments", "/api/payments"),
+            ("docs", "/api/docs"),
+            ("openapi", "/api/openapi.json"),
+        ]),
+    })
+}
+
+/// How this is set up; what only administrators see is null for others.
+#[derive(Serialize, ToSchema)]
+struct Setup {
+    application: Application,
+    #[schema(value_type = Object)]
+    features: Value,
+    #[schema(value_type = Option<Object>)]
+    deployment: Option<Value>,
+    #[schema(value_type = Option<Object>)]
+    services: Option<Value>,
+    #[schema(value_type = Option<Object>)]
+    configuration: Option<Value>,
+    #[schema(value_type = Option<Object>)]
+    endpoints: Option<Value>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Application {
+    name: &'static str,
+    version: &'static str,
+    /// In seconds.
+    uptime: u64,
+    environment: Option<String>,
+    #[serde(rename = "startTime")]
+    start_time: Option<DateTime<Utc>>,
+    timestamp: Option<DateTime<Utc>>,
 }
 
 /// How this is set up
@@ -154,7 +195,7 @@ async fn root() -> Json<Value> {
     path = "/api/system/info",
     tag = "System",
     security((), ("bearer" = [])),
-    responses((status = 200, description = "How it is set up.", body = Object))
+    responses((status = 200, description = "How it is set up.", body = Setup))
 )]
 async fn system_info(
     user: Option<AuthUser>,
@@ -163,14 +204,28 @@ async fn system_info(
     Own(database): Own<Database>,
     State(queues): State<JobQueues>,
     State(mode): State<WorkerMode>,
-) -> Result<Json<Value>, ApiError> {
-    let uptime = info.uptime_seconds();
+) -> Result<Json<Setup>, ApiError> {
+    let mut application = Application {
+        name: NAME,
+        version: VERSION,
+        uptime: info.uptime_seconds(),
+        environment: None,
+        start_time: None,
+        timestamp: None,
+    };
     if !user.is_some_and(|user| user.is_admin()) {
-        return Ok(Json(json!({
-            "application": { "name": NAME, "version": VERSION, "uptime": uptime },
-            "features": info.0.features,
-        })));
+        return Ok(Json(Setup {
+            application,
+            features: info.0.features.clone(),
+            deployment: None,
+            services: None,
+            configuration: None,
+            endpoints: None,
+        }));
     }
+    application.environment = Some(info.0.environment.to_owned());
+    application.start_time = Some(info.0.started_at);
+    application.timestamp = Some(shop.clock.now());
     let pool = database.status();
     let queue = match mode {
         WorkerMode::BullQueue => {
@@ -179,18 +234,11 @@ async fn system_info(
         WorkerMode::InProcess => json!({ "type": "postgresql", "status": status(true) }),
     };
     let settings = &info.0.settings;
-    Ok(Json(json!({
-        "application": {
-            "name": NAME,
-            "version": VERSION,
-            "environment": settings["environment"],
-            "uptime": uptime,
-            "startTime": info.0.started_at,
-            "timestamp": shop.clock.now(),
-        },
-        "deployment": settings["deployment"],
-        "features": settings["features"],
-        "services": {
+    Ok(Json(Setup {
+        application,
+        features: settings["features"].clone(),
+        deployment: Some(settings["deployment"].clone()),
+        services: Some(json!({
             "api": { "ready": info.0.health.is_ready() },
             "database": {
                 "type": "postgresql",
@@ -198,10 +246,10 @@ async fn system_info(
                 "replicas": database.replicas().iter().map(replica).collect::<Vec<_>>(),
             },
             "queue": queue,
-        },
-        "configuration": settings["configuration"],
-        "endpoints": settings["endpoints"],
-    })))
+        })),
+        configuration: Some(settings["configuration"].clone()),
+        endpoints: Some(settings["endpoints"].clone()),
+    }))
 }
 
 fn replica(status: &ReplicaStatus) -> Value {

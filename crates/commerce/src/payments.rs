@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use bharatmart_database::{
-    self as database, Freshness, orders,
+    self as database, Database, Freshness, orders,
     payments::{self, NewPayment, ONE_OPEN_PAYMENT, OwnedPayment, Payment},
 };
 use bharatmart_domain::{
     IllegalTransition, Money, OrderId, OrderStatus, PaymentId, PaymentMethod, PaymentStatus,
 };
 use bharatmart_queue::{ChargePayment, RefundPayment};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::{
     actor::Actor,
@@ -167,27 +167,38 @@ pub async fn start_payment(
     Ok(Answer::Fresh(payment))
 }
 
-/// Waits until a payment is settled, but no longer than `at_most`; the payment as it then is.
-pub async fn wait_for_outcome(
-    shop: &Shop,
-    id: PaymentId,
-    at_most: Duration,
-) -> Result<Option<Payment>, database::Error> {
+/// Waits until a payment is settled, but no longer than `at_most`; the payment as it is then, as far as that can be told:
+/// that it was started stands, whatever becomes of the database meanwhile.
+pub async fn wait_for_outcome(shop: &Shop, id: PaymentId, at_most: Duration) -> Option<Payment> {
     let deadline = Instant::now() + at_most;
+    let database = shop.database.clone().with_any_queue();
     let mut pause = FIRST_LOOK;
+    let mut latest = None;
     loop {
-        let mut connection = shop.database.read(Freshness::Latest).await?;
-        let found = payments::find(&mut connection, id).await?;
-        drop(connection);
-        let settled = found
+        match timeout_at(deadline, look(&database, id)).await {
+            Ok(Ok(found)) => latest = found,
+            Ok(Err(error)) => tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                payment.id = %id,
+                "what became of a payment is not known now"
+            ),
+            Err(_) => return latest,
+        }
+        let is_settled = latest
             .as_ref()
-            .is_none_or(|found| found.payment.status != PaymentStatus::Pending);
-        if settled || Instant::now() >= deadline {
-            return Ok(found.map(|found| found.payment));
+            .is_some_and(|payment| payment.status != PaymentStatus::Pending);
+        if is_settled || Instant::now() >= deadline {
+            return latest;
         }
         sleep_until(deadline.min(Instant::now() + pause)).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
+}
+
+async fn look(database: &Database, id: PaymentId) -> database::Result<Option<Payment>> {
+    let mut connection = database.read(Freshness::Latest).await?;
+    let found = payments::find(&mut connection, id).await?;
+    Ok(found.map(|found| found.payment))
 }
 
 /// Why a payment could not be settled. The job is to be tried again.

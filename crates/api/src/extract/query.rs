@@ -91,6 +91,11 @@ impl Params {
         Some(text.into_string()).filter(|text| !text.is_empty())
     }
 
+    /// Whether there is such a parameter, known or not.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.pairs.iter().any(|(key, _)| key == name)
+    }
+
     /// Notes what is wrong with a parameter.
     pub(crate) fn refuse(&mut self, name: &'static str, message: impl Into<String>) {
         self.errors.push(FieldError::new(name, message));

@@ -66,6 +66,31 @@ impl Errors {
     }
 }
 
+/// Whether quotes in a record stand where RFC 4180 has them: around a whole field, and within it twice. The parser takes
+/// others for text, and so may run two records into one.
+fn is_well_quoted(record: &str) -> bool {
+    enum At {
+        Start,
+        Bare,
+        Quoted,
+        /// After a quote that ends the field, unless another one follows.
+        Closed,
+    }
+    let mut at = At::Start;
+    for byte in record.bytes() {
+        at = match (at, byte) {
+            (At::Start | At::Closed, b'"') => At::Quoted,
+            (At::Bare, b'"') => return false,
+            (At::Quoted, b'"') => At::Closed,
+            (At::Quoted, _) => At::Quoted,
+            (_, b',' | b'\r' | b'\n') => At::Start,
+            (At::Start | At::Bare, _) => At::Bare,
+            (At::Closed, _) => return false,
+        };
+    }
+    !matches!(at, At::Quoted)
+}
+
 /// Where each column is.
 struct Header(HashMap<&'static str, usize>);
 
@@ -137,7 +162,7 @@ impl<'a> Records<'a> {
         let number = self.number_at(from + leading);
         // A text has no other errors, since records may have any length.
         let more = more.map_err(|_| number)?;
-        if raw.bytes().filter(|byte| *byte == b'"').count() % 2 == 1 {
+        if !is_well_quoted(raw) {
             return Err(number);
         }
         Ok(more.then_some(number))
@@ -188,8 +213,7 @@ impl File {
 
     /// `None` when it is not worth reading on.
     fn read(text: &str, errors: &mut Errors) -> Option<Self> {
-        const STRAY_QUOTE: &str =
-            "has a quote that is not closed; a quote within a quoted field is written twice";
+        const STRAY_QUOTE: &str = "has a quote in the wrong place: a field that has one is put between quotes, and each in it is written twice";
         let mut records = Records::of(text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text));
         let mut record = StringRecord::new();
         let header = match records.next(&mut record) {
@@ -447,6 +471,10 @@ mod tests {
         for text in [
             format!("{HEADER}A,Tea,1,Food,,,\nB,Rice,1,Food,\"long,,\nC,Salt,1,Food,,,\n"),
             format!("{HEADER}A,Tea,1,Food,,,\nB,Rice 5\",1,Food,,,\nC,Salt,1,Food,,,\n"),
+            format!("{HEADER}A,Tea,1,Food,,,\nB,Rice 5\",1,Food,\"\",,\nC,Salt 2\",1,Food,,,\n"),
+            format!("{HEADER}A,Tea,1,Food,,,\nB,\"Best\" rice,1,Food,,,\n"),
+            // Two that make one record of as many fields as there are columns.
+            format!("{HEADER}A,Tea,1,Food,,,\nB,Pan,1,Food,\"6 inch,,\nC,Pot,1,Food,\"8 inch,,\n"),
         ] {
             assert_eq!(places(&text), ["line 3"], "{text}");
         }

@@ -1,6 +1,9 @@
 //! Orders as a CSV file.
 
+use std::time::Duration;
+
 use axum::body::Body;
+use bharatmart_test_support::wait_until;
 use http::{Request, StatusCode, header::AUTHORIZATION};
 use http_body_util::BodyExt;
 use serde_json::json;
@@ -170,6 +173,48 @@ async fn a_long_export_is_whole_though_orders_come_meanwhile() {
     ids.sort_unstable();
     assert!(ids.is_sorted_by(|one, next| one < next), "none twice");
     assert!(ids.len() >= usize::from(ORDERS), "{}", ids.len());
+}
+
+#[tokio::test]
+async fn an_export_outlives_a_database_that_is_away_for_a_moment() {
+    let api = Api::start_with(&[("DATABASE_STATEMENT_TIMEOUT", "300ms")]).await;
+    let (admin, customer) = (api.admin().await, api.customer("priya").await);
+    let pool = api.test_database.pool().await;
+    place_orders(&pool, &customer, 2_500).await;
+    let mut body = export(&api, &admin, "").await;
+    let mut text = body
+        .frame()
+        .await
+        .unwrap()
+        .unwrap()
+        .into_data()
+        .unwrap()
+        .to_vec();
+
+    let mut lock = pool.begin().await.unwrap();
+    sqlx::query("LOCK TABLE orders IN ACCESS EXCLUSIVE MODE")
+        .execute(&mut *lock)
+        .await
+        .unwrap();
+    let rest = tokio::spawn(body.collect());
+    let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'orders'::regclass";
+    for waiting in [1, 0] {
+        wait_until(
+            "a page to wait, and to fail",
+            Duration::from_secs(10),
+            async || {
+                let count: i64 = sqlx::query_scalar(waits).fetch_one(&mut *lock).await?;
+                Ok(count == waiting)
+            },
+        )
+        .await
+        .unwrap();
+    }
+    lock.rollback().await.unwrap();
+    let rest = rest.await.unwrap().expect("the transfer ends well");
+    text.extend(rest.to_bytes());
+    let lines = String::from_utf8(text).unwrap().lines().count();
+    assert_eq!(lines, 1 + 2_500);
 }
 
 #[tokio::test]

@@ -1,8 +1,9 @@
 //! Requests that are sent again under their key.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
 
 use axum::body::Body;
+use bharatmart_test_support::wait_until;
 use futures_util::future::join_all;
 use http::{Request, StatusCode, header::AUTHORIZATION};
 use serde_json::{Value, json};
@@ -195,6 +196,42 @@ async fn who_asks_again_is_never_told_less_than_before() {
         .await;
     assert!(is_replayed(&again));
     assert_eq!(again.body, waited.body);
+}
+
+#[tokio::test]
+async fn a_payment_that_was_started_is_answered_so_though_its_outcome_cannot_be_read() {
+    let shop = Shop::open().await;
+    let answer = shop
+        .post("/api/orders", &shop.customer, &[], &shop.order(1))
+        .await;
+    let body = json!({ "order_id": answer.text("id"), "payment_method": "upi" });
+    let request = Request::post("/api/payments")
+        .header(AUTHORIZATION, format!("Bearer {}", shop.customer.token))
+        .header("content-type", "application/json")
+        .header("prefer", "wait=3")
+        .body(Body::from(body.to_string()))
+        .expect("the request is good");
+    let pool = shop.api.test_database.pool().await;
+    let broken = async {
+        wait_until(
+            "the payment to be started",
+            Duration::from_secs(3),
+            async || {
+                let started = "SELECT count(*) FROM payments";
+                let count: i64 = sqlx::query_scalar(started).fetch_one(&pool).await?;
+                Ok(count == 1)
+            },
+        )
+        .await
+        .expect("it is started");
+        sqlx::query("ALTER TABLE payments RENAME TO gone")
+            .execute(&pool)
+            .await
+            .expect("nothing can be read now");
+    };
+    let (answer, ()) = tokio::join!(shop.api.send(request), broken);
+    assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.body);
+    assert_eq!(answer.text("status"), "pending");
 }
 
 #[tokio::test]

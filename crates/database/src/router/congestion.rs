@@ -20,6 +20,15 @@ impl Database {
         }
     }
 
+    /// The same database for what has begun and had better wait than end.
+    #[must_use]
+    pub fn with_any_queue(self) -> Self {
+        Self {
+            longest_queue: None,
+            ..self
+        }
+    }
+
     pub(super) fn admit_write(&self) -> Result<()> {
         self.admit(|router| router.primary.server.queue_delay())
     }
