@@ -28,7 +28,11 @@ pub(crate) struct Problem {
 
 /// Why a request was refused (RFC 9457).
 #[derive(Serialize, ToSchema)]
-#[schema(as = Problem)]
+#[schema(as = Problem, example = json!({
+    "type": "about:blank", "title": "Not Found", "status": 404, "detail": "Product not found",
+    "instance": "/api/products/0193a5f0-7c1e-7d3a-9b1a-4f2f6f1c2d3e", "code": "not_found",
+    "request_id": "0193a5f0-7c1e-7d3a-9b1a-4f2f6f1c2d3f", "error": "Product not found",
+}))]
 pub(crate) struct ProblemBody<'a> {
     r#type: &'static str,
     title: &'static str,

@@ -1,6 +1,7 @@
 //! `cargo xtask fuzz`: Schemathesis against the running API, with the API's own document.
 
 use std::{
+    collections::BTreeSet,
     fmt::Write as _,
     fs,
     path::{Path, PathBuf},
@@ -19,12 +20,16 @@ use crate::{
     bench::program::{Program, Servers},
     cargo,
     console::{Steps, line},
-    paths,
+    openapi, paths,
 };
 
 /// Its settings, the hooks and the pinned version are here.
 const FOLDER: &str = "tests/openapi";
 const ADMIN: &str = "admin@example.in";
+/// Where Schemathesis writes what was asked and answered.
+const HAR: &str = "requests.har";
+/// Products for an administrator to change and delete.
+const PRODUCTS: usize = 20;
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -50,8 +55,12 @@ struct Person {
 
 /// The ids of things that are there.
 struct Things {
-    product: String,
+    /// Which may be changed and deleted.
+    products: Vec<String>,
+    /// Which stays, for orders.
+    lasting_product: String,
     order: String,
+    unpaid_order: String,
     payment: String,
     customer: String,
 }
@@ -107,10 +116,11 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode> {
             .arg(&config)
             .args(["run", &format!("{url}/api/openapi.json")])
             .args(["--checks", "all", "--continue-on-failure", "--no-color"])
-            .args(["--warnings", "off", "--workers", "2"])
+            .args(["--warnings", "off", "--workers", "2", "--report", "har"])
+            .args(["--report-har-path", HAR])
             .args(["--max-examples", &arguments.examples.to_string()])
-            .env("FUZZ_PRODUCT_ID", &things.product)
-            .env("FUZZ_ORDER_ID", &things.order)
+            .env("FUZZ_PRODUCT_ID", &things.lasting_product)
+            .env("FUZZ_ORDER_ID", &things.unpaid_order)
             .current_dir(folder.path())
             .stdin(Stdio::null())
             .kill_on_drop(true);
@@ -141,6 +151,15 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode> {
             line(String::from_utf8_lossy(&output.stderr));
             failed.push(role.name);
         }
+        let successes = Successes::read(&folder.path().join(HAR))?;
+        line(successes.to_string());
+        if let Some(person) = &role.person {
+            ensure!(
+                successes.are_enough() && is_signed_in(&url, person).await?,
+                "most requests were refused as {}, so little was tried",
+                role.name
+            );
+        }
     }
     api.stop().await?;
     ensure!(
@@ -149,6 +168,103 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode> {
         failed.join(", ")
     );
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether a token is still good: if not, all that came of the later requests were refusals.
+async fn is_signed_in(url: &str, person: &Person) -> Result<bool> {
+    let answer = reqwest::Client::new()
+        .get(format!("{url}/api/auth/me"))
+        .bearer_auth(&person.token)
+        .send()
+        .await?;
+    Ok(answer.status().is_success())
+}
+
+/// Which operations succeeded at least once.
+struct Successes {
+    tried: BTreeSet<String>,
+    succeeded: BTreeSet<String>,
+}
+
+impl Successes {
+    /// From a HTTP Archive (HAR 1.2).
+    fn read(archive: &Path) -> Result<Self> {
+        let text = fs::read(archive).context("schemathesis wrote no report")?;
+        let archive: Value = serde_json::from_slice(&text)?;
+        let known = operations()?;
+        let mut found = Self {
+            tried: BTreeSet::new(),
+            succeeded: BTreeSet::new(),
+        };
+        for entry in archive["log"]["entries"].as_array().into_iter().flatten() {
+            let (request, status) = (&entry["request"], entry["response"]["status"].as_u64());
+            let (Some(method), Some(url), Some(status)) =
+                (request["method"].as_str(), request["url"].as_str(), status)
+            else {
+                bail!("not a HTTP Archive");
+            };
+            // Others are asked for to see that they are refused.
+            let Some(operation) = operation(method, url).filter(|name| known.contains(name)) else {
+                continue;
+            };
+            if (200..400).contains(&status) {
+                found.succeeded.insert(operation.clone());
+            }
+            found.tried.insert(operation);
+        }
+        Ok(found)
+    }
+
+    /// Some operations are others' business, and some need what nothing in the document says.
+    fn are_enough(&self) -> bool {
+        2 * self.succeeded.len() >= self.tried.len()
+    }
+}
+
+impl std::fmt::Display for Successes {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let never: Vec<_> = self.tried.difference(&self.succeeded).collect();
+        write!(
+            formatter,
+            "{} of {} operations succeeded; never: {}",
+            self.succeeded.len(),
+            self.tried.len(),
+            never
+                .iter()
+                .map(|name| name.as_str())
+                .collect::<Vec<_>>()
+                .join(", ")
+        )
+    }
+}
+
+/// The operations of the document.
+fn operations() -> Result<BTreeSet<String>> {
+    let path = paths::workspace().join(openapi::DOCUMENT);
+    let document: Value = serde_json::from_slice(&fs::read(path)?)?;
+    let paths = document["paths"].as_object().context("no paths")?;
+    let of_path = |(path, item): (&String, &Value)| -> Vec<String> {
+        let methods = item.as_object().into_iter().flat_map(|item| item.keys());
+        methods
+            .filter_map(|method| operation(&method.to_uppercase(), &format!("http://shop{path}")))
+            .collect()
+    };
+    Ok(paths.iter().flat_map(of_path).collect())
+}
+
+/// The method and the path, with the same word for all that may be an id.
+fn operation(method: &str, url: &str) -> Option<String> {
+    let path = url.split_once("://")?.1.split_once('/')?.1;
+    let path = path.split(['?', '#']).next()?;
+    let words = path.split('/').map(|word| {
+        let is_name = |letter: char| letter.is_ascii_lowercase() || "-.".contains(letter);
+        if word.chars().all(is_name) {
+            word
+        } else {
+            "{}"
+        }
+    });
+    Some(format!("{method} /{}", words.collect::<Vec<_>>().join("/")))
 }
 
 /// What became of how many cases, and by which seed.
@@ -165,13 +281,20 @@ async fn meet(url: &str) -> Result<([Role; 3], Things)> {
     customer.sign_up().await?;
     let body =
         json!({ "name": "Kite", "price": 20, "category": "Toys", "stock_quantity": 1_000_000 });
-    let product = made(admin.post("/api/products", &body).await?)?;
-    let order = made(customer.place_order(&[(&product, 1)]).await?)?;
+    let lasting_product = made(admin.post("/api/products", &body).await?)?;
+    let mut products = Vec::new();
+    for _ in 0..PRODUCTS {
+        products.push(made(admin.post("/api/products", &body).await?)?);
+    }
+    let order = made(customer.place_order(&[(&lasting_product, 1)]).await?)?;
+    let unpaid_order = made(customer.place_order(&[(&lasting_product, 1)]).await?)?;
     let body = json!({ "order_id": order, "payment_method": "upi" });
     let payment = made(customer.post("/api/payments", &body).await?)?;
     let things = Things {
-        product,
+        products,
+        lasting_product,
         order,
+        unpaid_order,
         payment,
         customer: customer.user_id().to_owned(),
     };
@@ -208,23 +331,24 @@ fn settings(things: &Things) -> Result<String> {
     let hooks = folder.join("hooks.py");
     let mut text = format!("hooks = {:?}\n{committed}", hooks.display().to_string());
     let Things {
-        product,
+        products,
         order,
         payment,
         customer,
+        ..
     } = things;
-    for (name, id) in [
-        ("products", product),
-        ("orders", order),
-        ("payments", payment),
-        ("users", customer),
+    for (name, ids) in [
+        ("products", products.as_slice()),
+        ("orders", std::slice::from_ref(order)),
+        ("payments", std::slice::from_ref(payment)),
+        ("users", std::slice::from_ref(customer)),
     ] {
         // Writing to a String cannot fail.
         let _ = write!(
             text,
             r#"
 [dictionaries.{name}]
-values = ["{id}"]
+values = {ids:?}
 
 [[operations]]
 include-path-regex = "^/api/{name}/\\{{id\\}}"

@@ -8,7 +8,7 @@ use tokio::process::Command;
 
 use crate::{cargo, console::Steps, npm, paths};
 
-const DOCUMENT: &str = "crates/api/openapi.json";
+pub const DOCUMENT: &str = "crates/api/openapi.json";
 
 #[derive(clap::Args)]
 pub struct Arguments {

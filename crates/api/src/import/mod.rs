@@ -45,7 +45,7 @@ pub(crate) fn is_import(request: &Request) -> bool {
     path = "/api/products/import",
     tag = "Products",
     security(("bearer" = ["admin"])),
-    request_body(content = String, content_type = "text/csv"),
+    request_body(content = String, content_type = "text/csv", example = "sku,name,price,category,stock_quantity\r\nTEA-1,Darjeeling tea,499.5,Grocery,40\r\n"),
     responses(
         (status = 200, description = "How many products there were of each kind.", body = Imported),
         (status = 400, description = "Lines of the file are wrong, and each of them is named. Nothing was imported."),
