@@ -1,8 +1,12 @@
 //! Proving a mailbox and choosing a new password. No worker runs here: the tests put the digest of a token that they
 //! know where a worker would put that of the one that it mails.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
+use bharatmart_test_support::TestDatabase;
 use futures_util::future::join_all;
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -232,6 +236,28 @@ async fn nobody_learns_who_has_an_account_by_forgetting_passwords() {
         "{answers:?}"
     );
     assert_eq!(mails(&pool, "reset_password").await, 1);
+}
+
+#[tokio::test]
+async fn with_replicas_no_header_tells_who_has_an_account() {
+    let database = Arc::new(TestDatabase::create().await);
+    let url = database.url().to_owned();
+    let api = Api::start_on(database, &[("DATABASE_READ_URL", &url)]);
+    let body = json!({ "email": "priya@example.in", "password": PASSWORD, "full_name": "Priya" });
+    let signed_up = api.post("/api/auth/signup", None, &body).await;
+    assert!(
+        signed_up.headers.contains_key("x-consistency-token"),
+        "others learn how far to read"
+    );
+    let mut names = Vec::new();
+    for email in ["priya@example.in", "nobody@example.in"] {
+        let answer = forget(&api, email).await;
+        assert_eq!(answer.status, StatusCode::ACCEPTED, "{email}");
+        let mut of_answer: Vec<_> = answer.headers.keys().map(ToString::to_string).collect();
+        of_answer.sort();
+        names.push(of_answer);
+    }
+    assert_eq!(names[0], names[1]);
 }
 
 #[tokio::test]
