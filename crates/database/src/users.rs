@@ -138,6 +138,40 @@ pub async fn lock(connection: &mut Connection, id: UserId) -> Result<Option<User
     Ok(user)
 }
 
+/// Reads a user who may sign in and whose password is still this PHC string, and keeps others from changing them until
+/// the transaction ends.
+#[tracing::instrument(name = "db.users.lock_with_password", skip_all, fields(user.id = %id))]
+pub async fn lock_with_password(
+    connection: &mut Connection,
+    id: UserId,
+    password_hash: &str,
+) -> Result<Option<User>> {
+    let user = sqlx::query_as!(
+        User,
+        r#"
+        SELECT
+            id AS "id: UserId",
+            email,
+            full_name,
+            address,
+            phone,
+            role AS "role: Role",
+            is_active,
+            email_verified_at,
+            created_at,
+            updated_at
+        FROM users
+        WHERE id = $1 AND is_active AND password_hash = $2
+        FOR NO KEY UPDATE
+        "#,
+        id.0,
+        password_hash,
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(user)
+}
+
 /// What signing in needs.
 #[derive(Clone, Debug)]
 pub struct Credentials {

@@ -5,12 +5,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bharatmart_test_support::TestDatabase;
+use bharatmart_test_support::{TestDatabase, wait_until};
 use futures_util::future::join_all;
 use http::StatusCode;
 use serde_json::{Value, json};
+use sqlx::PgPool;
 
 use crate::{Answer, Api, PASSWORD};
+
+const SOON: Duration = Duration::from_secs(30);
 
 async fn sign_in(api: &Api, email: &str, password: &str) -> Answer {
     let body = json!({ "email": email, "password": password });
@@ -156,6 +159,71 @@ async fn an_unknown_address_takes_as_long_as_a_wrong_password() {
         unknown > known / 4 && known > unknown / 4,
         "{known:?}, {unknown:?}"
     );
+}
+
+/// How often somebody has signed in, if that is not over.
+async fn sign_ins(pool: &PgPool) -> i64 {
+    sqlx::query_scalar("SELECT count(*) FROM refresh_families WHERE revoked_at IS NULL")
+        .fetch_one(pool)
+        .await
+        .expect("the statement is good")
+}
+
+/// Waits until somebody waits for a row of `users`.
+async fn somebody_waits(pool: &PgPool) {
+    wait_until("the sign-in", SOON, async || {
+        let waiting: bool = sqlx::query_scalar(
+            "SELECT EXISTS (
+                 SELECT FROM pg_stat_activity
+                 WHERE datname = current_database() AND wait_event_type = 'Lock'
+             )",
+        )
+        .fetch_one(pool)
+        .await
+        .expect("the statement is good");
+        waiting.then_some(())
+    })
+    .await
+    .expect("it gets as far as the user");
+}
+
+#[tokio::test]
+async fn a_sign_in_under_way_ends_with_the_password_and_with_the_account() {
+    let api = Api::start().await;
+    let person = api.customer("priya").await;
+    let pool = api.test_database.pool().await;
+    let hash: String = sqlx::query_scalar("SELECT password_hash FROM users")
+        .fetch_one(&pool)
+        .await
+        .expect("there is one user");
+    for change in [
+        "UPDATE users SET password_hash = '$argon2id$'",
+        "UPDATE users SET is_active = false",
+    ] {
+        sqlx::query("UPDATE users SET is_active = true, password_hash = $1")
+            .bind(&hash)
+            .execute(&pool)
+            .await
+            .expect("the statement is good");
+        let before = sign_ins(&pool).await;
+        let mut other = pool.begin().await.expect("there is a connection");
+        sqlx::query("SELECT FROM users FOR UPDATE")
+            .execute(&mut *other)
+            .await
+            .expect("nobody holds it");
+        let change_meanwhile = async {
+            somebody_waits(&pool).await;
+            sqlx::query(change)
+                .execute(&mut *other)
+                .await
+                .expect("the statement is good");
+            other.commit().await.expect("it is committed");
+        };
+        let signing_in = sign_in(&api, &person.email, PASSWORD);
+        let (answer, ()) = tokio::join!(signing_in, change_meanwhile);
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{change}");
+        assert_eq!(sign_ins(&pool).await, before, "{change}");
+    }
 }
 
 #[tokio::test]

@@ -151,21 +151,19 @@ impl Accounts {
         // Not to be held while the password is checked.
         drop(connection);
         let known = credentials
-            .as_ref()
             .filter(|credentials| credentials.is_active)
-            .and_then(|credentials| credentials.password_hash.clone());
-        let matches = self
-            .hashing
-            .verify(place, password, known.as_deref())
-            .await?;
-        let Some(credentials) = credentials.filter(|_| matches) else {
+            .and_then(|credentials| Some((credentials.id, credentials.password_hash?)));
+        let hash = known.as_ref().map(|(_, hash)| hash.as_str());
+        let matches = self.hashing.verify(place, password, hash).await?;
+        let Some((id, hash)) = known.filter(|_| matches) else {
             return Err(AccountError::BadCredentials);
         };
         let mut transaction = self.database.begin().await?;
-        sign_in_attempts::forget(&mut transaction, &address).await?;
-        let user = users::find(&mut transaction, credentials.id)
+        // Who was put out or has got another password meanwhile must find no sign-in that comes after it.
+        let user = users::lock_with_password(&mut transaction, id, &hash)
             .await?
             .ok_or(AccountError::BadCredentials)?;
+        sign_in_attempts::forget(&mut transaction, &address).await?;
         if user.role == Role::Admin {
             let origin = Origin {
                 actor_id: Some(user.id),

@@ -104,6 +104,8 @@ impl Accounts {
         let password_hash = self.hash(password).await?;
 
         let mut transaction = self.database.begin().await?;
+        // Before the sessions are ended: a sign-in under way is among them, or looks again at who may sign in.
+        users::lock(&mut transaction, holder).await?;
         let spent = account_mails::spend(&mut transaction, kind, &digest, self.clock.now()).await?;
         let id = spent.ok_or(AccountError::BadMailedToken)?;
         users::set_password(&mut transaction, id, &password_hash).await?;
