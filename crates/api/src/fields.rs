@@ -122,7 +122,7 @@ impl FromStr for Email {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let text = text.trim().to_lowercase();
+        let text = text.trim().to_ascii_lowercase();
         let options = Options::default()
             .with_required_tld()
             .without_domain_literal()

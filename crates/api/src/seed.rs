@@ -58,7 +58,7 @@ pub(crate) async fn seed(
     let database = connect(config).await?;
     let accounts = accounts(&database);
     let products = products()?;
-    let admin_email = admin.email.to_lowercase();
+    let admin_email = admin.email.to_ascii_lowercase();
     let mut people = vec![(
         &*admin_email,
         ADMIN_NAME,

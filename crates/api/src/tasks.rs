@@ -160,7 +160,7 @@ pub(crate) fn accounts(database: &Database) -> Accounts {
 async fn create_admin(config: &DatabaseConfig, admin: &AdminConfig) -> TaskResult {
     check_admin(admin)?;
     let database = connect(config).await?;
-    let email = admin.email.to_lowercase();
+    let email = admin.email.to_ascii_lowercase();
     let mut connection = database.read(Freshness::Latest).await?;
     let known = users::credentials(&mut connection, &email).await?;
     if let Some(known) = known {

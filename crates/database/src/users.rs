@@ -183,7 +183,8 @@ pub struct Credentials {
     pub is_active: bool,
 }
 
-/// Reads what signing in with `email` needs.
+/// Reads what signing in with `email` needs, which is in lower case: PostgreSQL and Rust disagree about the lower case of
+/// some letters.
 #[tracing::instrument(name = "db.users.credentials", skip_all)]
 pub async fn credentials(connection: &mut Connection, email: &str) -> Result<Option<Credentials>> {
     let credentials = sqlx::query_as!(
@@ -191,7 +192,7 @@ pub async fn credentials(connection: &mut Connection, email: &str) -> Result<Opt
         r#"
         SELECT id AS "id: UserId", password_hash, is_active
         FROM users
-        WHERE lower(email) = lower($1)
+        WHERE lower(email) = $1
         "#,
         email,
     )

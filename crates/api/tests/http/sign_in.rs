@@ -63,6 +63,14 @@ async fn ten_wrong_passwords_block_an_address_for_a_growing_time_on_all_instance
 
     fail(&api, &person.email, 5).await;
     fail(&other, &person.email.to_uppercase(), 5).await;
+    // PostgreSQL makes an ordinary i of it, Rust does not. It is counted as an address of its own, which nobody has.
+    let alike = person.email.replace('i', "İ");
+    assert_eq!(
+        sign_in(&api, &alike, PASSWORD).await.status,
+        StatusCode::UNAUTHORIZED
+    );
+    fail(&api, &alike, 9).await;
+    retry_after(&sign_in(&api, &alike, PASSWORD).await);
     for instance in [&api, &other] {
         let refused = sign_in(instance, &person.email, PASSWORD).await;
         assert!(

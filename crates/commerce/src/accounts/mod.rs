@@ -144,10 +144,11 @@ impl Accounts {
     ) -> Result<SignedIn, AccountError> {
         // Before the attempt is counted: that there is too much to do is not the customer's failure.
         let place = self.hashing.place()?;
-        let address = throttle::address_hash(email);
+        let email = canonical(email);
+        let address = throttle::address_hash(&email);
         throttle::admit(&self.database, &address, self.clock.now()).await?;
         let mut connection = self.database.read(Freshness::Latest).await?;
-        let credentials = users::credentials(&mut connection, email).await?;
+        let credentials = users::credentials(&mut connection, &email).await?;
         // Not to be held while the password is checked.
         drop(connection);
         let known = credentials
@@ -302,6 +303,12 @@ impl Accounts {
             refresh_token,
         })
     }
+}
+
+/// The one form of an e-mail address in which it is looked up and its guesses are counted. Only of ASCII all agree what
+/// the lower case is, and the addresses of users have nothing else: any other is nobody's.
+fn canonical(email: &str) -> String {
+    email.trim().to_ascii_lowercase()
 }
 
 async fn insert(

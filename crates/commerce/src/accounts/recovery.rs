@@ -13,7 +13,7 @@ use secrecy::SecretString;
 use serde_json::json;
 use tokio::time::sleep;
 
-use super::{AccountError, Accounts, throttle};
+use super::{AccountError, Accounts, canonical, throttle};
 use crate::{
     audit::{self, Action, Origin},
     passwords::check_password,
@@ -65,7 +65,7 @@ impl Accounts {
 
     async fn send_reset(&self, email: &str) -> Result<(), AccountError> {
         let mut transaction = self.database.begin().await?;
-        let known = users::credentials(&mut transaction, email).await?;
+        let known = users::credentials(&mut transaction, &canonical(email)).await?;
         let Some(known) = known.filter(|known| known.is_active) else {
             return Ok(());
         };
@@ -112,7 +112,7 @@ impl Accounts {
         users::mark_verified(&mut transaction, id).await?;
         account_mails::end_all(&mut transaction, id, AccountMailKind::VerifyEmail).await?;
         families::revoke_user(&mut transaction, id).await?;
-        let address = throttle::address_hash(&user.email);
+        let address = throttle::address_hash(&canonical(&user.email));
         sign_in_attempts::forget(&mut transaction, &address).await?;
         if user.role == Role::Admin {
             let origin = Origin {
