@@ -135,7 +135,8 @@ impl Body for ResetPassword {
 
 /// Choose a new password
 ///
-/// The token is in the link of the latest mail, is good once, and for 30 minutes. Whoever is signed in is signed out.
+/// The token is in the link of a mail, and good for 30 minutes or until a new password is chosen with it or with another.
+/// Whoever is signed in is signed out.
 #[utoipa::path(
     post,
     path = "/api/auth/reset-password",

@@ -21,14 +21,13 @@ pub struct AccountMail {
     pub is_open: bool,
 }
 
-/// Records that a mail is to be sent; its id. Links of earlier mails of the kind are good no more.
+/// Records that a mail is to be sent; its id.
 #[tracing::instrument(name = "db.account_mails.announce", skip_all, fields(user.id = %user))]
 pub async fn announce(
     connection: &mut Connection,
     user: UserId,
     kind: AccountMailKind,
 ) -> Result<Uuid> {
-    end_all(connection, user, kind).await?;
     let id = sqlx::query_scalar!(
         "INSERT INTO account_mails (user_id, kind) VALUES ($1, $2) RETURNING id",
         user.0,

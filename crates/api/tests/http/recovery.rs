@@ -180,6 +180,31 @@ async fn a_new_password_ends_every_session_and_every_block() {
 }
 
 #[tokio::test]
+async fn a_link_outlives_later_requests_until_a_password_is_chosen() {
+    let api = Api::start().await;
+    let pool = api.test_database.pool().await;
+    let priya = api.customer("priya").await;
+    for token in ["first", "second", "third"] {
+        assert_eq!(
+            forget(&api, &priya.email).await.status,
+            StatusCode::ACCEPTED
+        );
+        mail(&pool, "reset_password", token).await;
+    }
+    let answers = join_all(["first", "second"].map(|token| reset(&api, token, NEW_PASSWORD)));
+    let answers = answers.await;
+    let good = answers
+        .iter()
+        .filter(|answer| answer.status == StatusCode::OK);
+    assert_eq!(good.count(), 1, "however many use one at the same time");
+    for token in ["first", "second", "third"] {
+        let answer = reset(&api, token, PASSWORD).await;
+        assert_refused(&answer, token);
+    }
+    assert_eq!(login(&api, &priya, NEW_PASSWORD).await, StatusCode::OK);
+}
+
+#[tokio::test]
 async fn a_token_ends_by_itself_and_with_its_user() {
     let api = Api::start().await;
     let pool = api.test_database.pool().await;

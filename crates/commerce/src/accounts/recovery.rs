@@ -83,8 +83,9 @@ impl Accounts {
         self.send(transaction, known.id, kind).await
     }
 
-    /// Gives the receiver of a mailed token another password. Everybody who is signed in is signed out, guesses at
-    /// the old password are forgotten, and a mail says what has happened. The mailbox is proven by it as well.
+    /// Gives the receiver of a mailed token another password, and ends their other such tokens. Everybody who is signed in
+    /// is signed out, guesses at the old password are forgotten, and a mail says what has happened. The mailbox is proven
+    /// by it as well.
     pub async fn reset_password(
         &self,
         token: &SecretString,
@@ -110,7 +111,9 @@ impl Accounts {
         let id = spent.ok_or(AccountError::BadMailedToken)?;
         users::set_password(&mut transaction, id, &password_hash).await?;
         users::mark_verified(&mut transaction, id).await?;
-        account_mails::end_all(&mut transaction, id, AccountMailKind::VerifyEmail).await?;
+        for kind in [kind, AccountMailKind::VerifyEmail] {
+            account_mails::end_all(&mut transaction, id, kind).await?;
+        }
         families::revoke_user(&mut transaction, id).await?;
         let address = throttle::address_hash(&canonical(&user.email));
         sign_in_attempts::forget(&mut transaction, &address).await?;
@@ -157,12 +160,16 @@ impl Accounts {
     }
 }
 
-/// Records a mail and the job that sends it.
+/// Records a mail and the job that sends it. Links of earlier mails of the kind are good no more, except those for a new
+/// password: anybody can ask for these, and would void the one that the owner has just got.
 pub(super) async fn announce(
     transaction: &mut Transaction,
     user: UserId,
     kind: AccountMailKind,
 ) -> Result<(), database::Error> {
+    if kind != AccountMailKind::ResetPassword {
+        account_mails::end_all(transaction, user, kind).await?;
+    }
     let mail_id = account_mails::announce(transaction, user, kind).await?;
     let job = SendAccountMail { mail_id, kind };
     outbox::insert(transaction, &[as_row(job.to_outbox())]).await
