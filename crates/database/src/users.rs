@@ -270,6 +270,8 @@ pub struct Newcomer<'a> {
     pub email: &'a str,
     /// Their name.
     pub full_name: &'a str,
+    /// When the token was issued that says so.
+    pub issued_at: Option<DateTime<Utc>>,
 }
 
 /// Reads the user whom Supabase knows by this id.
@@ -308,8 +310,8 @@ pub async fn insert_newcomer(
     let user = sqlx::query_as!(
         User,
         r#"
-        INSERT INTO users (id, supabase_id, email, full_name)
-        VALUES ($1, $1, $2, $3)
+        INSERT INTO users (id, supabase_id, email, full_name, supabase_email_at)
+        VALUES ($1, $1, $2, $3, $4)
         ON CONFLICT DO NOTHING
         RETURNING
             id AS "id: UserId",
@@ -326,6 +328,7 @@ pub async fn insert_newcomer(
         newcomer.supabase_id,
         newcomer.email,
         newcomer.full_name,
+        newcomer.issued_at,
     )
     .fetch_optional(connection)
     .await?;
@@ -344,8 +347,9 @@ pub async fn join(connection: &mut Connection, newcomer: &Newcomer<'_>) -> Resul
             supabase_id = $1,
             password_hash = CASE WHEN email_verified_at IS NULL THEN NULL ELSE password_hash END,
             email_verified_at = coalesce(email_verified_at, now()),
+            supabase_email_at = $3,
             updated_at = now()
-        WHERE lower(email) = lower($2) AND (supabase_id IS NULL OR supabase_id = $1)
+        WHERE lower(email) = $2 AND (supabase_id IS NULL OR supabase_id = $1)
         RETURNING
             id AS "id: UserId",
             email,
@@ -360,20 +364,31 @@ pub async fn join(connection: &mut Connection, newcomer: &Newcomer<'_>) -> Resul
         "#,
         newcomer.supabase_id,
         newcomer.email,
+        newcomer.issued_at,
     )
     .fetch_optional(connection)
     .await?;
     Ok(user)
 }
 
-/// Gives a user another e-mail address, of which is not known whose mailbox it is; [`EMAIL_TAKEN`] refuses one that
-/// another user has.
+/// Gives a user the e-mail address of a token that was issued then, of which is not known whose mailbox it is, unless
+/// theirs is that of a later token; [`EMAIL_TAKEN`] refuses one that another user has.
 #[tracing::instrument(name = "db.users.change_address", skip_all, fields(user.id = %id))]
-pub async fn change_address(connection: &mut Connection, id: UserId, address: &str) -> Result<()> {
+pub async fn change_address(
+    connection: &mut Connection,
+    id: UserId,
+    address: &str,
+    issued_at: DateTime<Utc>,
+) -> Result<()> {
     sqlx::query!(
-        "UPDATE users SET email = $2, email_verified_at = NULL, updated_at = now() WHERE id = $1",
+        r#"
+        UPDATE users
+        SET email = $2, email_verified_at = NULL, supabase_email_at = $3, updated_at = now()
+        WHERE id = $1 AND (supabase_email_at IS NULL OR supabase_email_at < $3)
+        "#,
         id.0,
         address,
+        issued_at,
     )
     .execute(connection)
     .await?;

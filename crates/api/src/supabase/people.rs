@@ -13,7 +13,8 @@ use bharatmart_database::{
     users::{self, User},
 };
 use bharatmart_domain::{Role, UserId};
-use http::header::AUTHORIZATION;
+use chrono::DateTime;
+use http::{HeaderName, StatusCode};
 use moka::future::Cache;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
@@ -130,9 +131,14 @@ impl People {
         let Some(address) = address.map(Email::into_string) else {
             return Ok(known.map_or(Found::NoAddress, Found::from));
         };
+        let issued_at = claims
+            .iat
+            .and_then(|seconds| DateTime::from_timestamp(seconds, 0));
         if let Some(user) = known {
-            if user.email != address {
-                change_address(&self.database, user.id, &address).await?;
+            if user.email != address
+                && let Some(issued_at) = issued_at
+            {
+                change_address(&self.database, user.id, &address, issued_at).await?;
             }
             return Ok(user.into());
         }
@@ -140,6 +146,7 @@ impl People {
             supabase_id: claims.sub,
             email: &address,
             full_name: &full_name(claims, &address),
+            issued_at,
         };
         if let Some(user) = admit(&self.database, &newcomer).await? {
             return Ok(user.into());

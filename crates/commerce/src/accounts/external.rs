@@ -5,6 +5,7 @@ use bharatmart_database::{
     users::{self, EMAIL_TAKEN, User},
 };
 use bharatmart_domain::UserId;
+use chrono::{DateTime, Utc};
 
 pub use bharatmart_database::users::Newcomer;
 
@@ -43,14 +44,16 @@ pub async fn join(
     Ok(user)
 }
 
-/// Takes over the e-mail address that somebody has at Supabase now, unless another user has it.
+/// Takes over the e-mail address that somebody has at Supabase by a token that was issued then, unless another user has
+/// it, or a later token has said otherwise.
 pub async fn change_address(
     database: &Database,
     user: UserId,
     address: &str,
+    issued_at: DateTime<Utc>,
 ) -> Result<(), database::Error> {
     let mut connection = database.write().await?;
-    match users::change_address(&mut connection, user, address).await {
+    match users::change_address(&mut connection, user, address, issued_at).await {
         Err(error) if error.is_constraint(EMAIL_TAKEN) => {
             tracing::warn!(user.id = %user, "the new e-mail address is another user's; the old one stays");
             Ok(())

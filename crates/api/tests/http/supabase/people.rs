@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::{
     api_of, bearer, me,
-    project::{Project, SERVICE_KEY, SignKey},
+    project::{Project, SERVICE_KEY, SignKey, now},
 };
 use crate::Api;
 
@@ -100,12 +100,17 @@ async fn names_and_addresses_are_taken_as_far_as_they_are_there() {
     }
 
     let sub = Uuid::new_v4();
-    for (address, kept) in [
-        ("first@example.in", "first@example.in"),
-        ("second@example.in", "second@example.in"),
-        ("arjun0@example.in", "second@example.in"),
+    let of = |address: &str, age: i64| {
+        let mut claims = project.claims(sub, address);
+        claims["iat"] = json!(now() - age);
+        key.sign(&claims)
+    };
+    for (address, age, kept) in [
+        ("first@example.in", 50, "first@example.in"),
+        ("second@example.in", 40, "second@example.in"),
+        ("arjun0@example.in", 30, "second@example.in"),
     ] {
-        let token = key.sign(&project.claims(sub, address));
+        let token = of(address, age);
         wait_until("the address", SOON, async || {
             let answer = me(&api, token.clone()).await;
             (answer.body["user"]["email"] == kept).then_some(())
@@ -113,6 +118,19 @@ async fn names_and_addresses_are_taken_as_far_as_they_are_there() {
         .await
         .expect("it is taken over unless it is another's");
     }
+    // One that remembers nobody looks at the token.
+    let other = Api::start_on(
+        api.test_database.clone(),
+        &[
+            ("AUTH_PROVIDER", "supabase"),
+            ("SUPABASE_URL", &project.url),
+        ],
+    );
+    let answer = me(&other, of("first@example.in", 45)).await;
+    assert_eq!(
+        answer.body["user"]["email"], "second@example.in",
+        "an older token does not bring the former address back"
+    );
 }
 
 #[tokio::test]
