@@ -30,6 +30,8 @@ use crate::{
     },
 };
 
+/// What Supabase's own API wants to be asked with, besides a token.
+const API_KEY: HeaderName = HeaderName::from_static("apikey");
 /// People who are remembered at a time.
 const REMEMBERED: u64 = 100_000;
 /// In characters, as for those who sign up here.
@@ -166,13 +168,24 @@ impl People {
         let request = self
             .http
             .get(&self.user_url)
-            .header(AUTHORIZATION, format!("Bearer {token}"))
-            .header("apikey", key.expose_secret());
+            .bearer_auth(token)
+            .header(API_KEY, key.expose_secret());
         let answer = async {
-            let answer = request.send().await?.error_for_status()?;
-            Ok::<Account, FetchError>(serde_json::from_slice(&body(answer).await?)?)
+            let mut request = request.build()?;
+            if let Some(key) = request.headers_mut().get_mut(API_KEY) {
+                key.set_sensitive(true);
+            }
+            let answer = self.http.execute(request).await?;
+            // The session of the token is over, or its user gone.
+            if answer.status() == StatusCode::FORBIDDEN {
+                return Ok(None);
+            }
+            let answer = answer.error_for_status()?;
+            let account: Account = serde_json::from_slice(&body(answer).await?)?;
+            Ok::<_, FetchError>(Some(account))
         };
         let account = answer.await.map_err(away)?;
+        let account = account.ok_or(ApiError::Unauthenticated(BAD_TOKEN))?;
         let same = account
             .email
             .is_some_and(|known| known.eq_ignore_ascii_case(address));

@@ -227,11 +227,24 @@ async fn a_project_that_does_not_say_who_somebody_is_joins_nobody() {
     )
     .await;
     let token = key.sign(&project.claims(Uuid::new_v4(), "priya@example.in"));
-    let answer = me(&api, token).await;
+    let answer = me(&api, token.clone()).await;
     assert_eq!(
         answer.status,
         StatusCode::SERVICE_UNAVAILABLE,
         "{}",
+        answer.body
+    );
+    let settings = [
+        ("AUTH_PROVIDER", "supabase"),
+        ("SUPABASE_URL", project.url.as_str()),
+        ("SUPABASE_SERVICE_ROLE_KEY", SERVICE_KEY),
+    ];
+    let api = Api::start_on(api.test_database.clone(), &settings);
+    let answer = me(&api, token).await;
+    assert_eq!(
+        answer.status,
+        StatusCode::UNAUTHORIZED,
+        "the session is over there: {}",
         answer.body
     );
 }
