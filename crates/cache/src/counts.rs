@@ -59,6 +59,13 @@ impl Counts {
         number: u64,
         ceiling: Option<Ceiling>,
     ) -> Option<Counted> {
+        let number = i64::try_from(number).unwrap_or(i64::MAX);
         self.shared.count(subject, window, number, ceiling).await
+    }
+
+    /// Takes one back of what was added in `window`, unless Redis is away.
+    pub async fn take_back(&self, subject: &str, window: Window) {
+        // A failure has been counted; then one too many is.
+        let _ = self.shared.count(subject, window, -1, None).await;
     }
 }

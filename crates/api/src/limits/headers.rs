@@ -63,6 +63,11 @@ impl Quota {
         Some(response)
     }
 
+    /// The request does not count any more.
+    pub(super) const fn take_back(&mut self) {
+        self.verdict.remaining += 1;
+    }
+
     pub(super) fn tell(&self, headers: &mut HeaderMap) {
         let Verdict {
             refused_for,

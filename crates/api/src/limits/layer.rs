@@ -89,11 +89,15 @@ where
                 let mut ready = std::mem::replace(&mut self.inner, next);
                 Answer::Exact(Box::pin(async move {
                     let _under_way = UnderWay::new(&limits.processor);
-                    let quota = limits.count_exactly(&policy, subject).await;
+                    let (mut quota, taken) = limits.count_exactly(&policy, subject).await;
                     if let Some(refusal) = quota.refusal() {
                         return refusal;
                     }
                     let Ok(mut response) = ready.call(request).await;
+                    if policy.only_failures && response.status().is_success() {
+                        limits.take_back(&policy, subject, taken).await;
+                        quota.take_back();
+                    }
                     quota.tell(response.headers_mut());
                     response
                 }))

@@ -10,7 +10,7 @@
 //! below a hundredth stays in the process: a million addresses of one request each cost Redis nothing.
 //!
 //! **Signing in and up, and refreshing,** is counted by Redis itself, exactly, before it is tried: these cost a
-//! password's hash or guard one.
+//! password's hash or guard one. A sign-in that succeeds is taken back: behind one address there may be many people.
 //!
 //! Without Redis, or when it does not answer within the time of a command, each process counts for itself and goes
 //! on from what it knew: `n` processes then admit up to `n` times the limit. A process remembers
@@ -59,11 +59,13 @@ const REMEMBERED: u64 = 50_000;
 
 /// The gateway signs what it sends, and sends it again until it is taken.
 pub(crate) const WEBHOOK: &str = "/api/payments/webhook";
+/// Of these only failures count in the end.
+const LOGIN: &str = "login";
 /// Routes with limits of their own, and how many times `RATE_LIMIT_AUTH_MAX_REQUESTS` they allow. With the default of 20
 /// in a quarter of an hour one address tries 80 passwords an hour (OWASP ASVS 4.0.3, 2.2.1, allows 100), of however
 /// many accounts; those of one account, from wherever, `bharatmart_commerce` counts.
 const STRICT: [(&str, &str, u64); 7] = [
-    ("/api/auth/login", "login", 1),
+    ("/api/auth/login", LOGIN, 1),
     ("/api/auth/signup", "signup", 1),
     ("/api/auth/forgot-password", "forgot-password", 1),
     ("/api/auth/reset-password", "reset-password", 1),
@@ -112,6 +114,8 @@ impl fmt::Display for Subject {
 struct Policy {
     name: &'static str,
     limit: u64,
+    /// Whether a request that succeeds is taken back.
+    only_failures: bool,
     /// What answers say of it.
     words: headers::Words,
     refused: Counter,
@@ -126,6 +130,7 @@ impl Policy {
         let policy = || Self {
             name,
             limit,
+            only_failures: name == LOGIN,
             words: headers::Words::new(name, limit, window),
             refused: counter!(RATE_LIMITED_TOTAL, "policy" => name),
             tallies: Cache::builder()
@@ -137,6 +142,11 @@ impl Policy {
         (limit > 0).then(|| Arc::new(policy()))
     }
 
+    /// Under which the processes share the count of `subject`.
+    fn shared_name(&self, subject: Subject) -> String {
+        format!("{}:{subject}", self.name)
+    }
+
     fn tally(&self, subject: Subject) -> SharedTally {
         self.tallies.get_with(subject, SharedTally::default)
     }
@@ -145,6 +155,13 @@ impl Policy {
 fn lock(tally: &Mutex<Tally>) -> MutexGuard<'_, Tally> {
     // Its numbers are right after every step.
     tally.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Where a request was counted.
+struct Taken {
+    window: Window,
+    /// Whether the others know of it.
+    is_shared: bool,
 }
 
 /// The limits of this process.
@@ -277,22 +294,34 @@ impl Limits {
     }
 
     /// Counts a request for all processes at once; in this one alone if that is not possible.
-    async fn count_exactly(&self, policy: &Arc<Policy>, subject: Subject) -> Quota {
+    async fn count_exactly(&self, policy: &Arc<Policy>, subject: Subject) -> (Quota, Taken) {
         let (window, limit) = (self.now(), policy.limit);
         let counted = match &self.counts {
             Some(counts) => {
-                let name = format!("{}:{subject}", policy.name);
+                let name = policy.shared_name(subject);
                 counts.add(&name, window, 1, Some(Ceiling(limit))).await
             }
             None => None,
         };
+        let is_shared = counted.is_some();
         let tally = policy.tally(subject);
         let mut tally = lock(&tally);
         let verdict: Verdict = match counted {
             Some(counted) => tally.settle(window, limit, counted),
             None => tally.take(window, limit),
         };
-        Quota::new(policy, verdict)
+        (Quota::new(policy, verdict), Taken { window, is_shared })
+    }
+
+    /// Takes back what [`Limits::count_exactly`] has counted.
+    async fn take_back(&self, policy: &Policy, subject: Subject, taken: Taken) {
+        if taken.is_shared
+            && let Some(counts) = &self.counts
+        {
+            let name = policy.shared_name(subject);
+            counts.take_back(&name, taken.window).await;
+        }
+        lock(&policy.tally(subject)).take_back(taken.window, taken.is_shared);
     }
 
     fn untold(&self) -> MutexGuard<'_, Vec<(Subject, SharedTally)>> {
@@ -317,7 +346,7 @@ impl Limits {
                 index,
                 ..self.now()
             };
-            let name = format!("{}:{subject}", policy.name);
+            let name = policy.shared_name(subject);
             // Without an answer it is told with the client's next request.
             if let Some(counted) = counts.add(&name, window, number, None).await {
                 lock(&shared).tell(window, number, counted);

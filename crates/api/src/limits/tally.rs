@@ -57,6 +57,16 @@ impl Tally {
         self.verdict(window, limit, !counted.added)
     }
 
+    /// Takes back a request that was counted in `window`, by all if `is_shared`.
+    pub(super) fn take_back(&mut self, window: Window, is_shared: bool) {
+        if self.index == window.index {
+            self.own = self.own.saturating_sub(1);
+            self.told = self.told.saturating_sub(u64::from(is_shared));
+        } else if self.index == window.index + 1 {
+            self.previous = self.previous.saturating_sub(1);
+        }
+    }
+
     fn verdict(&self, window: Window, limit: u64, is_refused: bool) -> Verdict {
         let wait = || Duration::from_millis(self.wait(window, limit));
         Verdict {
@@ -184,6 +194,24 @@ mod tests {
         assert_eq!(tally.untold(), 0);
         assert_eq!(tally.take(now, 10).remaining, 0);
         assert!(tally.take(now, 10).refused_for.is_some());
+    }
+
+    #[test]
+    fn what_is_taken_back_leaves_room_in_its_own_window() {
+        let mut tally = Tally::default();
+        let now = at(10 * LENGTH);
+        for _ in 0..2 {
+            tally.take(now, 2);
+        }
+        assert!(tally.take(now, 2).refused_for.is_some());
+        tally.take_back(now, false);
+        assert_eq!(tally.take(now, 2).refused_for, None);
+        let next = at(11 * LENGTH);
+        assert!(tally.take(next, 2).refused_for.is_some());
+        tally.take_back(now, false);
+        assert_eq!(tally.take(next, 2).refused_for, None);
+        tally.take_back(now, false);
+        assert_eq!((tally.own(), tally.untold()), (1, 1));
     }
 
     #[test]

@@ -208,6 +208,45 @@ async fn sign_ins_have_a_limit_of_their_own_for_each_address() {
 }
 
 #[tokio::test]
+async fn sign_ins_that_succeed_do_not_count_against_their_address() {
+    let redis = RedisServer::temporary().await.unwrap();
+    let url = redis.url();
+    let ours = [
+        ("RATE_LIMIT_AUTH_MAX_REQUESTS", "3"),
+        ("RATE_LIMIT_WINDOW_MS", DAY),
+    ];
+    let shared = [("CACHE_TYPE", "redis"), ("CACHE_REDIS_URL", url.as_str())];
+    for settings in [ours.to_vec(), [ours, shared].concat()] {
+        let api = Api::start_with(&settings).await;
+        if settings.len() > ours.len() {
+            wait_until("Redis", SOON, async || {
+                Ok(api.invalidations.check().is_ok())
+            })
+            .await
+            .unwrap();
+        }
+        let person = api.customer("priya").await;
+        let sign_in = async |password: &str| {
+            let body = json!({ "email": person.email, "password": password });
+            api.post("/api/auth/login", None, &body).await
+        };
+        for (number, left) in ["2", "1", "0"].into_iter().enumerate() {
+            for _ in 0..2 {
+                let answer = sign_in(PASSWORD).await;
+                assert_eq!(answer.status, StatusCode::OK, "{number}");
+                let remaining = header(&answer, "ratelimit-remaining");
+                assert_eq!(remaining, (3 - number).to_string());
+            }
+            let answer = sign_in("not this one").await;
+            assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
+            assert_eq!(header(&answer, "ratelimit-remaining"), left);
+        }
+        let answer = sign_in(PASSWORD).await;
+        assert_eq!(answer.status, StatusCode::TOO_MANY_REQUESTS);
+    }
+}
+
+#[tokio::test]
 async fn whatever_concerns_passwords_and_addresses_has_a_limit_of_its_own() {
     let api = Api::start_with(&[
         ("RATE_LIMIT_AUTH_MAX_REQUESTS", "1"),

@@ -368,7 +368,7 @@ impl Shared {
         &self,
         subject: &str,
         window: Window,
-        number: u64,
+        number: i64,
         ceiling: Option<Ceiling>,
     ) -> Option<Counted> {
         let live = self.live()?;

@@ -1,5 +1,5 @@
 -- Adds to a count of one window of time, unless it would come to more than is allowed.
--- KEYS[1] the count, KEYS[2] that of the window before. ARGV[1] how many to add, ARGV[2] for how many
+-- KEYS[1] the count, KEYS[2] that of the window before. ARGV[1] how many to add, or below 0 to take back, ARGV[2] for how many
 -- milliseconds a count is kept, ARGV[3] the window's length, ARGV[4] what is left of it, ARGV[5] if given,
 -- the most that it may come to, with as much of the earlier count as is left of the window.
 -- Answers both counts, and 1 if it was added, else 0.
