@@ -37,7 +37,7 @@ pub use cli::{Inputs, Parsed, parse, parse_inputs, with_flags};
 pub use database::{DatabaseConfig, DatabaseUrl, PoolerMode};
 pub use error::{ConfigError, Problem};
 pub use http::HttpConfig;
-pub use limits::LimitsConfig;
+pub use limits::{LimitsConfig, ProxyHeader};
 pub use mail::{MailConfig, MailTransport, SmtpSecurity};
 pub use parse::positive_with_unit as parse_duration;
 pub use payment::{PaymentConfig, PaymentProvider, SandboxGatewayConfig, WebhookSecret};

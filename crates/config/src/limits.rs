@@ -4,6 +4,7 @@
 //! - `RATE_LIMIT_MAX_REQUESTS`
 //! - `RATE_LIMIT_AUTH_MAX_REQUESTS`
 //! - `TRUSTED_PROXIES`
+//! - `TRUSTED_PROXY_HEADER`
 //! - `OVERLOAD_DELAY`
 
 use std::net::IpAddr;
@@ -13,6 +14,7 @@ use ipnet::IpNet;
 
 use crate::error::ConfigError;
 use crate::parse;
+use crate::process::Environment;
 use crate::reader::Reader;
 use crate::source::Source;
 use crate::variable::{Table, Variable};
@@ -42,6 +44,12 @@ const TRUSTED_PROXIES: Variable = Variable::new(
     "addresses such as 10.0.0.7 and networks such as 10.0.0.0/8 or fd00::/8, separated by commas",
 )
 .unset("none: the client is whoever connects");
+const TRUSTED_PROXY_HEADER: Variable = Variable::new(
+    "TRUSTED_PROXY_HEADER",
+    "The header in which they say it; the other one, which they may pass on from the client, counts for nothing",
+    "x-forwarded-for or forwarded (RFC 7239)",
+)
+.default("x-forwarded-for");
 const OVERLOAD_DELAY: Variable = Variable::new(
     "OVERLOAD_DELAY",
     "How long requests may queue for the processor or a database connection before some are answered 503",
@@ -56,9 +64,30 @@ pub(crate) const TABLE: Table = Table {
         RATE_LIMIT_MAX_REQUESTS,
         RATE_LIMIT_AUTH_MAX_REQUESTS,
         TRUSTED_PROXIES,
+        TRUSTED_PROXY_HEADER,
         OVERLOAD_DELAY,
     ],
 };
+
+/// In which header a proxy says whose request it forwards.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum ProxyHeader {
+    /// `X-Forwarded-For`, as most do.
+    #[default]
+    XForwardedFor,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
+}
+
+impl ProxyHeader {
+    fn parse(value: &str) -> Option<Self> {
+        match value.to_ascii_lowercase().as_str() {
+            "x-forwarded-for" => Some(Self::XForwardedFor),
+            "forwarded" => Some(Self::Forwarded),
+            _ => None,
+        }
+    }
+}
 
 /// How much one client may ask for, and how long anybody may queue.
 #[derive(Clone, Debug)]
@@ -71,6 +100,10 @@ pub struct LimitsConfig {
     pub auth_max_requests: u32,
     /// Who is believed when they say whose request they forward.
     pub trusted_proxies: Vec<IpNet>,
+    /// Where they say it.
+    pub trusted_proxy_header: ProxyHeader,
+    /// Whether the log warns of a peer that may be a proxy and is not believed: in production.
+    pub warn_of_proxies: bool,
     /// How long requests may queue before some are refused.
     pub overload_delay: Duration,
 }
@@ -83,6 +116,7 @@ impl LimitsConfig {
         let max_requests = reader.required(&RATE_LIMIT_MAX_REQUESTS, parse::number);
         let auth_max_requests = reader.required(&RATE_LIMIT_AUTH_MAX_REQUESTS, parse::number);
         let trusted_proxies = reader.optional(&TRUSTED_PROXIES, networks);
+        let trusted_proxy_header = reader.required(&TRUSTED_PROXY_HEADER, ProxyHeader::parse);
         let overload_delay = reader.required(&OVERLOAD_DELAY, parse::positive_milliseconds);
         reader.finish(|| {
             Some(Self {
@@ -90,6 +124,8 @@ impl LimitsConfig {
                 max_requests: max_requests?,
                 auth_max_requests: auth_max_requests?,
                 trusted_proxies: trusted_proxies?.unwrap_or_default(),
+                trusted_proxy_header: trusted_proxy_header?,
+                warn_of_proxies: Environment::of(source) == Some(Environment::Production),
                 overload_delay: overload_delay?,
             })
         })

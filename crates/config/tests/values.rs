@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use bharatmart_config::{
     AdminConfig, ApiConfig, AuthConfig, AuthProvider, CacheBackend, ConfigError, DatabaseConfig,
-    Environment, JobsConfig, MailConfig, MailTransport, Process, QueueConfig, QueueServers,
-    SmtpSecurity, Source, TelemetryConfig, WorkerConfig, WorkerProcessConfig, WorkerType,
+    Environment, JobsConfig, MailConfig, MailTransport, Process, ProxyHeader, QueueConfig,
+    QueueServers, SmtpSecurity, Source, TelemetryConfig, WorkerConfig, WorkerProcessConfig,
+    WorkerType,
 };
 use secrecy::ExposeSecret;
 
@@ -49,6 +50,7 @@ fn defaults_are_the_documented_ones() {
     assert_eq!(api.limits.max_requests, 3000);
     assert_eq!(api.limits.auth_max_requests, 20);
     assert!(api.limits.trusted_proxies.is_empty());
+    assert_eq!(api.limits.trusted_proxy_header, ProxyHeader::XForwardedFor);
     assert_eq!(api.limits.overload_delay, Duration::from_millis(20));
     assert_eq!(api.database.pool_size, 20);
     assert_eq!(api.jobs.mode().as_str(), "bull-queue");
@@ -109,6 +111,12 @@ const BAD: &[(Process, &str, &str, &str)] = &[
         "0 for any number",
     ),
     (Process::Api, "TRUSTED_PROXIES", "10.0.0.0/33", "networks"),
+    (
+        Process::Api,
+        "TRUSTED_PROXY_HEADER",
+        "x-real-ip",
+        "x-forwarded-for or forwarded",
+    ),
     (Process::Api, "KEEP_ALIVE_TIMEOUT", "long", "65s"),
     (Process::Api, "REQUEST_TIMEOUT", "-5", "15s"),
     (Process::Api, "DATABASE_POOL_SIZE", "0", "above 0"),

@@ -65,6 +65,29 @@ async fn two_processes_share_a_limit_that_no_forged_header_escapes() -> Result<(
     Ok(())
 }
 
+#[tokio::test]
+async fn a_proxy_that_is_not_trusted_is_warned_of_once_and_in_production_only() -> Result<()> {
+    let stack = Stack::new().await?;
+    for (environment, warnings) in [("production", 1), ("development", 0)] {
+        let api = stack
+            .api()
+            .env("ENVIRONMENT", environment)
+            .env("TRUSTED_PROXIES", "192.0.2.1")
+            .start()
+            .await?;
+        let mut wire = Wire::open(&api).await?;
+        for name in ["x-forwarded-for", "forwarded"] {
+            let reply = wire.send("GET", LIST, &[(name, "198.51.100.4")], None);
+            ensure!(reply.await?.status == 200, "{name}");
+        }
+        let log = api.log();
+        let told = log.lines().filter(|line| line.contains("TRUSTED_PROXIES"));
+        let told = told.count();
+        ensure!(told == warnings, "{environment}: {told}");
+    }
+    Ok(())
+}
+
 /// Slow clients of each kind.
 const SLOW: usize = 1000;
 

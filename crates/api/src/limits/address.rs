@@ -2,75 +2,79 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
+use bharatmart_config::ProxyHeader;
 use http::{HeaderMap, HeaderName, header::FORWARDED};
 use ipnet::IpNet;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// The proxies that are believed.
+/// The proxies that are believed, and in what.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Proxies(Vec<IpNet>);
+pub(crate) struct Proxies {
+    trusted: Vec<IpNet>,
+    header: ProxyHeader,
+}
 
 impl Proxies {
-    pub(crate) const fn new(trusted: Vec<IpNet>) -> Self {
-        Self(trusted)
+    pub(crate) const fn new(trusted: Vec<IpNet>, header: ProxyHeader) -> Self {
+        Self { trusted, header }
     }
 
     pub(super) const fn are_none(&self) -> bool {
-        self.0.is_empty()
+        self.trusted.is_empty()
     }
 
     fn trusts(&self, address: IpAddr) -> bool {
-        self.0.iter().any(|network| network.contains(&address))
+        self.trusted
+            .iter()
+            .any(|network| network.contains(&address))
+    }
+
+    /// Whether a peer that is not believed says whose request it forwards.
+    pub(super) fn ignore(&self, peer: IpAddr, headers: &HeaderMap) -> bool {
+        (headers.contains_key(X_FORWARDED_FOR) || headers.contains_key(FORWARDED))
+            && !self.trusts(peer.to_canonical())
     }
 
     /// The client's address: that of whoever connected, unless that is a proxy that is believed. Then it is the
-    /// last address before our own proxies in `Forwarded` (RFC 7239) or `X-Forwarded-For`, which each
-    /// proxy adds to at the end; what stands before that the client may have made up.
+    /// last address before our own proxies in the header that each of them adds to at the end; what stands before that the
+    /// client may have made up. A request in which the proxy names nobody counts as its own.
     ///
-    /// If both are there and disagree, one of them has come through from the client, and nobody knows which:
-    /// the request counts as the proxy's own. So does one in which the proxy names nobody.
+    /// Of `Forwarded` (RFC 7239) and `X-Forwarded-For` only one is looked at: proxies that write the one pass on the other.
     pub(crate) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let peer = peer.to_canonical();
-        if self.0.is_empty() || !self.trusts(peer) {
+        if !self.trusts(peer) {
             return peer;
         }
-        let standard = values(headers, FORWARDED);
-        let standard = self.nearest_stranger(peer, standard.flat_map(elements).map(forwarded_for));
-        let usual = values(headers, X_FORWARDED_FOR).flat_map(|value| value.rsplit(','));
-        let usual = self.nearest_stranger(peer, usual.map(address));
-        match (standard, usual) {
-            (Some(one), Some(other)) if one != other => peer,
-            (Some(client), _) | (None, Some(client)) => client,
-            (None, None) => peer,
-        }
+        let (name, hops): (_, fn(&str) -> Vec<Option<IpAddr>>) = match self.header {
+            ProxyHeader::XForwardedFor => (X_FORWARDED_FOR, |line| {
+                line.rsplit(',').map(address).collect()
+            }),
+            ProxyHeader::Forwarded => (FORWARDED, |line| {
+                elements(line).map(forwarded_for).collect()
+            }),
+        };
+        let lines = headers.get_all(name).iter().rev();
+        // Bytes that are no text spoil only the element that they are in, which a client may have sent.
+        let hops = lines.flat_map(|line| hops(&String::from_utf8_lossy(line.as_bytes())));
+        self.nearest_stranger(peer, hops)
     }
 
-    /// Goes back from hop to hop as far as each is believed; `None` when there are none.
-    fn nearest_stranger(
-        &self,
-        peer: IpAddr,
-        hops: impl Iterator<Item = Option<IpAddr>>,
-    ) -> Option<IpAddr> {
-        let mut nearest = None;
+    /// Goes back from hop to hop as far as each is believed.
+    fn nearest_stranger(&self, peer: IpAddr, hops: impl Iterator<Item = Option<IpAddr>>) -> IpAddr {
+        let mut nearest = peer;
         for hop in hops {
             // A hop that hides itself was hidden by the one after it.
             let Some(hop) = hop else {
-                return Some(nearest.unwrap_or(peer));
+                break;
             };
-            nearest = Some(hop);
+            nearest = hop;
             if !self.trusts(hop) {
                 break;
             }
         }
         nearest
     }
-}
-
-/// The lines of a header, from the last to the first.
-fn values(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
-    let lines = headers.get_all(name).iter().rev();
-    lines.map(|line| line.to_str().unwrap_or_default())
 }
 
 /// The elements of a line of `Forwarded`, from the last to the first. Commas between quotes divide nothing.
@@ -123,14 +127,27 @@ mod tests {
     const USUAL: &str = "x-forwarded-for";
     const STANDARD: &str = "forwarded";
 
-    fn client(peer: &str, lines: &[(&'static str, &str)]) -> String {
+    fn proxies(header: ProxyHeader) -> Proxies {
         let trusted = ["10.0.0.0/8", "fd00::/8"];
-        let proxies = Proxies::new(trusted.iter().map(|text| text.parse().unwrap()).collect());
+        let trusted = trusted.iter().map(|text| text.parse().unwrap());
+        Proxies::new(trusted.collect(), header)
+    }
+
+    fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for (name, value) in lines {
-            headers.append(*name, HeaderValue::from_str(value).unwrap());
+            headers.append(*name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
-        proxies.client(peer.parse().unwrap(), &headers).to_string()
+        headers
+    }
+
+    fn client_by(header: ProxyHeader, peer: &str, lines: &[(&'static str, &str)]) -> String {
+        let client = proxies(header).client(peer.parse().unwrap(), &headers(lines));
+        client.to_string()
+    }
+
+    fn client(peer: &str, lines: &[(&'static str, &str)]) -> String {
+        client_by(ProxyHeader::XForwardedFor, peer, lines)
     }
 
     #[test]
@@ -141,10 +158,9 @@ mod tests {
         }
         assert_eq!(client("::ffff:203.0.113.9", &[]), "203.0.113.9");
         let nobody = Proxies::default();
-        let headers =
-            HeaderMap::from_iter([(X_FORWARDED_FOR, HeaderValue::from_static("1.1.1.1"))]);
+        let forged = headers(&[(USUAL, "1.1.1.1")]);
         let peer = PROXY.parse().unwrap();
-        assert_eq!(nobody.client(peer, &headers), peer);
+        assert_eq!(nobody.client(peer, &forged), peer);
     }
 
     #[test]
@@ -164,6 +180,8 @@ mod tests {
             ("unknown", PROXY),
             ("6.6.6.6, nonsense", PROXY),
             ("6.6.6.6, nonsense, 10.8.8.8", "10.8.8.8"),
+            ("6.6.6.6, é, 198.51.100.4", "198.51.100.4"),
+            ("é", PROXY),
         ] {
             assert_eq!(client(PROXY, &[(USUAL, value)]), found, "{value}");
         }
@@ -184,18 +202,41 @@ mod tests {
             (r#"for=198.51.100.4;host="a,for=6.6.6.6""#, "198.51.100.4"),
             (r#"for=198.51.100.4;host="\",for=6.6.6.6""#, "198.51.100.4"),
             ("for=198.51.100.4, for=fd00::1", "198.51.100.4"),
+            ("for=é, for=198.51.100.4", "198.51.100.4"),
             ("for=_hidden", PROXY),
             ("proto=https", PROXY),
         ] {
-            assert_eq!(client(PROXY, &[(STANDARD, value)]), found, "{value}");
+            let found_by = |header| client_by(header, PROXY, &[(STANDARD, value)]);
+            assert_eq!(found_by(ProxyHeader::Forwarded), found, "{value}");
+            assert_eq!(found_by(ProxyHeader::XForwardedFor), PROXY, "{value}");
         }
     }
 
     #[test]
-    fn headers_that_disagree_are_not_believed() {
-        let forged = [(STANDARD, "for=6.6.6.6"), (USUAL, "198.51.100.4")];
-        assert_eq!(client(PROXY, &forged), PROXY);
-        let honest = [(STANDARD, "for=198.51.100.4"), (USUAL, "198.51.100.4")];
-        assert_eq!(client(PROXY, &honest), "198.51.100.4");
+    fn the_other_header_counts_for_nothing() {
+        for (header, forged) in [
+            (
+                ProxyHeader::XForwardedFor,
+                [(STANDARD, "for=6.6.6.6"), (USUAL, "198.51.100.4")],
+            ),
+            (
+                ProxyHeader::Forwarded,
+                [(STANDARD, "for=198.51.100.4"), (USUAL, "6.6.6.6")],
+            ),
+        ] {
+            assert_eq!(client_by(header, PROXY, &forged), "198.51.100.4");
+        }
+    }
+
+    #[test]
+    fn what_a_stranger_says_is_ignored_and_noticed() {
+        let ignored = |peer: &str, lines: &[_]| {
+            proxies(ProxyHeader::default()).ignore(peer.parse().unwrap(), &headers(lines))
+        };
+        for line in [(USUAL, "1.1.1.1"), (STANDARD, "for=1.1.1.1")] {
+            assert!(ignored("203.0.113.9", &[line]));
+            assert!(!ignored(PROXY, &[line]));
+        }
+        assert!(!ignored("203.0.113.9", &[]));
     }
 }

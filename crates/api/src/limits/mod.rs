@@ -24,7 +24,10 @@ mod tally;
 use std::{
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -167,6 +170,8 @@ struct Taken {
 /// The limits of this process.
 pub struct Limits {
     proxies: Proxies,
+    /// Whether it is yet to be said, once, that there may be a proxy that is not believed.
+    to_warn: AtomicBool,
     provider: Provider,
     clock: Arc<dyn Clock>,
     counts: Option<Counts>,
@@ -195,7 +200,8 @@ impl Limits {
             (path, Policy::new(name, limit, window))
         });
         let limits = Arc::new(Self {
-            proxies: Proxies::new(config.trusted_proxies.clone()),
+            proxies: Proxies::new(config.trusted_proxies.clone(), config.trusted_proxy_header),
+            to_warn: AtomicBool::new(config.warn_of_proxies),
             provider,
             clock,
             counts: Counts::over(invalidations),
@@ -233,6 +239,15 @@ impl Limits {
 
     /// Tells all who ask who the client is of a proxy that is believed.
     fn note_client(&self, request: &mut Request) {
+        if self.to_warn.load(Ordering::Relaxed)
+            && self.proxies.ignore(peer(request), request.headers())
+            && self.to_warn.swap(false, Ordering::Relaxed)
+        {
+            tracing::warn!(
+                "a client that is none of TRUSTED_PROXIES sends X-Forwarded-For or Forwarded; if it is a proxy, all \
+                 who come through it are limited as one"
+            );
+        }
         if !self.proxies.are_none() {
             let client = ClientAddress(self.client(request));
             request.extensions_mut().insert(client);
@@ -240,9 +255,7 @@ impl Limits {
     }
 
     fn client(&self, request: &Request) -> IpAddr {
-        let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
-        let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip());
-        self.proxies.client(peer, request.headers())
+        self.proxies.client(peer(request), request.headers())
     }
 
     fn address(&self, request: &Request) -> Subject {
@@ -354,6 +367,12 @@ impl Limits {
         });
         telling.await;
     }
+}
+
+/// Whoever has connected.
+fn peer(request: &Request) -> IpAddr {
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip())
 }
 
 async fn keep_telling(limits: Weak<Limits>) {

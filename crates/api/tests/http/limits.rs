@@ -135,6 +135,17 @@ async fn a_stranger_cannot_pass_for_another_and_a_trusted_proxy_can_tell_them_ap
     let answer = from(&api, "10.0.0.7", &through).await;
     assert_eq!(answer.status, StatusCode::TOO_MANY_REQUESTS);
 
+    // Whoever adds the header that this proxy passes on is still counted for themselves.
+    for number in 10..14 {
+        let address = forwarded(number);
+        let passed_on = [
+            ("forwarded", "for=6.6.6.6"),
+            ("x-forwarded-for", address.as_str()),
+        ];
+        let answer = from(&api, "10.0.0.7", &passed_on).await;
+        assert_eq!(answer.status, StatusCode::OK, "{number}");
+    }
+
     for (number, address) in ["2001:db8::1", "2001:db8::ff:2", "2001:db8::3"]
         .into_iter()
         .enumerate()
