@@ -193,12 +193,14 @@ fn customer(user: &AuthUser, named: Option<&RawValue>) -> Result<UserId, ApiErro
 )]
 async fn create_order(
     user: AuthUser,
+    requested: Requested,
     Own(shop): Own<Shop>,
     keyed: KeyedJson<CreateOrder>,
 ) -> Result<Response, ApiError> {
     let (body, key) = keyed.of(user.id);
+    let customer = customer(&user, body.user_id.as_deref())?;
     let checkout = Checkout {
-        user_id: customer(&user, body.user_id.as_deref())?,
+        user_id: customer,
         items: body
             .items
             .0
@@ -207,6 +209,7 @@ async fn create_order(
             .collect(),
         shipping_address: body.shipping_address.into_string(),
         payment_method: body.payment_method,
+        on_behalf: (customer != user.id).then(|| requested.by(user.id)),
     };
     let answer = commerce::place_order(&shop, checkout, key).await?;
     Ok(created("/api/orders", answer, |order| order.id.0))

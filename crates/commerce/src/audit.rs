@@ -3,7 +3,7 @@
 use bharatmart_database::{
     self as database, Connection,
     audit_log::{self, NewEntry},
-    orders::LockedOrder,
+    orders::{LockedOrder, Order},
     payments::Payment,
 };
 use bharatmart_domain::{OrderStatus, PaymentStatus, UserId};
@@ -42,6 +42,19 @@ impl Action {
             resource_type: "payment",
             resource_id: payment.id.to_string(),
             changes: json!({ "status": { "from": payment.status, "to": to } }),
+        }
+    }
+
+    /// Somebody places an order for another one. Where it goes is personal.
+    pub(crate) fn order_created(order: &Order) -> Self {
+        Self {
+            name: "order.create",
+            resource_type: "order",
+            resource_id: order.id.to_string(),
+            changes: json!({
+                "user_id": { "from": null, "to": order.user_id },
+                "total_amount": { "from": null, "to": order.total_amount },
+            }),
         }
     }
 

@@ -17,6 +17,7 @@ use bharatmart_telemetry::{
 use metrics::counter;
 
 use crate::{
+    audit::{self, Action, Origin},
     idempotency::{Answer, Claim, IdempotencyKey, KeyError},
     shop::Shop,
 };
@@ -35,6 +36,8 @@ pub struct Checkout {
     pub shipping_address: String,
     /// How it will be paid, if that is known yet.
     pub payment_method: Option<PaymentMethod>,
+    /// Where it comes from, if not from who buys: then it is in the audit log.
+    pub on_behalf: Option<Origin>,
 }
 
 /// Why an order was not placed. Nothing was written.
@@ -103,10 +106,19 @@ async fn place(
         .iter()
         .map(|(product, _)| Change::Stock(*product));
     let changes = changes.collect();
-    let desk = match key {
-        None => Desk::Plain(Box::new(shop.database.write().await?)),
-        Some(key) => match key.claim(shop).await? {
-            Claim::Open(transaction) => Desk::Keyed(transaction, key),
+    let desk = match (key, checkout.on_behalf) {
+        (None, None) => Desk::Plain(Box::new(shop.database.write().await?)),
+        (None, on_behalf) => Desk::Open {
+            transaction: Box::new(shop.database.begin().await?),
+            key: None,
+            on_behalf,
+        },
+        (Some(key), on_behalf) => match key.claim(shop).await? {
+            Claim::Open(transaction) => Desk::Open {
+                transaction,
+                key: Some(key),
+                on_behalf,
+            },
             Claim::Kept(kept) => return Ok(kept.into()),
         },
     };
@@ -133,18 +145,32 @@ async fn place(
 enum Desk {
     /// One statement, which is a transaction of its own.
     Plain(Box<Connection>),
-    /// In the transaction that keeps the answer.
-    Keyed(Box<Transaction>, IdempotencyKey),
+    /// In the transaction that keeps the answer, and who has placed it for somebody else.
+    Open {
+        transaction: Box<Transaction>,
+        key: Option<IdempotencyKey>,
+        on_behalf: Option<Origin>,
+    },
 }
 
 impl Desk {
     async fn place(self, order: NewOrder) -> database::Result<Placement> {
         match self {
             Self::Plain(mut connection) => orders::place(&mut connection, order).await,
-            Self::Keyed(mut transaction, key) => {
+            Self::Open {
+                mut transaction,
+                key,
+                on_behalf,
+            } => {
                 let placement = orders::place(&mut transaction, order).await?;
                 if let Placement::Placed(order) = &placement {
-                    key.keep(&mut transaction, order.id.0, order).await?;
+                    if let Some(origin) = on_behalf {
+                        let action = Action::order_created(order);
+                        audit::record(&mut transaction, &origin, action).await?;
+                    }
+                    if let Some(key) = key {
+                        key.keep(&mut transaction, order.id.0, order).await?;
+                    }
                     transaction.commit().await?;
                 }
                 Ok(placement)

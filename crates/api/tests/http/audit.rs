@@ -1,6 +1,7 @@
 //! What administrators do is written down, and stays.
 
-use http::StatusCode;
+use axum::body::Body;
+use http::{Request, StatusCode};
 use serde_json::{Value, json};
 
 use crate::{Api, PASSWORD, Person};
@@ -112,6 +113,59 @@ async fn what_an_admin_does_is_written_down_with_who_and_what() {
         !whole.contains(PASSWORD) && !whole.contains("argon2"),
         "{whole}"
     );
+}
+
+#[tokio::test]
+async fn an_order_for_somebody_else_is_written_down_once() {
+    let api = Api::start().await;
+    let (admin, priya) = (api.admin().await, api.customer("priya").await);
+    let kite = json!({ "name": "Kite", "price": 20, "category": "Toys", "stock_quantity": 9 });
+    let product = api.product(&admin, &kite).await;
+    let order = |customer: &Person, quantity: u32| {
+        json!({
+            "user_id": customer.id,
+            "items": [{ "product_id": product, "quantity": quantity }],
+            "shipping_address": "12 MG Road",
+        })
+        .to_string()
+    };
+    let place = async |key: Option<&str>, body: String| {
+        let mut request = Request::post("/api/orders")
+            .header("authorization", format!("Bearer {}", admin.token))
+            .header("content-type", "application/json");
+        if let Some(key) = key {
+            request = request.header("idempotency-key", key);
+        }
+        let request = request.body(Body::from(body));
+        api.send(request.expect("the request is good")).await
+    };
+    let mut placed = Vec::new();
+    for key in [None, Some("\"one\""), Some("\"one\"")] {
+        let answer = place(key, order(&priya, 1)).await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.body);
+        placed.push(answer.text("id").to_owned());
+    }
+    assert_eq!(placed[1], placed[2], "it is the same one");
+    let own = place(None, order(&admin, 1)).await;
+    assert_eq!(own.status, StatusCode::CREATED, "{}", own.body);
+    let refused = place(None, order(&priya, 100)).await;
+    assert_eq!(refused.status, StatusCode::CONFLICT, "{}", refused.body);
+    api.order(&priya, &product).await;
+
+    let log = entries(&api, &admin, "action=order.create").await;
+    let told: Vec<_> = log.iter().map(|entry| &entry["resource_id"]).collect();
+    assert_eq!(told, [&placed[1], &placed[0]]);
+    for entry in &log {
+        assert_eq!(entry["actor_id"], admin.id.as_str());
+        assert_eq!(entry["resource_type"], "order");
+        assert_eq!(
+            entry["changes"],
+            json!({
+                "user_id": { "from": null, "to": priya.id },
+                "total_amount": { "from": null, "to": 20.0 },
+            })
+        );
+    }
 }
 
 #[tokio::test]
