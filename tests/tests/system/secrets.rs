@@ -2,7 +2,8 @@
 
 use anyhow::{Context, Result, ensure};
 use bharatmart_test_support::{
-    App, AppBuilder, ReceivedMail, ShopClient, TEST_PASSWORD, servers::SmtpServer, wait_until,
+    App, AppBuilder, ReceivedMail, ShopClient, TEST_PASSWORD, free_port, servers::SmtpServer,
+    wait_until,
 };
 use serde_json::json;
 
@@ -35,6 +36,12 @@ fn talkative(app: AppBuilder, stack: &Stack) -> Result<AppBuilder> {
         .env("JWT_SECRET", JWT_SECRET)
         .env("PAYMENT_WEBHOOK_SECRET", WEBHOOK_SECRET)
         .env("PAYMENT_API_KEY", API_KEY))
+}
+
+/// Has payments charged by this gateway.
+fn charging(app: AppBuilder, gateway: &App) -> AppBuilder {
+    app.env("PAYMENT_PROVIDER", "http")
+        .env("PAYMENT_GATEWAY_URL", gateway.base_url())
 }
 
 /// The token of the link in the mail of this kind.
@@ -99,6 +106,11 @@ async fn use_secrets(stack: &Stack, api: &App, smtp: &SmtpServer) -> Result<Vec<
         json!({ "order_id": order["id"], "payment_method": "credit_card", "payment_token": CARD });
     let (status, answer) = priya.post("/api/payments", &pay).await?;
     ensure!(status == 201, "{status}: {answer}");
+    // The gateway has been asked with its key, and has signed what it says with the secret.
+    wait_until("the webhook", SOON, async || {
+        Ok(api.metric("payment_webhooks_total").await? >= Some(1.0))
+    })
+    .await?;
 
     priya
         .post("/api/auth/forgot-password", &json!({ "email": email }))
@@ -122,8 +134,15 @@ async fn use_secrets(stack: &Stack, api: &App, smtp: &SmtpServer) -> Result<Vec<
 async fn no_log_of_any_level_holds_a_secret() -> Result<()> {
     let stack = Stack::new().await?;
     let smtp = SmtpServer::start().await?;
-    let api = talkative(stack.api(), &stack)?.start().await?;
-    let worker = talkative(stack.worker("all"), &stack)?;
+    let port = free_port();
+    let gateway = talkative(App::gateway(free_port(), API_KEY), &stack)?.env(
+        "PAYMENT_SANDBOX_WEBHOOK_URL",
+        format!("http://127.0.0.1:{port}/api/payments/webhook"),
+    );
+    let gateway = gateway.start().await?;
+    let api = charging(talkative(stack.api(), &stack)?, &gateway).env("PORT", port.to_string());
+    let api = api.start().await?;
+    let worker = charging(talkative(stack.worker("all"), &stack)?, &gateway);
     let worker = worker.smtp(&smtp).start().await?;
     let came_up = use_secrets(&stack, &api, &smtp).await?;
     let settings = [
@@ -136,7 +155,7 @@ async fn no_log_of_any_level_holds_a_secret() -> Result<()> {
         NEW_PASSWORD,
         CARD,
     ];
-    for app in [&api, &worker] {
+    for app in [&api, &worker, &gateway] {
         let log = app.log();
         ensure!(
             log.contains(r#""level":"DEBUG""#),
