@@ -1,10 +1,10 @@
 //! Deletes what nobody will ask for any more.
 
 use bharatmart_database::{
-    self as database, account_mails, accounts, audit_log, idempotency_keys, outbox, payment_events,
-    reports, sign_in_attempts,
+    self as database, Connection, account_mails, accounts, audit_log, idempotency_keys, outbox,
+    payment_events, reports, sign_in_attempts,
 };
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::{idempotency::KEPT_FOR, shop::Shop, webhooks};
 
@@ -46,68 +46,19 @@ const AUDITED_FOR: TimeDelta = TimeDelta::days(366);
 pub async fn clean_up(shop: &Shop) -> Result<Cleaned, database::Error> {
     let now = shop.clock.now();
     let mut connection = shop.database.write().await?;
-    let mut sign_ins = 0;
-    loop {
-        let batch = accounts::delete_expired(&mut connection, now, BATCH).await?;
-        sign_ins += batch;
-        if batch == 0 {
-            break;
-        }
-    }
-    let mut refused_jobs = 0;
-    loop {
-        let before = now - REFUSED_FOR;
-        let batch = outbox::delete_refused_before(&mut connection, before, BATCH).await?;
-        refused_jobs += batch;
-        if batch == 0 {
-            break;
-        }
-    }
-    let mut idempotency_keys = 0;
-    loop {
-        let before = now - KEPT_FOR;
-        let batch = idempotency_keys::delete_before(&mut connection, before, BATCH).await?;
-        idempotency_keys += batch;
-        if batch == 0 {
-            break;
-        }
-    }
-    let mut payment_events = 0;
-    loop {
-        let before = now - webhooks::KEPT_FOR;
-        let batch = payment_events::delete_before(&mut connection, before, BATCH).await?;
-        payment_events += batch;
-        if batch == 0 {
-            break;
-        }
-    }
-    let mut sign_in_attempts = 0;
-    loop {
-        let batch = sign_in_attempts::delete_forgotten(&mut connection, now, BATCH).await?;
-        sign_in_attempts += batch;
-        if batch == 0 {
-            break;
-        }
-    }
-    let mut audit_log = 0;
-    loop {
-        let before = now - AUDITED_FOR;
-        let batch = audit_log::delete_before(&mut connection, before, BATCH).await?;
-        audit_log += batch;
-        if batch == 0 {
-            break;
-        }
-    }
-    let mut account_mails = 0;
-    loop {
-        let before = now - ACCOUNT_MAILS_FOR;
-        let batch = account_mails::delete_before(&mut connection, before, BATCH).await?;
-        account_mails += batch;
-        if batch == 0 {
-            break;
-        }
-    }
-    let reports = reports::delete_before(&mut connection, now - REPORTS_FOR).await?;
+    let connection = &mut connection;
+    let (refused, answered) = (now - REFUSED_FOR, now - KEPT_FOR);
+    let (received, audited) = (now - webhooks::KEPT_FOR, now - AUDITED_FOR);
+    let mailed = now - ACCOUNT_MAILS_FOR;
+    let sign_ins = in_batches(connection, now, accounts::delete_expired).await?;
+    let refused_jobs = in_batches(connection, refused, outbox::delete_refused_before).await?;
+    let idempotency_keys =
+        in_batches(connection, answered, idempotency_keys::delete_before).await?;
+    let payment_events = in_batches(connection, received, payment_events::delete_before).await?;
+    let sign_in_attempts = in_batches(connection, now, sign_in_attempts::delete_forgotten).await?;
+    let audit_log = in_batches(connection, audited, audit_log::delete_before).await?;
+    let account_mails = in_batches(connection, mailed, account_mails::delete_before).await?;
+    let reports = reports::delete_before(connection, now - REPORTS_FOR).await?;
     Ok(Cleaned {
         sign_ins,
         refused_jobs,
@@ -118,4 +69,19 @@ pub async fn clean_up(shop: &Shop) -> Result<Cleaned, database::Error> {
         audit_log,
         account_mails,
     })
+}
+
+/// Deletes what is from before this time; how much it was.
+async fn in_batches(
+    connection: &mut Connection,
+    before: DateTime<Utc>,
+    delete: impl AsyncFn(&mut Connection, DateTime<Utc>, i64) -> database::Result<u64>,
+) -> database::Result<u64> {
+    let mut deleted = 0;
+    loop {
+        match delete(connection, before, BATCH).await? {
+            0 => return Ok(deleted),
+            batch => deleted += batch,
+        }
+    }
 }
