@@ -50,8 +50,9 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Option<Result<&str, ApiError>> {
 
 /// Makes and checks access tokens; cheap to clone.
 ///
-/// A token is good until it ends, whatever happens to its user meanwhile, which is why its life is
-/// short: nothing is asked of the database to check it.
+/// As far as this goes a token is good until it ends, which is why its life is short. Whether its sign-in still holds is
+/// for the database to say: of a customer once in a while ([`Sessions`](crate::sessions::Sessions)), of an administrator
+/// each time.
 #[derive(Clone)]
 pub struct Tokens(Arc<Inner>);
 
