@@ -173,7 +173,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_runtime_that_is_held_up_refuses_and_recovers() {
-        let processor = Processor::watch(Duration::from_millis(1000));
+        let processor = Processor::watch(Duration::from_secs(1));
         sleep(NAP).await;
         let under_way: Vec<_> = (0..processor.let_in)
             .map(|_| UnderWay::new(&processor))

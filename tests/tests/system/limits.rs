@@ -77,8 +77,9 @@ async fn a_proxy_that_is_not_trusted_is_warned_of_once_and_in_production_only() 
             .await?;
         let mut wire = Wire::open(&api).await?;
         for name in ["x-forwarded-for", "forwarded"] {
-            let reply = wire.send("GET", LIST, &[(name, "198.51.100.4")], None);
-            ensure!(reply.await?.status == 200, "{name}");
+            let headers = [(name, "198.51.100.4")];
+            let reply = wire.send("GET", LIST, &headers, None).await?;
+            ensure!(reply.status == 200, "{name}");
         }
         let log = api.log();
         let told = log.lines().filter(|line| line.contains("TRUSTED_PROXIES"));

@@ -184,7 +184,8 @@ impl Permission {
                 let asked = self
                     .provider
                     .authenticate(&self.token, None, &self.database);
-                match asked.await {
+                // Large, and there only for a moment, unlike the stream.
+                match Box::pin(asked).await {
                     Ok(user) if Actor::from(&user).may_see(self.owner) => {}
                     Err(error) if error.status() != StatusCode::UNAUTHORIZED => {
                         // The token's own word counts while nobody can say.

@@ -79,13 +79,11 @@ fn is_well_quoted(record: &str) -> bool {
     let mut at = At::Start;
     for byte in record.bytes() {
         at = match (at, byte) {
-            (At::Start | At::Closed, b'"') => At::Quoted,
-            (At::Bare, b'"') => return false,
             (At::Quoted, b'"') => At::Closed,
-            (At::Quoted, _) => At::Quoted,
-            (_, b',' | b'\r' | b'\n') => At::Start,
+            (At::Quoted, _) | (At::Start | At::Closed, b'"') => At::Quoted,
+            (At::Start | At::Bare | At::Closed, b',' | b'\r' | b'\n') => At::Start,
+            (At::Bare, b'"') | (At::Closed, _) => return false,
             (At::Start | At::Bare, _) => At::Bare,
-            (At::Closed, _) => return false,
         };
     }
     !matches!(at, At::Quoted)

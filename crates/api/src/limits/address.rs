@@ -46,17 +46,20 @@ impl Proxies {
         if !self.trusts(peer) {
             return peer;
         }
-        let (name, hops): (_, fn(&str) -> Vec<Option<IpAddr>>) = match self.header {
-            ProxyHeader::XForwardedFor => (X_FORWARDED_FOR, |line| {
-                line.rsplit(',').map(address).collect()
-            }),
-            ProxyHeader::Forwarded => (FORWARDED, |line| {
-                elements(line).map(forwarded_for).collect()
-            }),
+        let name = match self.header {
+            ProxyHeader::XForwardedFor => X_FORWARDED_FOR,
+            ProxyHeader::Forwarded => FORWARDED,
         };
         let lines = headers.get_all(name).iter().rev();
-        // Bytes that are no text spoil only the element that they are in, which a client may have sent.
-        let hops = lines.flat_map(|line| hops(&String::from_utf8_lossy(line.as_bytes())));
+        let hops = lines.flat_map(|line| {
+            // Bytes that are no text spoil only the element that they are in, which a client may have sent.
+            let line = String::from_utf8_lossy(line.as_bytes());
+            let hops: Vec<_> = match self.header {
+                ProxyHeader::XForwardedFor => line.rsplit(',').map(address).collect(),
+                ProxyHeader::Forwarded => elements(&line).map(forwarded_for).collect(),
+            };
+            hops
+        });
         self.nearest_stranger(peer, hops)
     }
 

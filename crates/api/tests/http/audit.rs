@@ -162,7 +162,7 @@ async fn an_order_for_somebody_else_is_written_down_once() {
             entry["changes"],
             json!({
                 "user_id": { "from": null, "to": priya.id },
-                "total_amount": { "from": null, "to": 20.0 },
+                "total_amount": { "from": null, "to": 20 },
             })
         );
     }
