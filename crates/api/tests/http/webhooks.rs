@@ -1,7 +1,8 @@
 //! What the payment gateway reports by itself.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, convert::Infallible, time::Duration};
 
+use axum::body::{Body, Bytes};
 use bharatmart_commerce::{charge_payment, sign};
 use bharatmart_config::WebhookSecret;
 use bharatmart_domain::{Clock, PaymentId, SystemClock};
@@ -11,6 +12,7 @@ use http::{Request, StatusCode};
 use rand::{SeedableRng, rngs::StdRng, seq::SliceRandom};
 use serde_json::{Value, json};
 use sqlx::PgPool;
+use tokio::time::timeout;
 
 use crate::{Answer, Api, Person};
 
@@ -320,6 +322,40 @@ async fn what_is_not_signed_just_now_by_the_gateway_changes_nothing() {
     let answer = shop.deliver(late).await;
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
     assert_eq!(shop.status(&payment).await, "completed");
+}
+
+#[tokio::test]
+async fn what_is_refused_for_its_head_is_refused_before_its_body_has_come() {
+    let shop = Shop::open().await;
+    let off = Api::start().await;
+    let request = |ago, is_signed: bool| {
+        let delivery = Delivery::signed("event", &json!({}), ago);
+        let never = stream::pending::<Result<Bytes, Infallible>>();
+        let mut request = Request::post("/api/payments/webhook").header("webhook-id", "event");
+        if is_signed {
+            request = request.header("webhook-signature", delivery.signatures);
+        }
+        let request = request.header("webhook-timestamp", delivery.timestamp);
+        request.body(Body::from_stream(never)).unwrap()
+    };
+    let old = TimeDelta::minutes(6);
+    for (api, request, status) in [
+        (&shop.api, request(old, true), StatusCode::BAD_REQUEST),
+        (
+            &shop.api,
+            request(TimeDelta::zero(), false),
+            StatusCode::BAD_REQUEST,
+        ),
+        (
+            &off,
+            request(TimeDelta::zero(), true),
+            StatusCode::NOT_FOUND,
+        ),
+    ] {
+        // Less than the time of a request, after which whoever waits for a body gives up.
+        let answer = timeout(Duration::from_secs(10), api.send(request)).await;
+        assert_eq!(answer.expect("an answer at once").status, status);
+    }
 }
 
 #[tokio::test]
