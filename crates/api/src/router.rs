@@ -60,6 +60,8 @@ use crate::{
 pub(crate) const MAX_BODY: usize = 1024 * 1024;
 /// As much of a body that is too long is read and dropped, so that its sender gets to see the answer.
 const MAX_DISCARDED: usize = 16 * MAX_BODY;
+/// How long that may take.
+const DISCARDING: Duration = Duration::from_secs(2);
 /// Where load balancers and people look to see whether something is wrong.
 pub(crate) const HEALTH: &str = "/api/health";
 
@@ -368,18 +370,23 @@ async fn refuse(request: Request, max_body: usize) -> Result<Response, Infallibl
 }
 
 /// Reads and drops a body, since closing a connection that still receives makes the client's side
-/// throw the answer away.
+/// throw the answer away. Whoever sends for longer than that takes will have to do without.
 pub(crate) async fn discard(request: Request) {
     if request.headers().contains_key(http::header::EXPECT) {
         // The client has not begun to send it.
         return;
     }
     let mut body = request.into_body();
-    let mut discarded = 0;
-    while discarded < MAX_DISCARDED
-        && let Some(Ok(frame)) = body.frame().await
-    {
-        discarded += frame.data_ref().map_or(0, bytes::Bytes::len);
+    let discarding = async {
+        let mut discarded = 0;
+        while discarded < MAX_DISCARDED
+            && let Some(Ok(frame)) = body.frame().await
+        {
+            discarded += frame.data_ref().map_or(0, bytes::Bytes::len);
+        }
+    };
+    if tokio::time::timeout(DISCARDING, discarding).await.is_err() {
+        tracing::debug!("a body that nobody wants was not discarded in time");
     }
 }
 

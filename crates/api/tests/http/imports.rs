@@ -1,12 +1,13 @@
 //! Products from a CSV file.
 
-use std::fmt::Write as _;
+use std::{convert::Infallible, fmt::Write as _, time::Duration};
 
 use axum::body::Body;
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{future::join_all, stream};
 use http::{Request, StatusCode, header::AUTHORIZATION};
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use crate::{Answer, Api, Person};
 
@@ -240,4 +241,35 @@ async fn only_csv_is_a_file() {
         assert_eq!(answer.status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
         assert_eq!(answer.text("error"), "The body must be sent as text/csv");
     }
+}
+
+#[tokio::test]
+async fn a_file_that_is_refused_and_does_not_come_is_not_waited_for() {
+    let api = Api::start().await;
+    let admin = api.admin().await;
+    let customer = api.customer("buyer").await;
+    let answers = [
+        (None, "text/csv", StatusCode::UNAUTHORIZED),
+        (Some(customer), "text/csv", StatusCode::FORBIDDEN),
+        (
+            Some(admin),
+            "text/plain",
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        ),
+    ];
+    let answers = answers.map(|(person, media_type, status)| {
+        let mut request = Request::post("/api/products/import").header("content-type", media_type);
+        if let Some(person) = person {
+            request = request.header(AUTHORIZATION, format!("Bearer {}", person.token));
+        }
+        let never = stream::pending::<Result<Bytes, Infallible>>();
+        let request = request.body(Body::from_stream(never)).unwrap();
+        let api = &api;
+        async move {
+            // Far less than an import may take.
+            let answer = timeout(Duration::from_secs(20), api.send(request)).await;
+            assert_eq!(answer.expect("an answer soon").status, status);
+        }
+    });
+    join_all(answers).await;
 }
