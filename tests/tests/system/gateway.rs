@@ -137,6 +137,13 @@ async fn orders_are_paid_declined_and_refunded_by_a_gateway_over_http() -> Resul
         (3, 1)
     );
 
+    // By somebody who is mistaken about the amount.
+    let url = format!("{}/v1/charges/{}/refund", market.gateway.base_url(), paid.1);
+    let request = market.customer.http().post(url).bearer_auth(API_KEY);
+    let answer = request.json(&json!({ "amount": 1 })).send().await?;
+    assert_eq!(answer.status(), 422);
+    assert_eq!(market.charges("refunded").await?, 0);
+
     let admin = market.stack.admin(&market.api).await?;
     let path = format!("/api/payments/{}/status", paid.1);
     let (status, refunded) = admin.patch(&path, &json!({ "status": "refunded" })).await?;

@@ -143,27 +143,36 @@ async fn refund(
     Path(key): Path<String>,
     ValidatedJson(body): ValidatedJson<Amount>,
 ) -> Result<Response, ApiError> {
+    // Compared before the money is gone.
+    if let Some(known) = gateway.find(&key).await.map_err(refusal)? {
+        is_about(&known, body.amount)?;
+    }
     respond(gateway.refund(&key).await, body.amount)
 }
 
 /// Answers with the charge: 202 while its outcome is to come.
 fn respond(charge: Result<Charge, GatewayError>, amount: Money) -> Result<Response, ApiError> {
     let charge = charge.map_err(refusal)?;
-    if charge.amount != amount {
-        return Err(ApiError::Unprocessable {
-            code: "idempotency_key_reused",
-            message: "This key belongs to a charge of another amount".to_owned(),
-            errors: vec![FieldError::new(
-                "amount",
-                format!("must be {}", charge.amount),
-            )],
-        });
-    }
+    is_about(&charge, amount)?;
     let status = match charge.status {
         ChargeStatus::Pending => StatusCode::ACCEPTED,
         _ => StatusCode::OK,
     };
     Ok((status, Json(charge)).into_response())
+}
+
+fn is_about(charge: &Charge, amount: Money) -> Result<(), ApiError> {
+    if charge.amount == amount {
+        return Ok(());
+    }
+    Err(ApiError::Unprocessable {
+        code: "idempotency_key_reused",
+        message: "This key belongs to a charge of another amount".to_owned(),
+        errors: vec![FieldError::new(
+            "amount",
+            format!("must be {}", charge.amount),
+        )],
+    })
 }
 
 fn refusal(error: GatewayError) -> ApiError {
