@@ -26,6 +26,9 @@ const WAITS: Backoff = Backoff::jittered(Duration::from_millis(200), Duration::f
 const BREAKER_THRESHOLD: u32 = 3;
 const COOLDOWN: Backoff = Backoff::jittered(Duration::from_secs(1), Duration::from_secs(30));
 
+/// A charge is less than a kilobyte; in bytes.
+const LONGEST_ANSWER: usize = 64 * 1024;
+
 /// Speaks to a gateway that is idempotent by key; cheap to clone.
 #[derive(Clone)]
 pub struct HttpGateway(Arc<Parts>);
@@ -142,27 +145,38 @@ impl HttpGateway {
         if !status.is_success() {
             return Err(GatewayError::Refused(status.as_u16()));
         }
+        let answer = answer.ok_or_else(|| {
+            GatewayError::Unreadable(format!("longer than {LONGEST_ANSWER} bytes"))
+        })?;
         serde_json::from_slice(&answer)
             .map_err(|error| GatewayError::Unreadable(format!("no charge: {error}")))
     }
 
+    /// The status of the answer, and its body unless that is too long.
     async fn send(
         &self,
         path: &str,
         key: &str,
         body: &Value,
-    ) -> reqwest::Result<(StatusCode, Vec<u8>)> {
+    ) -> reqwest::Result<(StatusCode, Option<Vec<u8>>)> {
         let Parts {
             http, url, api_key, ..
         } = &*self.0;
-        let response = http
+        let mut response = http
             .post(format!("{url}{path}"))
             .bearer_auth(api_key.expose_secret())
             .header("idempotency-key", key)
             .json(body)
             .send()
             .await?;
-        Ok((response.status(), response.bytes().await?.to_vec()))
+        let mut answer = Vec::new();
+        while let Some(chunk) = response.chunk().await? {
+            if answer.len() + chunk.len() > LONGEST_ANSWER {
+                return Ok((response.status(), None));
+            }
+            answer.extend_from_slice(&chunk);
+        }
+        Ok((response.status(), Some(answer)))
     }
 }
 

@@ -111,7 +111,10 @@ async fn an_answer_about_something_else_is_none() {
     other["key"] = "another".into();
     let mut cheaper = charge("approved");
     cheaper["amount"] = 2500.into();
-    for body in [unnamed, other, cheaper, charge("perhaps"), json!("hello")] {
+    let mut endless = charge("approved");
+    endless["new"] = "x".repeat(LONGEST_ANSWER).into();
+    let others = [charge("perhaps"), json!("hello")];
+    for body in [unnamed, other, cheaper, endless].into_iter().chain(others) {
         let (script, gateway) = Script::serve(&[(200, body.clone())]).await;
         let outcome = gateway.charge(KEY, amount(), None).await;
         assert!(
