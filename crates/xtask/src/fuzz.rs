@@ -6,6 +6,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{ExitCode, Stdio},
+    time::Duration,
 };
 
 use anyhow::{Context, Result, bail, ensure};
@@ -28,6 +29,8 @@ const FOLDER: &str = "tests/openapi";
 const ADMIN: &str = "admin@example.in";
 /// Where Schemathesis writes what was asked and answered.
 const HAR: &str = "requests.har";
+/// How long a question of our own may take.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Products for an administrator to change and delete.
 const PRODUCTS: usize = 20;
 
@@ -111,29 +114,9 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode> {
     for role in &roles {
         let step = steps.begin(&format!("As {}", role.name));
         let mut command = Command::new(&schemathesis);
-        command
-            .arg("--config-file")
-            .arg(&config)
-            .args(["run", &format!("{url}/api/openapi.json")])
-            .args(["--checks", "all", "--continue-on-failure", "--no-color"])
-            .args(["--warnings", "off", "--workers", "2", "--report", "har"])
-            .args(["--report-har-path", HAR])
-            .args(["--max-examples", &arguments.examples.to_string()])
-            .env("FUZZ_PRODUCT_ID", &things.lasting_product)
-            .env("FUZZ_ORDER_ID", &things.unpaid_order)
-            .current_dir(folder.path())
-            .stdin(Stdio::null())
-            .kill_on_drop(true);
-        if let Some(seed) = &arguments.seed {
-            command.args(["--seed", seed]);
-        }
-        if let Some(Person { token, user_id }) = &role.person {
-            command
-                .args(["--header", &format!("Authorization: Bearer {token}")])
-                // It would end the session that all the others are in.
-                .args(["--exclude-path", "/api/auth/logout"])
-                .env("FUZZ_USER_ID", user_id);
-        }
+        command.arg("--config-file").arg(&config);
+        ask(&mut command, &url, role, &things, &arguments);
+        command.current_dir(folder.path());
         let output = command
             .output()
             .await
@@ -170,9 +153,34 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Says what to ask `url` for, and as whom.
+fn ask(command: &mut Command, url: &str, role: &Role, things: &Things, arguments: &Arguments) {
+    command
+        .args(["run", &format!("{url}/api/openapi.json")])
+        .args(["--checks", "all", "--continue-on-failure", "--no-color"])
+        .args(["--warnings", "off", "--workers", "2", "--report", "har"])
+        .args(["--report-har-path", HAR])
+        .args(["--max-examples", &arguments.examples.to_string()])
+        .env("FUZZ_PRODUCT_ID", &things.lasting_product)
+        .env("FUZZ_ORDER_ID", &things.unpaid_order)
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    if let Some(seed) = &arguments.seed {
+        command.args(["--seed", seed]);
+    }
+    if let Some(Person { token, user_id }) = &role.person {
+        command
+            .args(["--header", &format!("Authorization: Bearer {token}")])
+            // It would end the session that all the others are in.
+            .args(["--exclude-path", "/api/auth/logout"])
+            .env("FUZZ_USER_ID", user_id);
+    }
+}
+
 /// Whether a token is still good: if not, all that came of the later requests were refusals.
 async fn is_signed_in(url: &str, person: &Person) -> Result<bool> {
-    let answer = reqwest::Client::new()
+    let client = reqwest::Client::builder().timeout(PATIENCE).build()?;
+    let answer = client
         .get(format!("{url}/api/auth/me"))
         .bearer_auth(&person.token)
         .send()
