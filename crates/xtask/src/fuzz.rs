@@ -212,9 +212,10 @@ impl Successes {
                 bail!("not a HTTP Archive");
             };
             // Others are asked for to see that they are refused.
-            let Some(operation) = operation(method, url).filter(|name| known.contains(name)) else {
+            let Some(operation) = known.iter().find(|each| each.has(method, url)) else {
                 continue;
             };
+            let operation = operation.to_string();
             if (200..400).contains(&status) {
                 found.succeeded.insert(operation.clone());
             }
@@ -246,33 +247,55 @@ impl std::fmt::Display for Successes {
     }
 }
 
-/// The operations of the document.
-fn operations() -> Result<BTreeSet<String>> {
+/// An operation of the document.
+struct Operation {
+    method: String,
+    path: String,
+}
+
+impl Operation {
+    /// Whether a request was one for it.
+    fn has(&self, method: &str, url: &str) -> bool {
+        let path = url
+            .split_once("://")
+            .and_then(|(_, rest)| rest.split_once('/'));
+        let path = path.map_or("", |(_, path)| path);
+        let path = path.split(['?', '#']).next().unwrap_or_default();
+        let (mut asked, mut known) = (path.split('/'), self.path[1..].split('/'));
+        let is_path = loop {
+            match (asked.next(), known.next()) {
+                (None, None) => break true,
+                (Some(word), Some(name)) if word == name || name.starts_with('{') => {}
+                _ => break false,
+            }
+        };
+        is_path && self.method == method
+    }
+}
+
+impl std::fmt::Display for Operation {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{} {}", self.method, self.path)
+    }
+}
+
+/// The operations of the document, those without parameters in their paths first: `/api/orders/export` is no order.
+fn operations() -> Result<Vec<Operation>> {
     let path = paths::workspace().join(openapi::DOCUMENT);
     let document: Value = serde_json::from_slice(&fs::read(path)?)?;
     let paths = document["paths"].as_object().context("no paths")?;
-    let of_path = |(path, item): (&String, &Value)| -> Vec<String> {
+    let of_path = |(path, item): (&String, &Value)| -> Vec<Operation> {
         let methods = item.as_object().into_iter().flat_map(|item| item.keys());
         methods
-            .filter_map(|method| operation(&method.to_uppercase(), &format!("http://shop{path}")))
+            .map(|method| Operation {
+                method: method.to_uppercase(),
+                path: path.clone(),
+            })
             .collect()
     };
-    Ok(paths.iter().flat_map(of_path).collect())
-}
-
-/// The method and the path, with the same word for all that may be an id.
-fn operation(method: &str, url: &str) -> Option<String> {
-    let path = url.split_once("://")?.1.split_once('/')?.1;
-    let path = path.split(['?', '#']).next()?;
-    let words = path.split('/').map(|word| {
-        let is_name = |letter: char| letter.is_ascii_lowercase() || "-.".contains(letter);
-        if word.chars().all(is_name) {
-            word
-        } else {
-            "{}"
-        }
-    });
-    Some(format!("{method} /{}", words.collect::<Vec<_>>().join("/")))
+    let mut operations: Vec<_> = paths.iter().flat_map(of_path).collect();
+    operations.sort_by_key(|operation| operation.path.contains('{'));
+    Ok(operations)
 }
 
 /// What became of how many cases, and by which seed.
