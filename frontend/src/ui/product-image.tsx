@@ -7,7 +7,10 @@ const placeholders = Object.values(files);
 
 /** The same product always has the same pattern. */
 function placeholderOf(id: string): string | undefined {
-  const sum = Array.from(id).reduce((total, character) => (total * 31 + character.charCodeAt(0)) >>> 0, 7);
+  const sum = Array.from(id).reduce(
+    (total, character) => (total * 31 + character.charCodeAt(0)) >>> 0,
+    7,
+  );
   return placeholders[sum % placeholders.length];
 }
 
