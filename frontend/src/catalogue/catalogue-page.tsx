@@ -32,7 +32,10 @@ export function CataloguePage() {
           listing={listing}
           onChange={(next) => setParams(paramsOf({ ...next, page: 1 }))}
         />
-        <section aria-label={t('catalogue.results')} aria-busy={products.isPlaceholderData}>
+        <section aria-labelledby="results" aria-busy={products.isPlaceholderData}>
+          <h2 id="results" className="sr-only">
+            {t('catalogue.results')}
+          </h2>
           <Loaded query={products} skeleton={<ProductGridSkeleton count={12} />}>
             {({ data, count }) =>
               data.length === 0 ? (
