@@ -92,8 +92,10 @@ for (const language of ['en', 'hi']) {
       );
       await page.reload();
       await expect(page.getByText('●')).toBeVisible();
+      const cancel = page.locator('button', { hasText: /Cancel|रद्द/ });
+      await expect(cancel).toBeVisible();
       await look(page, info, `order-${language}`);
-      await page.locator('button', { hasText: /Cancel|रद्द/ }).click();
+      await cancel.click();
       await expect(page.getByRole('alertdialog')).toBeVisible();
       await look(page, info, `order-cancel-${language}`);
     });

@@ -115,7 +115,9 @@ export function PaymentForm({ order }: { order: OrderDetails }) {
 function Declined({ order }: { order: OrderDetails }) {
   const { t } = useTranslation();
   if (order.payment?.status !== 'failed') return null;
-  const reason = order.payment.failure_reason;
+  const told = order.payment.failure_reason;
+  // The gateway's own words, where there are none of ours.
+  const reason = told && t(`reason.${told}` as 'reason.insufficient funds', { defaultValue: told });
   return (
     <Notice tone="danger" live>
       <p className="font-medium">

@@ -13,7 +13,7 @@ export function Header() {
   const user = useUser();
   const count = countOf(useCart());
   return (
-    <header className="sticky top-0 z-20 bg-brand text-white [&_:focus-visible]:outline-marigold">
+    <header className="z-20 bg-brand text-white sm:sticky sm:top-0 [&_:focus-visible]:outline-marigold">
       <div className="mx-auto flex max-w-6xl flex-wrap items-center gap-x-2 px-3 py-2 sm:gap-x-4">
         <Link href="/" className="flex min-h-11 items-center gap-2 text-lg font-bold">
           <img
@@ -23,7 +23,8 @@ export function Header() {
             height={28}
             className="rounded-md ring-1 ring-white/40"
           />
-          {t('shop')}
+          {/* A phone has room for the name or for the ways on. */}
+          <span className="max-sm:sr-only">{t('shop')}</span>
         </Link>
         <Search />
         <nav
