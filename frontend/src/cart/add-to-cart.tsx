@@ -22,7 +22,7 @@ export function AddToCart({ product, label }: { product: Product; label: string 
   return (
     <>
       <Button
-        className="w-full"
+        className="w-full max-sm:px-1 max-sm:text-sm"
         aria-label={label}
         disabled={all && !added}
         onClick={() => {

@@ -33,8 +33,9 @@ export function FilterForm({ listing, onChange }: Props) {
   );
 }
 
-function isNarrowed({ category, minPrice, maxPrice, inStock, sort }: Listing): boolean {
-  return Boolean(category || minPrice || maxPrice || inStock || sort !== 'name');
+/** By more than its category, which the heading says. */
+function isNarrowed({ minPrice, maxPrice, inStock, sort }: Listing): boolean {
+  return Boolean(minPrice || maxPrice || inStock || sort !== 'name');
 }
 
 function SortChoice({ listing, onChange }: Props) {

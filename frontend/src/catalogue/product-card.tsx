@@ -32,7 +32,7 @@ function ProductCard({ product, eager }: { product: Product; eager: boolean }) {
             {product.name}
           </Link>
         </h3>
-        <p className="text-lg font-bold">{rupees(product.price)}</p>
+        <p className="font-bold wrap-anywhere sm:text-lg">{rupees(product.price)}</p>
         <Stock quantity={product.stock_quantity} />
         <div className="relative mt-auto pt-2">
           <AddToCart product={product} label={t('cart.addNamed', { name: product.name })} />
