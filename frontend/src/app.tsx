@@ -63,11 +63,7 @@ export function App() {
         <Route path="/forgot-password" component={ForgotPasswordPage} />
         <Route path="/reset-password" component={ResetPasswordPage} />
         <Route path="/verify-email" component={VerifyEmailPage} />
-        <Route path="/admin/*?">
-          <RequireUser admin>
-            <Admin />
-          </RequireUser>
-        </Route>
+        <Route path="/admin/*?">{signedIn(<Admin />)}</Route>
         <Route component={NotFoundPage} />
       </Switch>
     </Layout>

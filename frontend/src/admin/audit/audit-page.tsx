@@ -97,8 +97,7 @@ function useColumns(): Column<AuditEntry>[] {
   return [
     {
       header: t('audit.action'),
-      cell: ({ action }) =>
-        t(`audit.actions.${action as 'sign_in'}`, { defaultValue: action }),
+      cell: ({ action }) => t(`audit.actions.${action as 'sign_in'}`, { defaultValue: action }),
     },
     { header: t('audit.when'), cell: ({ created_at }) => dateTime(created_at) },
     {
@@ -147,9 +146,7 @@ function Changes({ changes }: { changes: Record<string, unknown> }) {
     <ul className="grid gap-1 text-sm">
       {list.map(({ field, from, to }) => (
         <li key={field} className="line-clamp-4">
-          {from === null
-            ? t('audit.value', { field, to })
-            : t('audit.change', { field, from, to })}
+          {from === null ? t('audit.value', { field, to }) : t('audit.change', { field, from, to })}
         </li>
       ))}
     </ul>

@@ -49,9 +49,7 @@ export function OrderPage({ id }: { id: string }) {
 }
 
 async function changeStatus(id: string, status: OrderStatus) {
-  await read(
-    api.PATCH('/api/orders/{id}/status', { params: { path: { id } }, body: { status } }),
-  );
+  await read(api.PATCH('/api/orders/{id}/status', { params: { path: { id } }, body: { status } }));
   await refresh();
 }
 

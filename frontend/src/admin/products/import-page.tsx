@@ -42,7 +42,7 @@ export function ImportPage() {
           <code className="card p-3 text-sm break-all">{COLUMNS}</code>
         </div>
         <form
-          className="card grid gap-4 p-4 sm:p-6"
+          className="grid gap-4 card p-4 sm:p-6"
           onSubmit={(event) => {
             event.preventDefault();
             if (file) send.mutate(file);

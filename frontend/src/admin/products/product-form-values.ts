@@ -1,7 +1,8 @@
 import type { components } from '../../api/schema';
 import type { Product } from '../../api/types';
 
-type Body = Required<components['schemas']['CreateProduct']>;
+type Changes = components['schemas']['UpdateProduct'];
+type Body = Required<Changes>;
 
 /** What the form holds: texts, as they are typed. */
 export type ProductForm = { [Name in keyof Body]: string };
@@ -49,8 +50,9 @@ export function bodyOf(form: ProductForm): Body {
  * Only what has been changed: the stock goes on being sold while the form is open, and sending it back as it was
  * would undo that.
  */
-export function changesOf(form: ProductForm, before: Product): Partial<Body> {
+export function changesOf(form: ProductForm, before: Product): Changes {
   const old = bodyOf(valuesOf(before));
   const now = Object.entries(bodyOf(form));
-  return Object.fromEntries(now.filter(([name, value]) => value !== old[name as keyof Body]));
+  const changed = now.filter(([name, value]) => value !== old[name as keyof Body]);
+  return Object.fromEntries(changed) as Changes;
 }

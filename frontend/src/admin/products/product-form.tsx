@@ -50,7 +50,7 @@ export function ProductForm({ product, save }: Props) {
   return (
     <form
       noValidate
-      className="card grid gap-4 p-4 sm:p-6"
+      className="grid gap-4 card p-4 sm:p-6"
       onSubmit={(event) => void submit(event)}
     >
       <Field

@@ -82,7 +82,7 @@ function EditProduct({ product }: { product: Product }) {
           return saved;
         }}
       />
-      <section aria-labelledby="off-sale" className="card grid gap-3 p-4 sm:p-6">
+      <section aria-labelledby="off-sale" className="grid gap-3 card p-4 sm:p-6">
         <h2 id="off-sale" className="text-lg font-bold">
           {t('products.offSale')}
         </h2>

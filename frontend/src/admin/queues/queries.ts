@@ -5,7 +5,9 @@ import type { components, paths } from '../../api/schema';
 export type Job = components['schemas']['Job'];
 export type QueueCounts = components['schemas']['QueueCounts'];
 
-export type JobFilter = NonNullable<paths['/api/queues/{queue}/jobs']['get']['parameters']['query']>;
+export type JobFilter = NonNullable<
+  paths['/api/queues/{queue}/jobs']['get']['parameters']['query']
+>;
 export type JobState = NonNullable<JobFilter['state']>;
 
 export const QUEUES = ['orders', 'payments', 'emails'] as const;

@@ -17,9 +17,10 @@ export function statesOf(workerMode: string | undefined): readonly JobState[] {
 }
 
 export function canRetry({ state, kept_by }: Pick<Job, 'state' | 'kept_by'>): boolean {
-  return kept_by === 'outbox' || state === 'failed' || state === 'completed';
+  return kept_by === 'outbox' || state === 'failed';
 }
 
-export function canRemove({ state }: Pick<Job, 'state'>): boolean {
-  return state !== 'active';
+/** The next job of a schedule stays: without it the schedule would stop. */
+export function canRemove({ id, state }: Pick<Job, 'id' | 'state'>): boolean {
+  return state !== 'active' && !id.startsWith('repeat:');
 }
