@@ -54,5 +54,5 @@ export function changesOf(form: ProductForm, before: Product): Changes {
   const old = bodyOf(valuesOf(before));
   const now = Object.entries(bodyOf(form));
   const changed = now.filter(([name, value]) => value !== old[name as keyof Body]);
-  return Object.fromEntries(changed) as Changes;
+  return Object.fromEntries(changed);
 }

@@ -1,6 +1,6 @@
 import { useMutation, useQuery } from '@tanstack/react-query';
 import { useId, useState } from 'react';
-import { useForm } from 'react-hook-form';
+import { useForm, useWatch } from 'react-hook-form';
 import { useTranslation } from 'react-i18next';
 import { asProblem } from '../../api/problem';
 import type { Product } from '../../api/types';
@@ -28,10 +28,11 @@ type Props = {
 export function ProductForm({ product, save }: Props) {
   const { t } = useTranslation('admin');
   const { t: shop } = useTranslation();
-  const { register, handleSubmit, setError, reset, watch, formState } = useForm<Form>({
+  const { register, handleSubmit, setError, reset, control, formState } = useForm<Form>({
     defaultValues: valuesOf(product),
   });
   const { errors } = formState;
+  const imageUrl = useWatch({ control, name: 'image_url' }).trim();
   const saving = useMutation({
     mutationFn: save,
     onSuccess: (saved) => reset(valuesOf(saved)),
@@ -97,7 +98,7 @@ export function ProductForm({ product, save }: Props) {
             })}
           />
         </div>
-        <Preview key={watch('image_url')} url={watch('image_url').trim()} />
+        <Preview key={imageUrl} url={imageUrl} />
       </div>
       <TextArea
         label={t('products.description')}

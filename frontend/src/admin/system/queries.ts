@@ -53,7 +53,7 @@ export const readinessQuery = () =>
     queryFn: async ({ signal }): Promise<Readiness> => {
       const answer = await api.GET('/api/health/ready', { signal });
       // "Not ready" is an answer as well, with the same report.
-      if (answer.error && 'checks' in answer.error) return answer.error as Readiness;
+      if (answer.error && 'checks' in answer.error) return answer.error;
       return read(Promise.resolve(answer));
     },
     refetchInterval: FOLLOWED,

@@ -12,6 +12,5 @@ export function formatDuration(seconds: number, language = 'en'): string {
     unit,
     unitDisplay: 'long',
     maximumFractionDigits: 0,
-    roundingMode: 'floor',
-  } as Intl.NumberFormatOptions).format(Math.floor(seconds / length));
+  }).format(Math.floor(seconds / length));
 }

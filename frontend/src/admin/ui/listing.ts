@@ -44,11 +44,11 @@ export function useListing<F extends string>(names: readonly F[]) {
     /** For the `key` of inputs that are applied later: what is typed gives way when the address changes. */
     key: params.toString(),
     isFiltered: Object.values(listing.filters).some(Boolean),
-    hrefOf(page: number): string {
+    hrefOf: (page: number): string => {
       const text = paramsOf({ ...listing, page }).toString();
       return text ? `${path}?${text}` : path;
     },
-    narrow(change: Partial<Record<F, string>>) {
+    narrow: (change: Partial<Record<F, string>>) => {
       setParams(paramsOf({ page: 1, filters: { ...listing.filters, ...change } }));
     },
   };
