@@ -99,9 +99,10 @@ function useColumns(): Column<AuditEntry>[] {
       header: t('audit.action'),
       cell: ({ action }) => t(`audit.actions.${action as 'sign_in'}`, { defaultValue: action }),
     },
-    { header: t('audit.when'), cell: ({ created_at }) => dateTime(created_at) },
+    { header: t('audit.when'), cell: ({ created_at }) => dateTime(created_at), whole: true },
     {
       header: t('audit.who'),
+      whole: true,
       cell: ({ actor_id, client_address }) => (
         <>
           {actor_id ? (
@@ -121,6 +122,7 @@ function useColumns(): Column<AuditEntry>[] {
     },
     {
       header: t('audit.what'),
+      whole: true,
       cell: ({ resource_type, resource_id }) => (
         <>
           {t(`audit.resources.${resource_type as 'user'}`, { defaultValue: resource_type })}{' '}

@@ -49,8 +49,8 @@ function useColumns(): Column<User>[] {
         </>
       ),
     },
-    { header: t('customers.phone'), cell: ({ phone }) => phone ?? '–' },
-    { header: t('customers.since'), cell: ({ created_at }) => date(created_at) },
+    { header: t('customers.phone'), cell: ({ phone }) => phone ?? '–', whole: true },
+    { header: t('customers.since'), cell: ({ created_at }) => date(created_at), whole: true },
     {
       header: t('customers.role'),
       cell: ({ role }) => (

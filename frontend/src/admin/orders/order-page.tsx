@@ -7,6 +7,7 @@ import type { OrderDetails, OrderStatus, Payment } from '../../api/types';
 import { useFormat } from '../../i18n/format';
 import { NotFoundPage } from '../../layout/not-found-page';
 import { lineTotal } from '../../lib/money';
+import { orderName } from '../../orders/order-name';
 import { Button } from '../../ui/button';
 import { Loaded } from '../../ui/loaded';
 import { Page } from '../../ui/page';
@@ -15,7 +16,6 @@ import { Trouble } from '../../ui/trouble';
 import { ConfirmButton } from '../ui/confirm-button';
 import { refresh } from '../ui/refresh';
 import { Section } from '../ui/section';
-import { shortId } from '../ui/short-id';
 import { Table } from '../ui/table';
 import { orderQuery } from './queries';
 import { PaymentBadge, StatusBadge } from './status-badge';
@@ -28,7 +28,7 @@ export function OrderPage({ id }: { id: string }) {
   const order = useQuery(orderQuery(id));
   if (order.isError && [400, 404].includes(asProblem(order.error).status)) return <NotFoundPage />;
   return (
-    <Page title={t('order.title', { id: shortId(id) })}>
+    <Page title={t('order.title', { id: orderName(id) })}>
       <Loaded query={order} skeleton={<SkeletonRows rows={5} />}>
         {(data) => (
           <div className="grid items-start gap-5 lg:grid-cols-[1fr_20rem]">
@@ -78,7 +78,7 @@ function Standing({ order }: { order: OrderDetails }) {
               <ConfirmButton
                 key={status}
                 label={t('order.to.cancelled')}
-                title={t('order.cancelTitle', { id: shortId(order.id) })}
+                title={t('order.cancelTitle', { id: orderName(order.id) })}
                 text={t('order.cancelText')}
                 confirm={t('order.cancelYes')}
                 action={() => changeStatus(order.id, status)}

@@ -5,6 +5,7 @@ import type { Order } from '../../api/types';
 import { useFormat } from '../../i18n/format';
 import { Button } from '../../ui/button';
 import { Field } from '../../ui/field';
+import { orderName } from '../../orders/order-name';
 import { Page } from '../../ui/page';
 import { List } from '../ui/list';
 import { oneOf, requestOf, useListing } from '../ui/listing';
@@ -74,12 +75,12 @@ function useColumns(): Column<Order>[] {
       header: t('orders.number'),
       cell: ({ id }) => (
         <Link href={`/admin/orders/${id}`} className="text-brand underline underline-offset-2">
-          {shortId(id)}
+          {orderName(id)}
         </Link>
       ),
     },
-    { header: t('orders.placed'), cell: ({ created_at }) => dateTime(created_at) },
-    { header: t('orders.status'), cell: ({ status }) => <StatusBadge status={status} /> },
+    { header: t('orders.placed'), cell: ({ created_at }) => dateTime(created_at), whole: true },
+    { header: t('orders.status'), cell: ({ status }) => <StatusBadge status={status} />, whole: true },
     {
       header: t('orders.method'),
       cell: ({ payment_method }) => (payment_method ? shop(`method.${payment_method}`) : '–'),

@@ -134,8 +134,12 @@ function Refused({ error, file, onRetry }: RefusedProps) {
           rows={cells}
           keyOf={(cell) => `${cell.line} ${cell.column} ${cell.message}`}
           columns={[
-            { header: t('import.line'), cell: ({ line }) => t('import.lineNumber', { line }) },
-            { header: t('import.column'), cell: ({ column }) => column || '–' },
+            {
+              header: t('import.line'),
+              cell: ({ line }) => t('import.lineNumber', { line }),
+              whole: true,
+            },
+            { header: t('import.column'), cell: ({ column }) => column || '–', whole: true },
             { header: t('import.message'), cell: ({ message }) => message },
             {
               header: t('import.content'),

@@ -1,4 +1,5 @@
 import { useQuery } from '@tanstack/react-query';
+import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { Link, useLocation } from 'wouter';
 import { api, read } from '../../api/client';
@@ -70,14 +71,17 @@ function EditProduct({ product }: { product: Product }) {
   const { t } = useTranslation('admin');
   const [, navigate] = useLocation();
   const path = { id: product.id };
+  // What the form began with: what is sold while it is open is no change of the administrator's.
+  const [before, setBefore] = useState(product);
   return (
     <div className="grid gap-6">
       <ProductForm
-        product={product}
+        product={before}
         save={async (form) => {
-          const body = changesOf(form, product);
+          const body = changesOf(form, before);
           const saved = await read(api.PUT('/api/products/{id}', { params: { path }, body }));
           queryClient.setQueryData(productQuery(product.id).queryKey, saved);
+          setBefore(saved);
           await refresh();
           return saved;
         }}
