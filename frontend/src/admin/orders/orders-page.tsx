@@ -80,7 +80,11 @@ function useColumns(): Column<Order>[] {
       ),
     },
     { header: t('orders.placed'), cell: ({ created_at }) => dateTime(created_at), whole: true },
-    { header: t('orders.status'), cell: ({ status }) => <StatusBadge status={status} />, whole: true },
+    {
+      header: t('orders.status'),
+      cell: ({ status }) => <StatusBadge status={status} />,
+      whole: true,
+    },
     {
       header: t('orders.method'),
       cell: ({ payment_method }) => (payment_method ? shop(`method.${payment_method}`) : '–'),

@@ -110,7 +110,8 @@ export function ProductForm({ product, save }: Props) {
         <Trouble
           problem={asProblem(saving.error)}
           failures={saving.failureCount}
-          onRetry={() => void submit()}
+          // A new product may exist although the answer was lost; sent again by itself it would exist twice.
+          onRetry={product || !isUnanswered(saving.error) ? () => void submit() : undefined}
         />
       )}
       {saving.isSuccess && !formState.isDirty && (
@@ -123,6 +124,10 @@ export function ProductForm({ product, save }: Props) {
       </Button>
     </form>
   );
+}
+
+function isUnanswered(error: unknown): boolean {
+  return asProblem(error).code === 'unreachable';
 }
 
 /** A category that exists, or a new one. */

@@ -108,7 +108,7 @@ function Filters({ list }: { list: ReturnType<typeof useListing<(typeof FILTERS)
   }
 
   return (
-    <div className="mb-5 grid gap-3 items-end sm:grid-cols-2 lg:grid-cols-[2fr_1fr_1fr_1fr]">
+    <div className="mb-5 grid items-end gap-3 sm:grid-cols-2 lg:grid-cols-[2fr_1fr_1fr_1fr]">
       <form key={list.key} role="search" onSubmit={submit} className="flex items-end gap-2">
         <div className="grow">
           <Field

@@ -9,7 +9,9 @@ export type Tone = keyof typeof TONES;
 
 export function Badge({ tone = 'plain', children }: { tone?: Tone; children: string }) {
   return (
-    <span className={`inline-block rounded-full whitespace-nowrap px-2.5 py-0.5 text-sm font-medium ${TONES[tone]}`}>
+    <span
+      className={`inline-block rounded-full px-2.5 py-0.5 text-sm font-medium whitespace-nowrap ${TONES[tone]}`}
+    >
       {children}
     </span>
   );

@@ -9,7 +9,7 @@ export function Select({ label, children, ...select }: Props) {
       <label htmlFor={id} className="mb-1 block font-medium">
         {label}
       </label>
-      <select id={id} {...select} className="field min-h-11.5">
+      <select id={id} {...select} className="min-h-11.5 field">
         {children}
       </select>
     </div>
