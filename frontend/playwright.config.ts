@@ -1,0 +1,58 @@
+import { defineConfig, devices } from '@playwright/test';
+
+const shop = process.env.SHOP_URL ?? 'http://localhost:4173';
+
+/**
+ * Against a running stack: API, workers, PostgreSQL, Redis, with the sandbox as its gateway. `API_URL` is its API,
+ * which the built pages are put in front of, unless `SHOP_URL` says where they are served already.
+ */
+export default defineConfig({
+  testDir: 'tests',
+  outputDir: 'test-results',
+  workers: 1,
+  retries: 0,
+  timeout: 60_000,
+  expect: { timeout: 15_000 },
+  reporter: [['list']],
+  use: {
+    baseURL: shop,
+    trace: 'retain-on-failure',
+    locale: 'en-IN',
+    launchOptions: {
+      executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+      args: [
+        '--no-sandbox',
+        '--headless',
+        '--disable-gpu',
+        '--disable-quic',
+        '--no-first-run',
+        '--disable-background-networking',
+        '--disable-component-update',
+        '--disable-sync',
+      ],
+    },
+  },
+  projects: [
+    { name: 'desktop', use: { viewport: { width: 1280, height: 800 } } },
+    {
+      name: 'phone',
+      use: {
+        ...devices['Galaxy S8'],
+        viewport: { width: 360, height: 740 },
+        deviceScaleFactor: 2,
+      },
+    },
+  ],
+  ...(process.env.SHOP_URL
+    ? {}
+    : {
+        webServer: {
+          command: 'npm run preview',
+          url: shop,
+          env: {
+            PORT: new URL(shop).port,
+            API_PROXY: process.env.API_URL ?? 'http://localhost:3000',
+          },
+        },
+      }),
+});

@@ -1,0 +1,134 @@
+import { useQuery } from '@tanstack/react-query';
+import { useTranslation } from 'react-i18next';
+import { Link, useLocation } from 'wouter';
+import type { Order } from '../../api/types';
+import { useFormat } from '../../i18n/format';
+import { Button } from '../../ui/button';
+import { Field } from '../../ui/field';
+import { orderName } from '../../orders/order-name';
+import { Page } from '../../ui/page';
+import { List } from '../ui/list';
+import { oneOf, requestOf, useListing } from '../ui/listing';
+import { Select } from '../ui/select';
+import { shortId } from '../ui/short-id';
+import type { Column } from '../ui/table';
+import { ExportForm } from './export-form';
+import { ordersQuery } from './queries';
+import { StatusBadge } from './status-badge';
+import { ORDER_STATUSES } from './transitions';
+
+const FILTERS = ['status', 'user_id'] as const;
+
+export function OrdersPage() {
+  const { t } = useTranslation('admin');
+  const list = useListing(FILTERS);
+  const { status: wanted, ...rest } = requestOf(list);
+  const status = oneOf(ORDER_STATUSES, wanted ?? '');
+  const orders = useQuery(ordersQuery({ ...rest, ...(status && { status }) }));
+  const user = list.filters.user_id;
+
+  return (
+    <Page title={t('orders.title')}>
+      <div className="mb-5 grid items-end gap-3 sm:grid-cols-2 lg:grid-cols-3">
+        <Select
+          label={t('orders.status')}
+          value={status ?? ''}
+          onChange={(event) => list.narrow({ status: event.target.value })}
+        >
+          <option value="">{t('list.all')}</option>
+          {ORDER_STATUSES.map((each) => (
+            <option key={each} value={each}>
+              {t(`status.${each}`)}
+            </option>
+          ))}
+        </Select>
+        <GoToOrder />
+        {user && (
+          <p className="flex flex-wrap items-center gap-x-3">
+            {t('orders.ofCustomer', { id: shortId(user) })}
+            <Button look="plain" onClick={() => list.narrow({ user_id: '' })}>
+              {t('orders.ofAll')}
+            </Button>
+          </p>
+        )}
+      </div>
+      <List
+        query={orders}
+        caption={t('orders.title')}
+        columns={useColumns()}
+        keyOf={({ id }) => id}
+        empty={t(list.isFiltered ? 'list.noMatch' : 'orders.empty')}
+        page={list.page}
+        hrefOf={list.hrefOf}
+      />
+      <ExportForm filter={{ ...(status && { status }), ...(user && { user_id: user }) }} />
+    </Page>
+  );
+}
+
+function useColumns(): Column<Order>[] {
+  const { t } = useTranslation('admin');
+  const { t: shop } = useTranslation();
+  const { rupees, dateTime } = useFormat();
+  return [
+    {
+      header: t('orders.number'),
+      cell: ({ id }) => (
+        <Link href={`/admin/orders/${id}`} className="text-brand underline underline-offset-2">
+          {orderName(id)}
+        </Link>
+      ),
+    },
+    { header: t('orders.placed'), cell: ({ created_at }) => dateTime(created_at), whole: true },
+    {
+      header: t('orders.status'),
+      cell: ({ status }) => <StatusBadge status={status} />,
+      whole: true,
+    },
+    {
+      header: t('orders.method'),
+      cell: ({ payment_method }) => (payment_method ? shop(`method.${payment_method}`) : '–'),
+    },
+    {
+      header: t('orders.total'),
+      cell: ({ total_amount }) => rupees(total_amount),
+      numeric: true,
+    },
+    {
+      header: t('orders.customer'),
+      cell: ({ user_id }) => (
+        <Link
+          href={`/admin/orders?user_id=${user_id}`}
+          className="text-brand underline underline-offset-2"
+          aria-label={t('orders.ofCustomer', { id: shortId(user_id) })}
+        >
+          {shortId(user_id)}
+        </Link>
+      ),
+    },
+  ];
+}
+
+/** Customers quote the whole number of an order; the API finds none by a part of it. */
+function GoToOrder() {
+  const { t } = useTranslation('admin');
+  const [, navigate] = useLocation();
+  return (
+    <form
+      role="search"
+      className="flex items-end gap-2"
+      onSubmit={(event) => {
+        event.preventDefault();
+        const id = (new FormData(event.currentTarget).get('id') as string).trim();
+        if (id) navigate(`/admin/orders/${encodeURIComponent(id)}`);
+      }}
+    >
+      <div className="grow">
+        <Field label={t('orders.find')} name="id" maxLength={36} autoComplete="off" />
+      </div>
+      <Button type="submit" look="secondary">
+        {t('orders.open')}
+      </Button>
+    </form>
+  );
+}

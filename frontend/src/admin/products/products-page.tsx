@@ -1,0 +1,160 @@
+import { useQuery } from '@tanstack/react-query';
+import type { SubmitEvent } from 'react';
+import { useTranslation } from 'react-i18next';
+import { Link } from 'wouter';
+import type { Product } from '../../api/types';
+import { useCategoryName } from '../../catalogue/category-name';
+import { categoriesQuery } from '../../catalogue/queries';
+import { useFormat } from '../../i18n/format';
+import { Button, buttonClass } from '../../ui/button';
+import { Field } from '../../ui/field';
+import { Page } from '../../ui/page';
+import { ProductImage } from '../../ui/product-image';
+import { List } from '../ui/list';
+import { oneOf, requestOf, useListing } from '../ui/listing';
+import { Select } from '../ui/select';
+import type { Column } from '../ui/table';
+import { productsQuery } from './queries';
+
+const SORTS = ['name', '-name', 'price', '-price', 'created_at', '-created_at'] as const;
+const FILTERS = ['search', 'category', 'in_stock', 'sort'] as const;
+
+export function ProductsPage() {
+  const { t } = useTranslation('admin');
+  const list = useListing(FILTERS);
+  const { in_stock, sort, ...rest } = requestOf(list);
+  const order = oneOf(SORTS, sort ?? '');
+  const products = useQuery(
+    productsQuery({
+      ...rest,
+      ...(in_stock && { in_stock: in_stock === 'true' }),
+      ...(order && { sort: order }),
+    }),
+  );
+
+  return (
+    <Page
+      title={t('products.title')}
+      aside={
+        <div className="flex flex-wrap gap-3">
+          <Link href="/admin/products/import" className={buttonClass('secondary')}>
+            {t('products.import')}
+          </Link>
+          <Link href="/admin/products/new" className={buttonClass()}>
+            {t('products.new')}
+          </Link>
+        </div>
+      }
+    >
+      <Filters list={list} />
+      <List
+        query={products}
+        caption={t('products.title')}
+        columns={useColumns()}
+        keyOf={({ id }) => id}
+        empty={t(list.isFiltered ? 'list.noMatch' : 'products.empty')}
+        page={list.page}
+        hrefOf={list.hrefOf}
+      />
+    </Page>
+  );
+}
+
+function useColumns(): Column<Product>[] {
+  const { t } = useTranslation('admin');
+  const { rupees, dateTime } = useFormat();
+  const category = useCategoryName();
+  return [
+    {
+      header: t('products.name'),
+      cell: (product) => (
+        <span className="flex items-center gap-3">
+          <ProductImage product={product} size={44} className="size-11 shrink-0 rounded-md" />
+          <Link
+            href={`/admin/products/${product.id}`}
+            className="text-brand underline underline-offset-2"
+          >
+            {product.name}
+          </Link>
+        </span>
+      ),
+    },
+    { header: t('products.sku'), cell: ({ sku }) => sku ?? '–' },
+    { header: t('products.category'), cell: (row) => row.category && category(row.category) },
+    { header: t('products.price'), cell: ({ price }) => rupees(price), numeric: true },
+    {
+      header: t('products.stock'),
+      cell: ({ stock_quantity }) => (
+        <span className={stock_quantity === 0 ? 'font-semibold text-danger' : ''}>
+          {stock_quantity}
+        </span>
+      ),
+      numeric: true,
+    },
+    { header: t('products.changed'), cell: ({ updated_at }) => dateTime(updated_at), whole: true },
+  ];
+}
+
+function Filters({ list }: { list: ReturnType<typeof useListing<(typeof FILTERS)[number]>> }) {
+  const { t } = useTranslation('admin');
+  const category = useCategoryName();
+  const { data } = useQuery(categoriesQuery());
+  const { filters, narrow } = list;
+
+  function submit(event: SubmitEvent<HTMLFormElement>) {
+    event.preventDefault();
+    const form = new FormData(event.currentTarget);
+    narrow({ search: (form.get('search') as string).trim() });
+  }
+
+  return (
+    <div className="mb-5 grid items-end gap-3 sm:grid-cols-2 lg:grid-cols-[2fr_1fr_1fr_1fr]">
+      <form key={list.key} role="search" onSubmit={submit} className="flex items-end gap-2">
+        <div className="grow">
+          <Field
+            label={t('products.search')}
+            name="search"
+            type="search"
+            maxLength={200}
+            defaultValue={filters.search}
+          />
+        </div>
+        <Button type="submit" look="secondary">
+          {t('list.search')}
+        </Button>
+      </form>
+      <Select
+        label={t('products.category')}
+        value={filters.category}
+        onChange={(event) => narrow({ category: event.target.value })}
+      >
+        <option value="">{t('list.all')}</option>
+        {data?.data.map((each) => (
+          <option key={each.category} value={each.category}>
+            {category(each.category)}
+          </option>
+        ))}
+      </Select>
+      <Select
+        label={t('products.stock')}
+        value={filters.in_stock}
+        onChange={(event) => narrow({ in_stock: event.target.value })}
+      >
+        <option value="">{t('list.all')}</option>
+        <option value="true">{t('products.inStock')}</option>
+        <option value="false">{t('products.soldOut')}</option>
+      </Select>
+      <Select
+        label={t('list.sort')}
+        value={filters.sort || 'name'}
+        onChange={(event) => narrow({ sort: event.target.value })}
+      >
+        {SORTS.map((sort) => (
+          <option key={sort} value={sort}>
+            {t(`products.sort.${sort}`)}
+          </option>
+        ))}
+      </Select>
+    </div>
+  );
+}

@@ -1,0 +1,79 @@
+import createClient from 'openapi-fetch';
+import { reportAnswer, reportSilence } from '../connection/connection';
+import { session } from '../session/session';
+import { problemOf, unreachable } from './problem';
+import type { paths } from './schema';
+
+export type ApiClient = ReturnType<typeof createClient<paths>>;
+
+/** Every route of the API. Set once before anything is rendered, because its address is known at run time only. */
+export let api: ApiClient;
+
+let baseUrl = '';
+
+export function connectApi(url: string) {
+  baseUrl = url;
+  api = createClient<paths>({
+    baseUrl,
+    // The API marks in a cookie how new a database a browser must be shown, to see its own writes.
+    credentials: 'include',
+    fetch: fetchWithSession,
+  });
+}
+
+export function apiUrl(path: string): string {
+  return baseUrl + path;
+}
+
+/** What everybody may read does not wait for a session, and what makes a session cannot have one. */
+const WITHOUT_SESSION =
+  /\/api\/(products|categories|health)|\/api\/auth\/(login|signup|refresh|forgot-password|reset-password|verify-email$)/;
+
+function needsSession(request: Request): boolean {
+  return request.method !== 'GET' && request.url.includes('/api/products')
+    ? true
+    : !WITHOUT_SESSION.test(request.url);
+}
+
+/** As the user, whose token is renewed when it has run out, before the request or because of it. */
+export async function fetchWithSession(request: Request): Promise<Response> {
+  const token = needsSession(request) ? await session.accessToken() : null;
+  if (!token) return send(request);
+  const again = request.clone();
+  const response = await send(authorized(request, token));
+  if (response.status !== 401) return response;
+  const renewed = await session.renew(token);
+  return renewed ? send(authorized(again, renewed)) : response;
+}
+
+function authorized(request: Request, token: string): Request {
+  request.headers.set('authorization', `Bearer ${token}`);
+  return request;
+}
+
+async function send(request: Request): Promise<Response> {
+  try {
+    const response = await fetch(request);
+    reportAnswer(response);
+    return response;
+  } catch (error) {
+    if (request.signal.aborted) throw error;
+    reportSilence();
+    throw unreachable();
+  }
+}
+
+type Answer = { data?: unknown; error?: unknown; response: Response };
+
+/** The body of a success; a refusal is thrown as a `Problem`. */
+export async function read<A extends Answer>(call: Promise<A>): Promise<NonNullable<A['data']>> {
+  const { data, error, response } = await call;
+  if (response.ok) return data as NonNullable<A['data']>;
+  throw await problemOf(restored(response, error));
+}
+
+/** The client has consumed the body of a refusal; this puts it back for `problemOf`. */
+function restored(response: Response, error: unknown): Response {
+  const body = typeof error === 'string' ? error : JSON.stringify(error ?? null);
+  return new Response(body, { status: response.status, headers: response.headers });
+}

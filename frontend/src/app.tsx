@@ -1,0 +1,75 @@
+import { lazy, type ReactNode } from 'react';
+import { Route, Switch } from 'wouter';
+import { HomePage } from './catalogue/home-page';
+import { Layout } from './layout/layout';
+import { NotFoundPage } from './layout/not-found-page';
+import { RequireUser } from './session/require-user';
+
+/** The home page comes with the app; every other page is loaded when somebody goes there. */
+const CataloguePage = lazy(async () => ({
+  default: (await import('./catalogue/catalogue-page')).CataloguePage,
+}));
+const ProductPage = lazy(async () => ({
+  default: (await import('./catalogue/product-page')).ProductPage,
+}));
+const CartPage = lazy(async () => ({ default: (await import('./cart/cart-page')).CartPage }));
+const CheckoutPage = lazy(async () => ({
+  default: (await import('./checkout/checkout-page')).CheckoutPage,
+}));
+const PaymentPage = lazy(async () => ({
+  default: (await import('./checkout/payment-page')).PaymentPage,
+}));
+const OrdersPage = lazy(async () => ({
+  default: (await import('./orders/orders-page')).OrdersPage,
+}));
+const OrderPage = lazy(async () => ({ default: (await import('./orders/order-page')).OrderPage }));
+const ProfilePage = lazy(async () => ({
+  default: (await import('./account/profile-page')).ProfilePage,
+}));
+const SignInPage = lazy(async () => ({
+  default: (await import('./account/sign-in-page')).SignInPage,
+}));
+const SignUpPage = lazy(async () => ({
+  default: (await import('./account/sign-up-page')).SignUpPage,
+}));
+const ForgotPasswordPage = lazy(async () => ({
+  default: (await import('./account/forgot-password-page')).ForgotPasswordPage,
+}));
+const ResetPasswordPage = lazy(async () => ({
+  default: (await import('./account/reset-password-page')).ResetPasswordPage,
+}));
+const VerifyEmailPage = lazy(async () => ({
+  default: (await import('./account/verify-email-page')).VerifyEmailPage,
+}));
+const Admin = lazy(async () => ({ default: (await import('./admin/admin')).Admin }));
+
+export function App() {
+  return (
+    <Layout>
+      <Switch>
+        <Route path="/" component={HomePage} />
+        <Route path="/products" component={CataloguePage} />
+        <Route path="/products/:id">{({ id }) => <ProductPage key={id} id={id} />}</Route>
+        <Route path="/cart" component={CartPage} />
+        <Route path="/checkout">{signedIn(<CheckoutPage />)}</Route>
+        <Route path="/orders">{signedIn(<OrdersPage />)}</Route>
+        <Route path="/orders/:id">{({ id }) => signedIn(<OrderPage key={id} id={id} />)}</Route>
+        <Route path="/orders/:id/payment">
+          {({ id }) => signedIn(<PaymentPage key={id} id={id} />)}
+        </Route>
+        <Route path="/profile">{signedIn(<ProfilePage />)}</Route>
+        <Route path="/sign-in" component={SignInPage} />
+        <Route path="/sign-up" component={SignUpPage} />
+        <Route path="/forgot-password" component={ForgotPasswordPage} />
+        <Route path="/reset-password" component={ResetPasswordPage} />
+        <Route path="/verify-email" component={VerifyEmailPage} />
+        <Route path="/admin/*?">{signedIn(<Admin />)}</Route>
+        <Route component={NotFoundPage} />
+      </Switch>
+    </Layout>
+  );
+}
+
+function signedIn(page: ReactNode) {
+  return <RequireUser>{page}</RequireUser>;
+}

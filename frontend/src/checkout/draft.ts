@@ -1,0 +1,49 @@
+import type { User } from '../api/types';
+import { mobileNumber } from '../lib/validation';
+
+export type Method = 'upi' | 'credit_card' | 'cash_on_delivery';
+export const METHODS: readonly Method[] = ['upi', 'credit_card', 'cash_on_delivery'];
+
+export type CheckoutForm = {
+  name: string;
+  phone: string;
+  street: string;
+  city: string;
+  pin: string;
+  method: Method;
+};
+
+const KEY = 'bharatmart.checkout';
+
+/** What has been typed already, in this tab, or what the profile knows. */
+export function readDraft(user: User): CheckoutForm {
+  const known: CheckoutForm = {
+    name: user.full_name,
+    phone: mobileNumber(user.phone ?? '') ?? '',
+    street: user.address ?? '',
+    city: '',
+    pin: '',
+    method: 'upi',
+  };
+  try {
+    return {
+      ...known,
+      ...(JSON.parse(sessionStorage.getItem(KEY) ?? '{}') as Partial<CheckoutForm>),
+    };
+  } catch {
+    return known;
+  }
+}
+
+export function keepDraft(form: Partial<CheckoutForm>) {
+  try {
+    sessionStorage.setItem(KEY, JSON.stringify(form));
+  } catch {
+    // Typed again after a reload, then.
+  }
+}
+
+export function addressOf({ name, phone, street, city, pin }: CheckoutForm): string {
+  const number = mobileNumber(phone) ?? phone;
+  return `${name.trim()}\n${street.trim()}\n${city.trim()} ${pin.trim()}\n+91 ${number}`;
+}

@@ -1,0 +1,28 @@
+import { QueryClientProvider } from '@tanstack/react-query';
+import { StrictMode } from 'react';
+import { createRoot } from 'react-dom/client';
+import { apiUrl, connectApi } from './api/client';
+import { queryClient } from './api/query-client';
+import { App } from './app';
+import { watchConnection } from './connection/connection';
+import { startTranslations } from './i18n/i18n';
+import './index.css';
+import { readConfig } from './lib/config';
+import { watchNavigation } from './lib/navigation';
+
+async function start(root: HTMLElement) {
+  const [config] = await Promise.all([readConfig(), startTranslations()]);
+  connectApi(config.apiUrl);
+  watchConnection(async () => (await fetch(apiUrl('/api/health'))).ok);
+  watchNavigation();
+  createRoot(root).render(
+    <StrictMode>
+      <QueryClientProvider client={queryClient}>
+        <App />
+      </QueryClientProvider>
+    </StrictMode>,
+  );
+}
+
+const root = document.getElementById('root');
+if (root) void start(root);

@@ -1,0 +1,38 @@
+const files = import.meta.glob<string>('../assets/placeholders/*.svg', {
+  eager: true,
+  query: '?url',
+  import: 'default',
+});
+const placeholders = Object.values(files);
+
+/** The same product always has the same pattern. */
+function placeholderOf(id: string): string | undefined {
+  const sum = Array.from(id).reduce(
+    (total, character) => (total * 31 + character.charCodeAt(0)) >>> 0,
+    7,
+  );
+  return placeholders[sum % placeholders.length];
+}
+
+type Props = {
+  product: { id: string; image_url?: string | null };
+  size: number;
+  /** The first pictures of a page are wanted at once. */
+  eager?: boolean;
+  className?: string;
+};
+
+/** The picture of a product, beside its name and therefore without a text of its own. */
+export function ProductImage({ product, size, eager = false, className = '' }: Props) {
+  return (
+    <img
+      src={product.image_url ?? placeholderOf(product.id)}
+      alt=""
+      width={size}
+      height={size}
+      loading={eager ? 'eager' : 'lazy'}
+      decoding="async"
+      className={`aspect-square object-cover ${className}`}
+    />
+  );
+}
