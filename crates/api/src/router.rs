@@ -53,6 +53,7 @@ use crate::{
     orders, payments, products, queues, recovery,
     secured::secured,
     state::AppState,
+    storefront::Storefront,
     system, users, webhooks,
 };
 
@@ -70,6 +71,8 @@ pub(crate) const HEALTH: &str = "/api/health";
 pub struct RouterOptions {
     /// The origins whose pages may call the API.
     pub cors_origins: Vec<String>,
+    /// Pages beside the API.
+    pub storefront: Storefront,
     /// How long a request may take.
     pub request_timeout: Duration,
     /// How much a replica may lag that is read from.
@@ -82,6 +85,7 @@ impl From<&ApiConfig> for RouterOptions {
     fn from(config: &ApiConfig) -> Self {
         Self {
             cors_origins: config.http.cors_origins.clone(),
+            storefront: Storefront::new(config.http.frontend_dist.as_deref()),
             request_timeout: config.http.request_timeout,
             max_replica_lag: config.database.max_replica_lag,
             chaos: config.chaos.clone(),
@@ -124,8 +128,9 @@ pub(crate) fn with_layers(
     consistency: Option<Consistency>,
     options: &RouterOptions,
 ) -> Router {
+    let storefront = options.storefront.clone();
     let routes = routes
-        .fallback(async || ApiError::RouteNotFound)
+        .fallback(async move |request: Request| storefront.answer(request).await)
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed);
     // A request meets the layers in this order:
     // 1. `Observe` gives it an id, sees every answer, whichever layer gave it, logs and counts it,
@@ -403,6 +408,7 @@ mod tests {
     fn options() -> RouterOptions {
         RouterOptions {
             cors_origins: vec![SHOP.to_owned()],
+            storefront: Storefront::new(None),
             request_timeout: Duration::from_secs(5),
             max_replica_lag: Duration::from_secs(10),
             chaos: ChaosConfig {

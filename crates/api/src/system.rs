@@ -2,13 +2,18 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
-use axum::{Json, extract::State};
+use axum::{
+    Json,
+    extract::State,
+    response::{IntoResponse, Response},
+};
 use bharatmart_commerce::Shop;
 use bharatmart_config::{ApiConfig, CacheBackend, JobsConfig, LogFormat, WorkerMode};
 use bharatmart_database::{Database, ReplicaStatus, Rotation};
 use bharatmart_lifecycle::Health;
 use bharatmart_queue::JobQueues;
 use chrono::{DateTime, Utc};
+use http::HeaderMap;
 use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -16,6 +21,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     consistency::Own, error::ApiError, extract::AuthUser, serve::VERSION, state::AppState,
+    storefront::Storefront,
 };
 
 const NAME: &str = "BharatMart API";
@@ -132,13 +138,18 @@ struct About {
 }
 
 /// What this is
+///
+/// With `FRONTEND_DIST` those who accept HTML get the shop.
 #[utoipa::path(
     get,
     path = "/",
     tag = "System",
     responses((status = 200, description = "Its name, its version, and where what is.", body = About))
 )]
-async fn root() -> Json<About> {
+async fn root(State(storefront): State<Storefront>, headers: HeaderMap) -> Response {
+    if let Some(page) = storefront.at_root(&headers).await {
+        return page;
+    }
     Json(About {
         name: NAME,
         version: VERSION,
@@ -156,6 +167,7 @@ async fn root() -> Json<About> {
             ("openapi", "/api/openapi.json"),
         ]),
     })
+    .into_response()
 }
 
 /// How this is set up; what only administrators see is null for others.

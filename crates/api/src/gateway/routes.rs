@@ -23,6 +23,7 @@ use crate::{
     fields::Line,
     limits::Limit,
     router::{RouterOptions, with_layers},
+    storefront::Storefront,
 };
 
 /// How long a request may take.
@@ -56,6 +57,7 @@ pub(super) fn router(gateway: SandboxGateway, api_key: &SecretString) -> Router 
         .with_state(state);
     let options = RouterOptions {
         cors_origins: Vec::new(),
+        storefront: Storefront::new(None),
         request_timeout: TIMEOUT,
         max_replica_lag: Duration::ZERO,
         chaos: ChaosConfig {
