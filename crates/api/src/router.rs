@@ -53,8 +53,7 @@ use crate::{
     orders, payments, products, queues, recovery,
     secured::secured,
     state::AppState,
-    storefront::Storefront,
-    system, users, webhooks,
+    storefront, system, users, webhooks,
 };
 
 /// The longest body, in bytes, but for that of an import.
@@ -71,8 +70,6 @@ pub(crate) const HEALTH: &str = "/api/health";
 pub struct RouterOptions {
     /// The origins whose pages may call the API.
     pub cors_origins: Vec<String>,
-    /// Pages beside the API.
-    pub storefront: Storefront,
     /// How long a request may take.
     pub request_timeout: Duration,
     /// How much a replica may lag that is read from.
@@ -85,7 +82,6 @@ impl From<&ApiConfig> for RouterOptions {
     fn from(config: &ApiConfig) -> Self {
         Self {
             cors_origins: config.http.cors_origins.clone(),
-            storefront: Storefront::new(config.http.frontend_dist.as_deref()),
             request_timeout: config.http.request_timeout,
             max_replica_lag: config.database.max_replica_lag,
             chaos: config.chaos.clone(),
@@ -98,6 +94,7 @@ pub fn build_router(state: AppState, health: &Health, options: &RouterOptions) -
     let consistency = Consistency::new(&state.database, options);
     let limits = Limit(Some(Arc::clone(&state.limits)));
     let routes = Router::from(routes())
+        .fallback(storefront::answer)
         .with_state(state)
         .merge(health.router())
         .merge(Router::from(docs::router()));
@@ -128,10 +125,7 @@ pub(crate) fn with_layers(
     consistency: Option<Consistency>,
     options: &RouterOptions,
 ) -> Router {
-    let storefront = options.storefront.clone();
-    let routes = routes
-        .fallback(async move |request: Request| storefront.answer(request).await)
-        .method_not_allowed_fallback(async || ApiError::MethodNotAllowed);
+    let routes = routes.method_not_allowed_fallback(async || ApiError::MethodNotAllowed);
     // A request meets the layers in this order:
     // 1. `Observe` gives it an id, sees every answer, whichever layer gave it, logs and counts it,
     //    and writes the bodies of problems;
@@ -408,7 +402,6 @@ mod tests {
     fn options() -> RouterOptions {
         RouterOptions {
             cors_origins: vec![SHOP.to_owned()],
-            storefront: Storefront::new(None),
             request_timeout: Duration::from_secs(5),
             max_replica_lag: Duration::from_secs(10),
             chaos: ChaosConfig {

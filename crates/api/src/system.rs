@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use axum::{
     Json,
-    extract::State,
-    response::{IntoResponse, Response},
+    extract::{Request, State},
+    response::Response,
 };
 use bharatmart_commerce::Shop;
 use bharatmart_config::{ApiConfig, CacheBackend, JobsConfig, LogFormat, WorkerMode};
@@ -13,7 +13,6 @@ use bharatmart_database::{Database, ReplicaStatus, Rotation};
 use bharatmart_lifecycle::Health;
 use bharatmart_queue::JobQueues;
 use chrono::{DateTime, Utc};
-use http::HeaderMap;
 use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -146,11 +145,15 @@ struct About {
     tag = "System",
     responses((status = 200, description = "Its name, its version, and where what is.", body = About))
 )]
-async fn root(State(storefront): State<Storefront>, headers: HeaderMap) -> Response {
-    if let Some(page) = storefront.at_root(&headers).await {
-        return page;
-    }
-    Json(About {
+async fn root(
+    State(storefront): State<Storefront>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    storefront.at_root(request, Json(about())).await
+}
+
+fn about() -> About {
+    About {
         name: NAME,
         version: VERSION,
         status: "running",
@@ -166,8 +169,7 @@ async fn root(State(storefront): State<Storefront>, headers: HeaderMap) -> Respo
             ("docs", "/api/docs"),
             ("openapi", "/api/openapi.json"),
         ]),
-    })
-    .into_response()
+    }
 }
 
 /// How this is set up; what only administrators see is null for others.

@@ -23,7 +23,6 @@ use crate::{
     fields::Line,
     limits::Limit,
     router::{RouterOptions, with_layers},
-    storefront::Storefront,
 };
 
 /// How long a request may take.
@@ -54,10 +53,10 @@ pub(super) fn router(gateway: SandboxGateway, api_key: &SecretString) -> Router 
         .route("/v1/charges/{key}/void", post(void))
         .route("/v1/charges/{key}/refund", post(refund))
         .route_layer(from_fn_with_state(state.clone(), authenticate))
+        .fallback(async || ApiError::RouteNotFound)
         .with_state(state);
     let options = RouterOptions {
         cors_origins: Vec::new(),
-        storefront: Storefront::new(None),
         request_timeout: TIMEOUT,
         max_replica_lag: Duration::ZERO,
         chaos: ChaosConfig {
