@@ -729,6 +729,9 @@ export interface components {
             status: string;
             version: string;
         };
+        ApiService: {
+            ready: boolean;
+        };
         Application: {
             environment: string | null;
             name: string;
@@ -769,6 +772,13 @@ export interface components {
             /** @description What kind of thing it was done to. */
             resource_type: string;
         };
+        AuthFeature: {
+            /** @example local */
+            provider: string;
+        };
+        CacheFeature: {
+            enabled: boolean;
+        };
         /** @description A category and how many products it has on sale. */
         Category: {
             /** @description The category's name. */
@@ -791,6 +801,11 @@ export interface components {
         ChangeStatus_PaymentStatus: {
             /** @enum {string} */
             status: "pending" | "completed" | "failed" | "refunded";
+        };
+        ChaosFeature: {
+            enabled: boolean;
+            /** Format: int64 */
+            latencyMs: number | null;
         };
         /** @description A line of the gateway's books, which is also what it answers and reports. */
         Charge: {
@@ -828,6 +843,39 @@ export interface components {
             service: string;
         } & {
             [key: string]: components["schemas"]["DependencyReport"];
+        };
+        /** @description A circuit breaker. */
+        CircuitBreaker: {
+            /** @example payment_gateway */
+            dependency: string;
+            /**
+             * Format: double
+             * @description Until the next call is let through; null when it is now.
+             */
+            retryInSeconds: number | null;
+            state: components["schemas"]["CircuitState"];
+        };
+        /**
+         * @description Closed lets calls through; open refuses them; half-open has let one through to try.
+         * @enum {string}
+         */
+        CircuitState: "closed" | "open" | "half_open";
+        /** @description Settings that are no secrets. */
+        Configuration: {
+            /** @example local */
+            authProvider: string;
+            /** @example redis */
+            cacheType: string;
+            /** @example postgresql */
+            databaseType: string;
+            /** Format: int32 */
+            poolMax: number;
+            /** Format: int32 */
+            poolMin: number;
+            /** @description Null where this process does the jobs itself. */
+            queuePrefix: string | null;
+            /** @example bull-queue */
+            workerMode: string;
         };
         /**
          * @example {
@@ -877,12 +925,32 @@ export interface components {
             sku?: string | null;
             stock_quantity?: number | null;
         };
+        DatabaseService: {
+            pool: components["schemas"]["PoolService"];
+            /** @description None without replicas. */
+            replicas: components["schemas"]["ReplicaService"][];
+            /** @example postgresql */
+            type: string;
+        };
         /** @description How the last probe of a dependency went. */
         DependencyReport: {
             /** Format: double */
             responseTimeMs: number | null;
             /** @description `ok`, `error`, or `pending` before the first probe has ended. */
             status: string;
+        };
+        Deployment: {
+            host: string;
+            /** Format: int32 */
+            port: number;
+        };
+        /** @description What is switched on. */
+        Features: {
+            auth: components["schemas"]["AuthFeature"];
+            cache: components["schemas"]["CacheFeature"];
+            chaosEngineering: components["schemas"]["ChaosFeature"];
+            logging: components["schemas"]["LoggingFeature"] | null;
+            metrics: components["schemas"]["MetricsFeature"];
         };
         /** @description What is wrong with one field of a body, or with one parameter. */
         FieldError: {
@@ -1089,11 +1157,24 @@ export interface components {
             status: string;
             timestamp: string;
         };
+        LoggingFeature: {
+            enabled: boolean;
+            file: string | null;
+            /** @example json */
+            format: string;
+            level: string;
+        };
         Me: {
             user: components["schemas"]["User"];
         };
         Message: {
             message: string;
+        };
+        MetricsFeature: {
+            enabled: boolean;
+            endpoint: string | null;
+            /** Format: int32 */
+            port: number | null;
         };
         /**
          * @description Indian rupees with at most two decimals.
@@ -1271,6 +1352,12 @@ export interface components {
         PaymentMethod: "credit_card" | "debit_card" | "upi" | "net_banking" | "paypal" | "cash_on_delivery";
         /** @enum {string} */
         PaymentStatus: "pending" | "completed" | "failed" | "refunded";
+        /** @description Connections to the primary. */
+        PoolService: {
+            idle: number;
+            inUse: number;
+            waiting: number;
+        };
         /**
          * @description Why a request was refused (RFC 9457).
          * @example {
@@ -1417,6 +1504,17 @@ export interface components {
         Refresh: {
             refreshToken: string;
         };
+        ReplicaService: {
+            inRotation: boolean;
+            /** Format: int64 */
+            lagBytes: number;
+            /** Format: double */
+            lagSeconds: number;
+            /** @description Its host and port. */
+            name: string;
+            /** @description Why it is, or is not, read from. */
+            reason: components["schemas"]["RotationReason"];
+        };
         /**
          * @example {
          *       "password": "Correct-Horse-42",
@@ -1437,6 +1535,24 @@ export interface components {
         };
         /** @enum {string} */
         Role: "customer" | "admin";
+        /** @enum {string} */
+        RotationReason: "in_rotation" | "new" | "unreachable" | "lagging" | "promoted" | "diverged" | "foreign" | "unfit";
+        Service: {
+            status: components["schemas"]["ServiceStatus"];
+            /** @example redis */
+            type: string;
+        };
+        /** @enum {string} */
+        ServiceStatus: "healthy" | "unhealthy";
+        /** @description The layers, as this process sees them. */
+        Services: {
+            api: components["schemas"]["ApiService"];
+            /** @description Those that this process has. What needs none, such as a cache in its own memory, has none. */
+            breakers: components["schemas"]["CircuitBreaker"][];
+            cache: components["schemas"]["Service"];
+            database: components["schemas"]["DatabaseService"];
+            queue: components["schemas"]["Service"];
+        };
         /** @description Somebody who is signed in, and their tokens. */
         Session: {
             /** @description Good once, for the next pair. */
@@ -1448,11 +1564,14 @@ export interface components {
         /** @description How this is set up; what only administrators see is null for others. */
         Setup: {
             application: components["schemas"]["Application"];
-            configuration: Record<string, never> | null;
-            deployment: Record<string, never> | null;
-            endpoints: Record<string, never> | null;
-            features: Record<string, never>;
-            services: Record<string, never> | null;
+            configuration: components["schemas"]["Configuration"] | null;
+            deployment: components["schemas"]["Deployment"] | null;
+            /** @description Paths, by what is there. */
+            endpoints: {
+                [key: string]: string;
+            } | null;
+            features: components["schemas"]["Features"];
+            services: components["schemas"]["Services"] | null;
         };
         /** @description A product of which less is left than was asked for. */
         Shortage: {

@@ -22,6 +22,7 @@ mod recovery;
 mod sessions;
 mod sign_in;
 mod supabase;
+mod system;
 mod webhooks;
 
 use std::{sync::Arc, time::Duration};
