@@ -415,7 +415,7 @@ impl ProductFilter {
             query.push(
                 " AND (name || ' ' || coalesce(description, '') || ' ' || coalesce(sku, '')) ILIKE ",
             );
-            query.push_bind(contains_pattern(search));
+            query.push_bind(list::contains_pattern(search));
         }
         if let Some(price) = self.min_price {
             query.push(" AND price >= ").push_bind(price);
@@ -446,20 +446,6 @@ impl ProductFilter {
 /// category with such a letter would then not be found by its own name.
 fn fold_category(category: &str) -> String {
     category.to_ascii_lowercase()
-}
-
-/// A `LIKE` pattern for texts that contain `search`, whose own wildcards are taken literally.
-fn contains_pattern(search: &str) -> String {
-    let mut pattern = String::with_capacity(search.len() + 2);
-    pattern.push('%');
-    for character in search.chars() {
-        if matches!(character, '%' | '_' | '\\') {
-            pattern.push('\\');
-        }
-        pattern.push(character);
-    }
-    pattern.push('%');
-    pattern
 }
 
 /// Lists products on sale.
@@ -509,11 +495,6 @@ pub async fn list(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn wildcards_of_a_search_are_taken_literally() {
-        assert_eq!(contains_pattern("50%_\\"), "%50\\%\\_\\\\%");
-    }
 
     #[test]
     fn filters_that_hold_the_same_products_have_one_text_and_one_fingerprint() {

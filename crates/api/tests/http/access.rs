@@ -104,6 +104,9 @@ pub(crate) const ROUTES: &[Row] = &[
     // Signed, not signed in; without a key, nobody's signature is known.
     ("POST", "/api/payments/webhook", Some("{}"), [404; 4]),
     ("GET", "/api/users", None, [401, 403, 403, 200]),
+    ("GET", "/api/users?search=owner", None, [401, 403, 403, 200]),
+    ("GET", "/api/users/OWNER", None, [401, 403, 403, 200]),
+    ("GET", "/api/users/UNKNOWN", None, [401, 403, 403, 404]),
     (
         "PATCH",
         "/api/users/OWNER",

@@ -91,7 +91,7 @@ pub fn cases() -> Vec<Case> {
     }
     orders(&mut cases);
     payments(&mut cases);
-    cases.push(Case::new("users", ""));
+    users(&mut cases);
     cases
 }
 
@@ -169,5 +169,18 @@ fn payments(cases: &mut Vec<Case>) {
         let of = |user: &str| case(&format!("&user_id={user}{filter}")).may_sort(BY_CUSTOMER);
         cases.push(of(CUSTOMER));
         cases.push(of(RESELLER).may_scan(OF_RESELLER));
+    }
+}
+
+fn users(cases: &mut Vec<Case>) {
+    cases.push(Case::new("users", ""));
+    // One, a twentieth, everybody.
+    for search in ["customer77777@", "tomer%201234", "example.in"] {
+        let case = Case::new("users", format!("search={search}")).varies();
+        cases.push(case.may_sort(SEARCH_ORDER));
+    }
+    for search in ["te", "qz"] {
+        let case = Case::new("users", format!("search={search}")).varies();
+        cases.push(case.may_scan(NO_TRIGRAM).may_sort(NO_TRIGRAM));
     }
 }

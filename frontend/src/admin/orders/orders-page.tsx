@@ -7,6 +7,7 @@ import { Button } from '../../ui/button';
 import { Field } from '../../ui/field';
 import { orderName } from '../../orders/order-name';
 import { Page } from '../../ui/page';
+import { CustomerName } from '../customers/customer-name';
 import { List } from '../ui/list';
 import { oneOf, requestOf, useListing } from '../ui/listing';
 import { Select } from '../ui/select';
@@ -45,7 +46,9 @@ export function OrdersPage() {
         <GoToOrder />
         {user && (
           <p className="flex flex-wrap items-center gap-x-3">
-            {t('orders.ofCustomer', { id: shortId(user) })}
+            <span className="[overflow-wrap:anywhere]">
+              <CustomerName id={user} />
+            </span>
             <Button look="plain" onClick={() => list.narrow({ user_id: '' })}>
               {t('orders.ofAll')}
             </Button>
