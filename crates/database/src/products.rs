@@ -1,6 +1,7 @@
 //! Products and their categories.
 
 pub mod import;
+mod off_sale;
 
 use std::{
     fmt::{self, Write as _},
@@ -24,6 +25,8 @@ use crate::{
     error::Result,
     list::{self, SortKey},
 };
+
+pub use off_sale::{OffSaleFilter, list_off_sale, restore};
 
 /// A product as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema, sqlx::FromRow)]
@@ -412,10 +415,7 @@ impl ProductFilter {
             query.push_bind(fold_category(category));
         }
         if let Some(search) = &self.search {
-            query.push(
-                " AND (name || ' ' || coalesce(description, '') || ' ' || coalesce(sku, '')) ILIKE ",
-            );
-            query.push_bind(list::contains_pattern(search));
+            push_search(query, search);
         }
         if let Some(price) = self.min_price {
             query.push(" AND price >= ").push_bind(price);
@@ -439,6 +439,13 @@ impl ProductFilter {
     }
 }
 
+/// Only those that contain the text, by the index of trigrams.
+fn push_search(query: &mut QueryBuilder<Postgres>, search: &str) {
+    query
+        .push(" AND (name || ' ' || coalesce(description, '') || ' ' || coalesce(sku, '')) ILIKE ")
+        .push_bind(list::contains_pattern(search));
+}
+
 /// A category as it is compared: the same text as SQL's `lower(category COLLATE "C")`.
 ///
 /// Both change A to Z and nothing else. For the rest of Unicode this program and the database
@@ -447,6 +454,10 @@ impl ProductFilter {
 fn fold_category(category: &str) -> String {
     category.to_ascii_lowercase()
 }
+
+/// The columns of a [`Product`].
+const COLUMNS: &str = "id, name, description, price, category, image_url, is_active, \
+                       stock_quantity, sku, created_at, updated_at";
 
 /// Lists products on sale.
 #[tracing::instrument(name = "db.products.list", skip_all)]
@@ -467,8 +478,7 @@ pub async fn list(
         connection,
         &list::Query {
             table: "products",
-            columns: "id, name, description, price, category, image_url, is_active, \
-                      stock_quantity, sku, created_at, updated_at",
+            columns: COLUMNS,
             sort,
             fingerprint: filter.fingerprint(),
             plan_each: filter.category.is_some()

@@ -52,6 +52,25 @@ pub(crate) const ROUTES: &[Row] = &[
         Some("{}"),
         [401, 403, 403, 200],
     ),
+    ("GET", "/api/products/off-sale", None, [401, 403, 403, 200]),
+    (
+        "GET",
+        "/api/products/off-sale?search=kite",
+        None,
+        [401, 403, 403, 200],
+    ),
+    (
+        "POST",
+        "/api/products/PRODUCT/restore",
+        None,
+        [401, 403, 403, 200],
+    ),
+    (
+        "POST",
+        "/api/products/UNKNOWN/restore",
+        None,
+        [401, 403, 403, 404],
+    ),
     (
         "DELETE",
         "/api/products/UNKNOWN",

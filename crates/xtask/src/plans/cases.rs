@@ -14,8 +14,9 @@ const SORTS: [&str; 6] = [
 /// A list that is asked for.
 #[derive(Debug)]
 pub struct Case {
-    /// Also the last part of the path.
     pub table: &'static str,
+    /// Behind `/api/`.
+    route: &'static str,
     parameters: String,
     /// Whether the best plan depends on the values.
     pub varies: bool,
@@ -35,9 +36,15 @@ const OF_RESELLER: &str = "85,000 orders are joined with all payments at once";
 const BY_CUSTOMER: &str = "a customer's payments are found through the orders, in no order";
 
 impl Case {
+    /// The list of all that is in the table, which has its name.
     fn new(table: &'static str, parameters: impl Into<String>) -> Self {
+        Self::at(table, table, parameters)
+    }
+
+    fn at(table: &'static str, route: &'static str, parameters: impl Into<String>) -> Self {
         Self {
             table,
+            route,
             parameters: parameters.into(),
             varies: false,
             scans: None,
@@ -62,7 +69,7 @@ impl Case {
 
     /// Where it is, with a query to which more can be added.
     pub fn path(&self) -> String {
-        format!("/api/{}?{}", self.table, self.parameters)
+        format!("/api/{}?{}", self.route, self.parameters)
     }
 
     /// Why that is no fault here.
@@ -89,6 +96,7 @@ pub fn cases() -> Vec<Case> {
     for sort in SORTS {
         products(sort, &mut cases);
     }
+    off_sale(&mut cases);
     orders(&mut cases);
     payments(&mut cases);
     users(&mut cases);
@@ -141,6 +149,20 @@ fn products(sort: &str, cases: &mut Vec<Case>) {
             ranged.may_sort(RANGE_ORDER)
         });
     }
+}
+
+fn off_sale(cases: &mut Vec<Case>) {
+    let case = |filter: &str| Case::at("products", "products/off-sale", filter);
+    cases.push(case(""));
+    for search in ["amrit%20kettle%2077", "kettle"] {
+        cases.push(
+            case(&format!("search={search}"))
+                .varies()
+                .may_sort(SEARCH_ORDER),
+        );
+    }
+    // None of the products off sale is looked at unless it is one of those.
+    cases.push(case("search=te").varies());
 }
 
 fn orders(cases: &mut Vec<Case>) {

@@ -36,6 +36,9 @@ export function ProductsPage() {
       title={t('products.title')}
       aside={
         <div className="flex flex-wrap gap-3">
+          <Link href="/admin/products/off-sale" className={buttonClass('secondary')}>
+            {t('products.offSaleTitle')}
+          </Link>
           <Link href="/admin/products/import" className={buttonClass('secondary')}>
             {t('products.import')}
           </Link>
