@@ -3573,6 +3573,12 @@ export interface operations {
                 user_id?: string;
                 /** @description Only those in this status. */
                 status?: "pending" | "processing" | "shipped" | "delivered" | "cancelled" | "payment_failed";
+                /** @description Only those placed then or later. */
+                from?: string;
+                /** @description Only those placed before. */
+                to?: string;
+                /** @description The order of the list; `-created_at` if not given. */
+                sort?: "created_at" | "-created_at";
                 /** @description How many rows a page has; 50 if not given. */
                 limit?: number;
                 /** @description How many rows to leave out; not together with `cursor`. */
@@ -3591,7 +3597,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description A page of orders, the latest first. */
+            /** @description A page of orders, the latest first unless asked otherwise. */
             200: {
                 headers: {
                     RateLimit: components["headers"]["RateLimit"];
@@ -3841,7 +3847,7 @@ export interface operations {
     export_orders: {
         parameters: {
             query?: {
-                /** @description Only this user's. */
+                /** @description Only this user's; an administrator may ask for anybody's. */
                 user_id?: string;
                 /** @description Only those in this status. */
                 status?: "pending" | "processing" | "shipped" | "delivered" | "cancelled" | "payment_failed";

@@ -84,6 +84,12 @@ pub(crate) const ROUTES: &[Row] = &[
         None,
         [401, 403, 200, 200],
     ),
+    (
+        "GET",
+        "/api/orders?sort=created_at&from=2026-01-01T00:00:00Z&to=2026-01-02T00:00:00Z",
+        None,
+        [401, 200, 200, 200],
+    ),
     ("GET", "/api/orders/export", None, [401, 403, 403, 200]),
     ("POST", "/api/orders", Some("{}"), [401, 400, 400, 400]),
     ("GET", "/api/orders/ORDER", None, [401, 404, 200, 200]),

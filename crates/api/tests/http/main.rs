@@ -15,6 +15,7 @@ mod imports;
 mod layers;
 mod limits;
 mod lists;
+mod order_lists;
 mod orders;
 mod products;
 mod queues;

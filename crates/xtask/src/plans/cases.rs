@@ -88,6 +88,9 @@ impl Case {
 const RESELLER: &str = "24c9e15e-52af-c47c-225b-757e7bee1f9d";
 /// A good customer, with 300.
 const CUSTOMER: &str = "e1d3b2fc-3a15-d9a9-e6e0-b0b2a0800c8e";
+/// A thousandth of the time in which the orders were placed, and two fifths.
+const A_DAY: &str = "&from=2024-01-01T00:00:00Z&to=2024-01-02T00:00:00Z";
+const MONTHS: &str = "&from=2023-06-01T00:00:00Z&to=2024-05-01T00:00:00Z";
 /// An order that was paid for.
 const ORDER: &str = "a7eef9d1-6d6a-e9a6-252d-c7392bb06beb";
 
@@ -170,6 +173,16 @@ fn orders(cases: &mut Vec<Case>) {
     cases.push(case(""));
     for status in ["delivered", "cancelled", "pending"] {
         cases.push(case(&format!("&status={status}")).varies());
+    }
+    for sort in ["created_at", "-created_at"] {
+        cases.push(case(&format!("&sort={sort}")));
+        for range in [A_DAY, MONTHS] {
+            let ranged = |filter: &str| case(&format!("&sort={sort}{range}{filter}")).varies();
+            cases.push(ranged(""));
+            cases.push(ranged("&status=delivered"));
+            cases.push(ranged("&status=pending"));
+            cases.push(ranged(&format!("&user_id={CUSTOMER}")));
+        }
     }
     for user in [RESELLER, CUSTOMER] {
         cases.push(case(&format!("&user_id={user}")));
