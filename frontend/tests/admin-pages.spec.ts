@@ -50,6 +50,7 @@ for (const language of ['en', 'hi']) {
         product: `/admin/products/${product}`,
         'new-product': '/admin/products/new',
         import: '/admin/products/import',
+        'off-sale': '/admin/products/off-sale',
         customers: '/admin/customers',
         queues: '/admin/queues',
         jobs: '/admin/queues/payments',

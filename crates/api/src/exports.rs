@@ -1,6 +1,6 @@
 //! Orders as a CSV file (RFC 4180) of any length.
 
-use std::{borrow::Cow, fmt, str::FromStr, time::Duration};
+use std::{borrow::Cow, fmt, time::Duration};
 
 use axum::{
     body::{Body, Bytes},
@@ -8,7 +8,7 @@ use axum::{
 };
 use bharatmart_database::{
     Database, Freshness,
-    orders::{self, ExportFilter, ExportedOrder, OrderFilter},
+    orders::{self, ExportedOrder, OrderFilter},
 };
 use bharatmart_domain::OrderId;
 use bharatmart_telemetry::chain;
@@ -17,16 +17,12 @@ use csv::{Terminator, Writer, WriterBuilder};
 use futures_util::{StreamExt, stream};
 use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use tokio::time::sleep;
-use utoipa::{
-    PartialSchema,
-    openapi::{KnownFormat, ObjectBuilder, RefOr, Schema, SchemaFormat, schema::Type},
-};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     consistency::Own,
     error::ApiError,
-    extract::{AdminUser, FromParams, Params, ValidatedQuery},
+    extract::{AdminUser, ValidatedQuery},
     state::AppState,
 };
 
@@ -56,51 +52,6 @@ const COLUMNS: [&str; 11] = [
     "updated_at",
 ];
 
-/// A point in time as a parameter.
-struct Time(DateTime<Utc>);
-
-impl FromStr for Time {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        DateTime::parse_from_rfc3339(text)
-            .map(|time| Self(time.to_utc()))
-            .map_err(|_| "must be an RFC 3339 time such as 2026-01-31T18:30:00Z")
-    }
-}
-
-impl PartialSchema for Time {
-    fn schema() -> RefOr<Schema> {
-        ObjectBuilder::new()
-            .schema_type(Type::String)
-            .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
-            .into()
-    }
-}
-
-impl FromParams for ExportFilter {
-    fn from_params(params: &mut Params) -> Self {
-        let filter = Self {
-            orders: OrderFilter {
-                user_id: params.optional("user_id", "Only this user's."),
-                status: params.optional("status", "Only those in this status."),
-            },
-            from: params
-                .optional("from", "Only those placed then or later.")
-                .map(|Time(time)| time),
-            to: params
-                .optional("to", "Only those placed before.")
-                .map(|Time(time)| time),
-        };
-        if let (Some(from), Some(to)) = (filter.from, filter.to)
-            && to < from
-        {
-            params.refuse("to", "must not be before from");
-        }
-        filter
-    }
-}
-
 /// Export orders
 ///
 /// All of them as CSV (RFC 4180), the oldest first. A transfer that breaks off is not whole.
@@ -109,7 +60,7 @@ impl FromParams for ExportFilter {
     path = "/api/orders/export",
     tag = "Orders",
     security(("bearer" = ["admin"])),
-    params(ValidatedQuery<ExportFilter>),
+    params(ValidatedQuery<OrderFilter>),
     responses(
         (status = 200, description = "The orders, after a line with the names of the columns.",
             body = String, content_type = "text/csv", headers(
@@ -120,7 +71,7 @@ impl FromParams for ExportFilter {
 async fn export_orders(
     _: AdminUser,
     Own(database): Own<Database>,
-    ValidatedQuery(filter): ValidatedQuery<ExportFilter>,
+    ValidatedQuery(filter): ValidatedQuery<OrderFilter>,
 ) -> Result<Response, ApiError> {
     let mut export = Export {
         database,
@@ -156,7 +107,7 @@ async fn export_orders(
 /// An export under way. Between two pages it holds no connection, however slow its reader is.
 struct Export {
     database: Database,
-    filter: ExportFilter,
+    filter: OrderFilter,
     /// The last order that was written.
     last: Option<(DateTime<Utc>, OrderId)>,
     is_over: bool,

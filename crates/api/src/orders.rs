@@ -1,10 +1,12 @@
 //! Orders.
 
+mod filter;
+
 use axum::{Json, extract::State, response::Response};
 use bharatmart_commerce::{self as commerce, Checkout, CheckoutError, OrderDetails, Shop};
 use bharatmart_database::{
     Database, Freshness,
-    orders::{self, HistoryEntry, Item, Order, OrderFilter},
+    orders::{self, HistoryEntry, Item, Order, OrderFilter, OrderSort},
     payments::Payment,
 };
 use bharatmart_domain::{OrderId, OrderStatus, PaymentMethod, ProductId, UserId};
@@ -36,19 +38,17 @@ pub(crate) fn router() -> OpenApiRouter<AppState> {
 
 struct ListOrders {
     filter: OrderFilter,
+    sort: OrderSort,
     page: PageParams,
 }
 
 impl FromParams for ListOrders {
     fn from_params(params: &mut Params) -> Self {
         Self {
-            filter: OrderFilter {
-                user_id: params.optional(
-                    "user_id",
-                    "Only this user's; an administrator may ask for anybody's.",
-                ),
-                status: params.optional("status", "Only those in this status."),
-            },
+            filter: OrderFilter::from_params(params),
+            sort: params
+                .optional("sort", "The order of the list; `-created_at` if not given.")
+                .unwrap_or_default(),
             page: PageParams::from_params(params),
         }
     }
@@ -64,19 +64,24 @@ impl FromParams for ListOrders {
     security(("bearer" = [])),
     params(ValidatedQuery<ListOrders>),
     responses(
-        (status = 200, description = "A page of orders, the latest first.", body = List<Order>),
+        (status = 200, description = "A page of orders, the latest first unless asked otherwise.", body = List<Order>),
         (status = 403, description = "They are somebody else's."),
     )
 )]
 async fn list_orders(
     user: AuthUser,
     Own(database): Own<Database>,
-    ValidatedQuery(ListOrders { mut filter, page }): ValidatedQuery<ListOrders>,
+    ValidatedQuery(list): ValidatedQuery<ListOrders>,
 ) -> Result<Json<List<Order>>, ApiError> {
+    let ListOrders {
+        mut filter,
+        sort,
+        page,
+    } = list;
     filter.user_id = user.scope(filter.user_id)?;
-    let request = page.of_list(|| filter.fingerprint(), SortedBy::Time)?;
+    let request = page.of_list(|| filter.fingerprint(sort), SortedBy::Time)?;
     let mut connection = database.read(Freshness::OwnWrites).await?;
-    let found = orders::list(&mut connection, &filter, &request).await?;
+    let found = orders::list(&mut connection, &filter, sort, &request).await?;
     List::respond(found, &request)
 }
 

@@ -1,5 +1,7 @@
 //! Products and categories.
 
+mod off_sale;
+
 use axum::{Json, extract::State, response::Response};
 use bharatmart_cache::{Change, Effect, Invalidations};
 use bharatmart_commerce::{Action, difference, record};
@@ -28,6 +30,8 @@ pub(crate) fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::default()
         .routes(routes!(list_products, create_product))
         .routes(routes!(read_product, update_product, delete_product))
+        .routes(routes!(off_sale::list_off_sale))
+        .routes(routes!(off_sale::restore_product))
         .routes(routes!(list_categories))
 }
 

@@ -1,5 +1,7 @@
 //! What this process is and how it is set up. Never a secret.
 
+mod setup;
+
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use axum::{
@@ -7,17 +9,22 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
+use bharatmart_breaker::BreakerState;
+use bharatmart_cache::Invalidations;
 use bharatmart_commerce::Shop;
-use bharatmart_config::{ApiConfig, CacheBackend, JobsConfig, LogFormat, WorkerMode};
-use bharatmart_database::{Database, ReplicaStatus, Rotation};
+use bharatmart_config::{ApiConfig, WorkerMode};
+use bharatmart_database::Database;
 use bharatmart_lifecycle::Health;
 use bharatmart_queue::JobQueues;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use serde_json::{Value, json};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
+use self::setup::{
+    ApiService, Application, BreakerService, Configuration, DatabaseService, Deployment, Features,
+    POSTGRESQL, ReplicaService, Service, ServiceStatus, Services, Setup,
+};
 use crate::{
     consistency::Own, error::ApiError, extract::AuthUser, serve::VERSION, state::AppState,
     storefront::Storefront,
@@ -39,10 +46,9 @@ struct Inner {
     health: Health,
     started: Instant,
     started_at: DateTime<Utc>,
-    /// For everybody.
-    features: Value,
-    /// For administrators.
-    settings: Value,
+    features: Features,
+    deployment: Deployment,
+    configuration: Configuration,
     environment: &'static str,
 }
 
@@ -50,74 +56,14 @@ impl SystemInfo {
     /// Takes from `config` what may be shown.
     #[must_use]
     pub fn new(config: &ApiConfig, health: Health, started_at: DateTime<Utc>) -> Self {
-        let ApiConfig {
-            process,
-            http,
-            database,
-            jobs,
-            cache,
-            auth,
-            telemetry,
-            chaos,
-            ..
-        } = config;
-        let caches = !matches!(cache.backend, CacheBackend::None);
-        let queue_prefix = match jobs {
-            JobsConfig::BullQueue(queue) => Some(&queue.prefix),
-            JobsConfig::InProcess { .. } => None,
-        };
-        let log_format = match telemetry.log_format {
-            LogFormat::Json => "json",
-            LogFormat::Pretty => "pretty",
-        };
         Self(Arc::new(Inner {
             health,
             started: Instant::now(),
             started_at,
-            features: json!({
-                "metrics": { "enabled": telemetry.enable_metrics },
-                "cache": { "enabled": caches },
-                "chaosEngineering": { "enabled": chaos.enabled },
-                "auth": { "provider": auth.provider.as_str() },
-            }),
-            settings: json!({
-                "deployment": { "host": http.host, "port": http.port },
-                "features": {
-                    "metrics": {
-                        "enabled": telemetry.enable_metrics,
-                        "endpoint": "/metrics",
-                        "port": process.metrics_port,
-                    },
-                    "logging": {
-                        "enabled": true,
-                        "level": telemetry.log_level,
-                        "format": log_format,
-                        "file": telemetry.log_file,
-                    },
-                    "cache": { "enabled": caches },
-                    "auth": { "provider": auth.provider.as_str() },
-                    "chaosEngineering": {
-                        "enabled": chaos.enabled,
-                        "latencyMs": u64::try_from(chaos.latency.as_millis()).unwrap_or(u64::MAX),
-                    },
-                },
-                "configuration": {
-                    "databaseType": "postgresql",
-                    "poolMin": database.pool_min,
-                    "poolMax": database.pool_size,
-                    "cacheType": cache.backend.as_str(),
-                    "workerMode": jobs.mode().as_str(),
-                    "queuePrefix": queue_prefix,
-                    "authProvider": auth.provider.as_str(),
-                },
-                "endpoints": {
-                    "health": "/api/health",
-                    "readiness": "/api/health/ready",
-                    "liveness": "/api/health/live",
-                    "info": "/api/system/info",
-                },
-            }),
-            environment: process.environment.as_str(),
+            features: Features::of(config),
+            deployment: Deployment::of(config),
+            configuration: Configuration::of(config),
+            environment: config.process.environment.as_str(),
         }))
     }
 
@@ -172,34 +118,6 @@ fn about() -> About {
     }
 }
 
-/// How this is set up; what only administrators see is null for others.
-#[derive(Serialize, ToSchema)]
-struct Setup {
-    application: Application,
-    #[schema(value_type = Object)]
-    features: Value,
-    #[schema(value_type = Option<Object>)]
-    deployment: Option<Value>,
-    #[schema(value_type = Option<Object>)]
-    services: Option<Value>,
-    #[schema(value_type = Option<Object>)]
-    configuration: Option<Value>,
-    #[schema(value_type = Option<Object>)]
-    endpoints: Option<Value>,
-}
-
-#[derive(Serialize, ToSchema)]
-struct Application {
-    name: &'static str,
-    version: &'static str,
-    /// In seconds.
-    uptime: u64,
-    environment: Option<String>,
-    #[serde(rename = "startTime")]
-    start_time: Option<DateTime<Utc>>,
-    timestamp: Option<DateTime<Utc>>,
-}
-
 /// How this is set up
 ///
 /// Everybody sees the version and what is switched on; administrators see the settings that are no secrets, and the
@@ -215,10 +133,10 @@ async fn system_info(
     user: Option<AuthUser>,
     State(info): State<SystemInfo>,
     Own(shop): Own<Shop>,
-    Own(database): Own<Database>,
+    State(invalidations): State<Invalidations>,
     State(queues): State<JobQueues>,
     State(mode): State<WorkerMode>,
-) -> Result<Json<Setup>, ApiError> {
+) -> Json<Setup> {
     let mut application = Application {
         name: NAME,
         version: VERSION,
@@ -227,55 +145,91 @@ async fn system_info(
         start_time: None,
         timestamp: None,
     };
+    let told = &info.0;
     if !user.is_some_and(|user| user.is_admin()) {
-        return Ok(Json(Setup {
+        return Json(Setup {
             application,
-            features: info.0.features.clone(),
+            features: told.features.for_everybody(),
             deployment: None,
             services: None,
             configuration: None,
             endpoints: None,
-        }));
+        });
     }
-    application.environment = Some(info.0.environment.to_owned());
-    application.start_time = Some(info.0.started_at);
+    application.environment = Some(told.environment.to_owned());
+    application.start_time = Some(told.started_at);
     application.timestamp = Some(shop.clock.now());
-    let pool = database.status();
-    let queue = match mode {
-        WorkerMode::BullQueue => {
-            json!({ "type": "redis", "status": status(queues.is_available()) })
-        }
-        WorkerMode::InProcess => json!({ "type": "postgresql", "status": status(true) }),
-    };
-    let settings = &info.0.settings;
-    Ok(Json(Setup {
+    Json(Setup {
         application,
-        features: settings["features"].clone(),
-        deployment: Some(settings["deployment"].clone()),
-        services: Some(json!({
-            "api": { "ready": info.0.health.is_ready() },
-            "database": {
-                "type": "postgresql",
-                "pool": { "idle": pool.idle, "inUse": pool.in_use, "waiting": pool.waiters },
-                "replicas": database.replicas().iter().map(replica).collect::<Vec<_>>(),
+        features: told.features.clone(),
+        deployment: Some(told.deployment.clone()),
+        services: Some(Services {
+            api: ApiService {
+                ready: told.health.is_ready(),
             },
-            "queue": queue,
-        })),
-        configuration: Some(settings["configuration"].clone()),
-        endpoints: Some(settings["endpoints"].clone()),
-    }))
-}
-
-fn replica(status: &ReplicaStatus) -> Value {
-    json!({
-        "name": status.name,
-        "inRotation": status.rotation == Rotation::In,
-        "reason": status.rotation.as_str(),
-        "lagBytes": status.lag_bytes,
-        "lagSeconds": status.lag.as_secs_f64(),
+            database: database_service(&shop.database),
+            queue: queue_service(&queues, mode),
+            cache: cache_service(&invalidations, told.configuration.cache_type),
+            breakers: breakers(&shop, &invalidations, &queues, mode),
+        }),
+        configuration: Some(told.configuration.clone()),
+        endpoints: Some(BTreeMap::from([
+            ("health", "/api/health"),
+            ("readiness", "/api/health/ready"),
+            ("liveness", "/api/health/live"),
+            ("info", "/api/system/info"),
+        ])),
     })
 }
 
-const fn status(healthy: bool) -> &'static str {
-    if healthy { "healthy" } else { "unhealthy" }
+fn database_service(database: &Database) -> DatabaseService {
+    DatabaseService {
+        kind: POSTGRESQL,
+        pool: database.status().into(),
+        replicas: database
+            .replicas()
+            .iter()
+            .map(ReplicaService::from)
+            .collect(),
+    }
+}
+
+fn queue_service(queues: &JobQueues, mode: WorkerMode) -> Service {
+    match mode {
+        WorkerMode::BullQueue => Service {
+            kind: "redis",
+            status: ServiceStatus::of(queues.is_available()),
+        },
+        WorkerMode::InProcess => Service {
+            kind: POSTGRESQL,
+            status: ServiceStatus::Healthy,
+        },
+    }
+}
+
+fn cache_service(invalidations: &Invalidations, kind: &'static str) -> Service {
+    let lets_through = invalidations
+        .breaker()
+        .is_none_or(|breaker| breaker.state == BreakerState::Closed);
+    Service {
+        kind,
+        status: ServiceStatus::of(lets_through && invalidations.check().is_ok()),
+    }
+}
+
+fn breakers(
+    shop: &Shop,
+    invalidations: &Invalidations,
+    queues: &JobQueues,
+    mode: WorkerMode,
+) -> Vec<BreakerService> {
+    let queue = match mode {
+        WorkerMode::BullQueue => Some(queues.breaker()),
+        WorkerMode::InProcess => None,
+    };
+    [invalidations.breaker(), queue, shop.gateway.breaker()]
+        .into_iter()
+        .flatten()
+        .map(BreakerService::from)
+        .collect()
 }

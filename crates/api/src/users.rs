@@ -4,7 +4,7 @@ use axum::Json;
 use bharatmart_commerce::Accounts;
 use bharatmart_database::{
     Database, Freshness,
-    users::{self, User, UserChanges},
+    users::{self, User, UserChanges, UserFilter},
 };
 use bharatmart_domain::{Role, UserId};
 use serde::Deserialize;
@@ -23,7 +23,7 @@ use crate::{
 pub(crate) fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::default()
         .routes(routes!(list_users))
-        .routes(routes!(update_user))
+        .routes(routes!(read_user, update_user))
 }
 
 /// A person's name.
@@ -33,11 +33,21 @@ pub(crate) type Phone = Line<1, 32>;
 /// A postal address.
 pub(crate) type Address = Text<1, 1000>;
 
-struct ListUsers(PageParams);
+struct ListUsers {
+    filter: UserFilter,
+    page: PageParams,
+}
 
 impl FromParams for ListUsers {
     fn from_params(params: &mut Params) -> Self {
-        Self(PageParams::from_params(params))
+        let about =
+            "Only those whose name or e-mail address contains this text, whatever its capitals.";
+        Self {
+            filter: UserFilter {
+                search: params.optional_text::<200>("search", about),
+            },
+            page: PageParams::from_params(params),
+        }
     }
 }
 
@@ -53,12 +63,34 @@ impl FromParams for ListUsers {
 async fn list_users(
     _: AdminUser,
     Own(database): Own<Database>,
-    ValidatedQuery(ListUsers(page)): ValidatedQuery<ListUsers>,
+    ValidatedQuery(ListUsers { filter, page }): ValidatedQuery<ListUsers>,
 ) -> Result<Json<List<User>>, ApiError> {
-    let request = page.of_list(users::fingerprint, SortedBy::Time)?;
+    let request = page.of_list(|| filter.fingerprint(), SortedBy::Time)?;
     let mut connection = database.read(Freshness::OwnWrites).await?;
-    let found = users::list(&mut connection, &request).await?;
+    let found = users::list(&mut connection, &filter, &request).await?;
     List::respond(found, &request)
+}
+
+/// Read a user
+#[utoipa::path(
+    get,
+    path = "/api/users/{id}",
+    tag = "Users",
+    security(("bearer" = ["admin"])),
+    params(Id<UserId>),
+    responses(
+        (status = 200, description = "The user.", body = User),
+        (status = 404, description = "There is no such user."),
+    )
+)]
+async fn read_user(
+    _: AdminUser,
+    Own(database): Own<Database>,
+    Id(id): Id<UserId>,
+) -> Result<Json<User>, ApiError> {
+    let mut connection = database.read(Freshness::OwnWrites).await?;
+    let user = users::find(&mut connection, id).await?;
+    user.map(Json).ok_or(ApiError::NotFound("User"))
 }
 
 /// Fields that are not sent stay as they are; `null` clears those that may be empty.

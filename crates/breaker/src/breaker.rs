@@ -28,6 +28,17 @@ enum State {
     },
 }
 
+/// Where a breaker stands, as others are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BreakerState {
+    /// Calls pass.
+    Closed,
+    /// Calls are refused.
+    Open,
+    /// One call is on its way to try.
+    HalfOpen,
+}
+
 /// A change of state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transition {
@@ -61,6 +72,16 @@ impl Breaker {
     #[must_use]
     pub const fn is_closed(&self) -> bool {
         matches!(self.state, State::Closed { .. })
+    }
+
+    /// Where it stands.
+    #[must_use]
+    pub const fn state(&self) -> BreakerState {
+        match self.state {
+            State::Closed { .. } => BreakerState::Closed,
+            State::Open { .. } => BreakerState::Open,
+            State::HalfOpen { .. } => BreakerState::HalfOpen,
+        }
     }
 
     /// Whether [`Breaker::acquire`] would let a call through.

@@ -10,7 +10,7 @@ use bharatmart_telemetry::metrics::{
 };
 use metrics::{counter, gauge};
 
-use crate::{Breaker, Refused, Transition};
+use crate::{Breaker, BreakerState, Refused, Transition};
 
 /// The reason of a transition that no failure caused.
 const SUCCESS: &str = "success";
@@ -24,6 +24,17 @@ pub struct CircuitBreaker {
     breaker: Mutex<Breaker>,
 }
 
+/// A breaker as operators see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BreakerStatus {
+    /// What it stands before.
+    pub dependency: &'static str,
+    /// Where it stands.
+    pub state: BreakerState,
+    /// From when on a call is let through; `None` when it is now.
+    pub retry_at: Option<Instant>,
+}
+
 impl CircuitBreaker {
     /// Puts `breaker` before `dependency`, a value of that label in the metrics.
     #[must_use]
@@ -32,6 +43,17 @@ impl CircuitBreaker {
         Self {
             dependency,
             breaker: Mutex::new(breaker),
+        }
+    }
+
+    /// How it does.
+    #[must_use]
+    pub fn status(&self) -> BreakerStatus {
+        let breaker = self.lock();
+        BreakerStatus {
+            dependency: self.dependency,
+            state: breaker.state(),
+            retry_at: breaker.retry_at(),
         }
     }
 

@@ -9,5 +9,5 @@ mod breaker;
 mod circuit;
 
 pub use backoff::Backoff;
-pub use breaker::{Breaker, Refused, Transition};
-pub use circuit::CircuitBreaker;
+pub use breaker::{Breaker, BreakerState, Refused, Transition};
+pub use circuit::{BreakerStatus, CircuitBreaker};

@@ -2,6 +2,7 @@
 
 use std::{future::pending, panic::resume_unwind, sync::Arc, time::Duration};
 
+use bharatmart_breaker::BreakerStatus;
 use bharatmart_config::{CacheBackend, CacheConfig};
 use bharatmart_domain::{Clock, ProductId};
 use bharatmart_telemetry::metrics::CACHE_INVALIDATIONS_TOTAL;
@@ -36,7 +37,7 @@ pub enum Effect {
 pub enum Change {
     /// A product was added, nobody knows which: lists and categories show another catalogue.
     Catalogue,
-    /// A product was added, edited or taken off sale.
+    /// A product was added, edited, taken off sale or put back.
     Product(ProductId),
     /// A product's stock, and nothing else of it.
     Stock(ProductId),
@@ -149,6 +150,12 @@ impl Invalidations {
             Some(shared) if !shared.is_live() => Err(Away),
             _ => Ok(()),
         }
+    }
+
+    /// How the breaker before the shared tier does, if there is to be one.
+    #[must_use]
+    pub fn breaker(&self) -> Option<BreakerStatus> {
+        self.shared.as_ref().map(|shared| shared.breaker())
     }
 
     /// Outdates what this process holds, and leaves the rest to the keeper.

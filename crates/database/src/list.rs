@@ -131,3 +131,27 @@ pub(crate) fn fingerprint(text: &str) -> u64 {
         .take(8)
         .fold(0, |value, byte| (value << 8) | u64::from(*byte))
 }
+
+/// A `LIKE` pattern for texts that contain `search`, whose own wildcards are taken literally.
+pub(crate) fn contains_pattern(search: &str) -> String {
+    let mut pattern = String::with_capacity(search.len() + 2);
+    pattern.push('%');
+    for character in search.chars() {
+        if matches!(character, '%' | '_' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(character);
+    }
+    pattern.push('%');
+    pattern
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wildcards_of_a_search_are_taken_literally() {
+        assert_eq!(contains_pattern("50%_\\"), "%50\\%\\_\\\\%");
+    }
+}

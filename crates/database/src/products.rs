@@ -1,6 +1,7 @@
 //! Products and their categories.
 
 pub mod import;
+mod off_sale;
 
 use std::{
     fmt::{self, Write as _},
@@ -24,6 +25,8 @@ use crate::{
     error::Result,
     list::{self, SortKey},
 };
+
+pub use off_sale::{OffSaleFilter, list_off_sale, restore};
 
 /// A product as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema, sqlx::FromRow)]
@@ -412,10 +415,7 @@ impl ProductFilter {
             query.push_bind(fold_category(category));
         }
         if let Some(search) = &self.search {
-            query.push(
-                " AND (name || ' ' || coalesce(description, '') || ' ' || coalesce(sku, '')) ILIKE ",
-            );
-            query.push_bind(contains_pattern(search));
+            push_search(query, search);
         }
         if let Some(price) = self.min_price {
             query.push(" AND price >= ").push_bind(price);
@@ -439,6 +439,13 @@ impl ProductFilter {
     }
 }
 
+/// Only those that contain the text, by the index of trigrams.
+fn push_search(query: &mut QueryBuilder<Postgres>, search: &str) {
+    query
+        .push(" AND (name || ' ' || coalesce(description, '') || ' ' || coalesce(sku, '')) ILIKE ")
+        .push_bind(list::contains_pattern(search));
+}
+
 /// A category as it is compared: the same text as SQL's `lower(category COLLATE "C")`.
 ///
 /// Both change A to Z and nothing else. For the rest of Unicode this program and the database
@@ -448,19 +455,9 @@ fn fold_category(category: &str) -> String {
     category.to_ascii_lowercase()
 }
 
-/// A `LIKE` pattern for texts that contain `search`, whose own wildcards are taken literally.
-fn contains_pattern(search: &str) -> String {
-    let mut pattern = String::with_capacity(search.len() + 2);
-    pattern.push('%');
-    for character in search.chars() {
-        if matches!(character, '%' | '_' | '\\') {
-            pattern.push('\\');
-        }
-        pattern.push(character);
-    }
-    pattern.push('%');
-    pattern
-}
+/// The columns of a [`Product`].
+const COLUMNS: &str = "id, name, description, price, category, image_url, is_active, \
+                       stock_quantity, sku, created_at, updated_at";
 
 /// Lists products on sale.
 #[tracing::instrument(name = "db.products.list", skip_all)]
@@ -481,8 +478,7 @@ pub async fn list(
         connection,
         &list::Query {
             table: "products",
-            columns: "id, name, description, price, category, image_url, is_active, \
-                      stock_quantity, sku, created_at, updated_at",
+            columns: COLUMNS,
             sort,
             fingerprint: filter.fingerprint(),
             plan_each: filter.category.is_some()
@@ -509,11 +505,6 @@ pub async fn list(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn wildcards_of_a_search_are_taken_literally() {
-        assert_eq!(contains_pattern("50%_\\"), "%50\\%\\_\\\\%");
-    }
 
     #[test]
     fn filters_that_hold_the_same_products_have_one_text_and_one_fingerprint() {

@@ -3,6 +3,7 @@
 use bharatmart_domain::{Page, PageRequest, Role, UserId};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use sqlx::{Postgres, QueryBuilder};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -446,9 +447,40 @@ pub async fn lock_admins(connection: &mut Connection) -> Result<Vec<UserId>> {
     Ok(ids)
 }
 
+/// Which users a list holds.
+#[derive(Clone, Debug, Default)]
+pub struct UserFilter {
+    /// Only those whose name or e-mail address contains this text. An index of trigrams finds them; a text without
+    /// three letters or digits in a row has none, so that every user is read.
+    pub search: Option<String>,
+}
+
+impl UserFilter {
+    fn push(&self, query: &mut QueryBuilder<Postgres>) {
+        if let Some(search) = &self.search {
+            query
+                .push(" AND (full_name || ' ' || email) ILIKE ")
+                .push_bind(list::contains_pattern(search));
+        }
+    }
+
+    /// Tells this filter's cursors from those of others.
+    #[must_use]
+    pub fn fingerprint(&self) -> u64 {
+        match &self.search {
+            None => list::fingerprint("users"),
+            Some(search) => list::fingerprint(&format!("users {search:?}")),
+        }
+    }
+}
+
 /// Lists users, newest first.
 #[tracing::instrument(name = "db.users.list", skip_all)]
-pub async fn list(connection: &mut Connection, page: &PageRequest) -> Result<Page<User>> {
+pub async fn list(
+    connection: &mut Connection,
+    filter: &UserFilter,
+    page: &PageRequest,
+) -> Result<Page<User>> {
     list::fetch(
         connection,
         &list::Query {
@@ -456,18 +488,13 @@ pub async fn list(connection: &mut Connection, page: &PageRequest) -> Result<Pag
             columns: "id, email, full_name, address, phone, role, is_active, email_verified_at, created_at, \
                       updated_at",
             sort: SortKey::descending("created_at", "timestamptz"),
-            fingerprint: fingerprint(),
-            plan_each: false,
+            fingerprint: filter.fingerprint(),
+            // Some texts nearly all have, and others nobody.
+            plan_each: filter.search.is_some(),
         },
-        |_| {},
+        |query| filter.push(query),
         page,
         |user: &User| (user.created_at.to_rfc3339(), user.id.0),
     )
     .await
-}
-
-/// Tells this list's cursors from those of others.
-#[must_use]
-pub fn fingerprint() -> u64 {
-    list::fingerprint("users")
 }

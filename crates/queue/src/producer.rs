@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, collections::HashMap, sync::Arc, time::Duration};
 
-use bharatmart_breaker::{Backoff, Breaker, CircuitBreaker};
+use bharatmart_breaker::{Backoff, Breaker, BreakerStatus, CircuitBreaker};
 use bharatmart_config::QueueConfig;
 use bharatmart_database::outbox::PendingJob;
 use bharatmart_domain::Clock;
@@ -132,6 +132,12 @@ impl JobQueues {
     #[must_use]
     pub fn is_available(&self) -> bool {
         self.shared.link.borrow().is_some() && self.shared.breaker.is_closed()
+    }
+
+    /// How the breaker before the queues' Redis does.
+    #[must_use]
+    pub fn breaker(&self) -> BreakerStatus {
+        self.shared.breaker.status()
     }
 
     /// Whether a call would be attempted now, be it as a probe; asks nobody.

@@ -9,6 +9,7 @@ import { CustomersPage } from './customers/customers-page';
 import { OrderPage } from './orders/order-page';
 import { OrdersPage } from './orders/orders-page';
 import { ImportPage } from './products/import-page';
+import { OffSalePage } from './products/off-sale-page';
 import { EditProductPage, NewProductPage } from './products/product-pages';
 import { ProductsPage } from './products/products-page';
 import { JobsPage } from './queues/jobs-page';
@@ -32,6 +33,7 @@ export function Admin() {
         <Route path="/admin/products" component={ProductsPage} />
         <Route path="/admin/products/new" component={NewProductPage} />
         <Route path="/admin/products/import" component={ImportPage} />
+        <Route path="/admin/products/off-sale" component={OffSalePage} />
         <Route path="/admin/products/:id">{({ id }) => <EditProductPage key={id} id={id} />}</Route>
         <Route path="/admin/customers" component={CustomersPage} />
         <Route path="/admin/queues" component={QueuesPage} />

@@ -569,6 +569,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/products/off-sale": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List what was taken off sale */
+        get: operations["list_off_sale"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/products/{id}": {
         parameters: {
             query?: never;
@@ -586,6 +603,26 @@ export interface paths {
          * @description Orders that have it keep it.
          */
         delete: operations["delete_product"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/products/{id}/restore": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Put a product back on sale
+         * @description As it was when it was taken off. One that is on sale stays as it is.
+         */
+        post: operations["restore_product"];
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -705,7 +742,8 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get?: never;
+        /** Read a user */
+        get: operations["read_user"];
         put?: never;
         post?: never;
         delete?: never;
@@ -731,6 +769,9 @@ export interface components {
             name: string;
             status: string;
             version: string;
+        };
+        ApiService: {
+            ready: boolean;
         };
         Application: {
             environment: string | null;
@@ -772,6 +813,13 @@ export interface components {
             /** @description What kind of thing it was done to. */
             resource_type: string;
         };
+        AuthFeature: {
+            /** @example local */
+            provider: string;
+        };
+        CacheFeature: {
+            enabled: boolean;
+        };
         /** @description A category and how many products it has on sale. */
         Category: {
             /** @description The category's name. */
@@ -794,6 +842,11 @@ export interface components {
         ChangeStatus_PaymentStatus: {
             /** @enum {string} */
             status: "pending" | "completed" | "failed" | "refunded";
+        };
+        ChaosFeature: {
+            enabled: boolean;
+            /** Format: int64 */
+            latencyMs: number | null;
         };
         /** @description A line of the gateway's books, which is also what it answers and reports. */
         Charge: {
@@ -831,6 +884,39 @@ export interface components {
             service: string;
         } & {
             [key: string]: components["schemas"]["DependencyReport"];
+        };
+        /** @description A circuit breaker. */
+        CircuitBreaker: {
+            /** @example payment_gateway */
+            dependency: string;
+            /**
+             * Format: double
+             * @description Until the next call is let through; null when it is now.
+             */
+            retryInSeconds: number | null;
+            state: components["schemas"]["CircuitState"];
+        };
+        /**
+         * @description Closed lets calls through; open refuses them; half-open has let one through to try.
+         * @enum {string}
+         */
+        CircuitState: "closed" | "open" | "half_open";
+        /** @description Settings that are no secrets. */
+        Configuration: {
+            /** @example local */
+            authProvider: string;
+            /** @example redis */
+            cacheType: string;
+            /** @example postgresql */
+            databaseType: string;
+            /** Format: int32 */
+            poolMax: number;
+            /** Format: int32 */
+            poolMin: number;
+            /** @description Null where this process does the jobs itself. */
+            queuePrefix: string | null;
+            /** @example bull-queue */
+            workerMode: string;
         };
         /**
          * @example {
@@ -880,12 +966,32 @@ export interface components {
             sku?: string | null;
             stock_quantity?: number | null;
         };
+        DatabaseService: {
+            pool: components["schemas"]["PoolService"];
+            /** @description None without replicas. */
+            replicas: components["schemas"]["ReplicaService"][];
+            /** @example postgresql */
+            type: string;
+        };
         /** @description How the last probe of a dependency went. */
         DependencyReport: {
             /** Format: double */
             responseTimeMs: number | null;
             /** @description `ok`, `error`, or `pending` before the first probe has ended. */
             status: string;
+        };
+        Deployment: {
+            host: string;
+            /** Format: int32 */
+            port: number;
+        };
+        /** @description What is switched on. */
+        Features: {
+            auth: components["schemas"]["AuthFeature"];
+            cache: components["schemas"]["CacheFeature"];
+            chaosEngineering: components["schemas"]["ChaosFeature"];
+            logging: components["schemas"]["LoggingFeature"] | null;
+            metrics: components["schemas"]["MetricsFeature"];
         };
         /** @description What is wrong with one field of a body, or with one parameter. */
         FieldError: {
@@ -1092,11 +1198,24 @@ export interface components {
             status: string;
             timestamp: string;
         };
+        LoggingFeature: {
+            enabled: boolean;
+            file: string | null;
+            /** @example json */
+            format: string;
+            level: string;
+        };
         Me: {
             user: components["schemas"]["User"];
         };
         Message: {
             message: string;
+        };
+        MetricsFeature: {
+            enabled: boolean;
+            endpoint: string | null;
+            /** Format: int32 */
+            port: number | null;
         };
         /**
          * @description Indian rupees with at most two decimals.
@@ -1274,6 +1393,12 @@ export interface components {
         PaymentMethod: "credit_card" | "debit_card" | "upi" | "net_banking" | "paypal" | "cash_on_delivery";
         /** @enum {string} */
         PaymentStatus: "pending" | "completed" | "failed" | "refunded";
+        /** @description Connections to the primary. */
+        PoolService: {
+            idle: number;
+            inUse: number;
+            waiting: number;
+        };
         /**
          * @description Why a request was refused (RFC 9457).
          * @example {
@@ -1420,6 +1545,17 @@ export interface components {
         Refresh: {
             refreshToken: string;
         };
+        ReplicaService: {
+            inRotation: boolean;
+            /** Format: int64 */
+            lagBytes: number;
+            /** Format: double */
+            lagSeconds: number;
+            /** @description Its host and port. */
+            name: string;
+            /** @description Why it is, or is not, read from. */
+            reason: components["schemas"]["RotationReason"];
+        };
         /**
          * @example {
          *       "password": "Correct-Horse-42",
@@ -1440,6 +1576,24 @@ export interface components {
         };
         /** @enum {string} */
         Role: "customer" | "admin";
+        /** @enum {string} */
+        RotationReason: "in_rotation" | "new" | "unreachable" | "lagging" | "promoted" | "diverged" | "foreign" | "unfit";
+        Service: {
+            status: components["schemas"]["ServiceStatus"];
+            /** @example redis */
+            type: string;
+        };
+        /** @enum {string} */
+        ServiceStatus: "healthy" | "unhealthy";
+        /** @description The layers, as this process sees them. */
+        Services: {
+            api: components["schemas"]["ApiService"];
+            /** @description Those that this process has. What needs none, such as a cache in its own memory, has none. */
+            breakers: components["schemas"]["CircuitBreaker"][];
+            cache: components["schemas"]["Service"];
+            database: components["schemas"]["DatabaseService"];
+            queue: components["schemas"]["Service"];
+        };
         /** @description Somebody who is signed in, and their tokens. */
         Session: {
             /** @description Good once, for the next pair. */
@@ -1451,11 +1605,14 @@ export interface components {
         /** @description How this is set up; what only administrators see is null for others. */
         Setup: {
             application: components["schemas"]["Application"];
-            configuration: Record<string, never> | null;
-            deployment: Record<string, never> | null;
-            endpoints: Record<string, never> | null;
-            features: Record<string, never>;
-            services: Record<string, never> | null;
+            configuration: components["schemas"]["Configuration"] | null;
+            deployment: components["schemas"]["Deployment"] | null;
+            /** @description Paths, by what is there. */
+            endpoints: {
+                [key: string]: string;
+            } | null;
+            features: components["schemas"]["Features"];
+            services: components["schemas"]["Services"] | null;
         };
         /** @description A product of which less is left than was asked for. */
         Shortage: {
@@ -3419,6 +3576,12 @@ export interface operations {
                 user_id?: string;
                 /** @description Only those in this status. */
                 status?: "pending" | "processing" | "shipped" | "delivered" | "cancelled" | "payment_failed";
+                /** @description Only those placed then or later. */
+                from?: string;
+                /** @description Only those placed before. */
+                to?: string;
+                /** @description The order of the list; `-created_at` if not given. */
+                sort?: "created_at" | "-created_at";
                 /** @description How many rows a page has; 50 if not given. */
                 limit?: number;
                 /** @description How many rows to leave out; not together with `cursor`. */
@@ -3437,7 +3600,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description A page of orders, the latest first. */
+            /** @description A page of orders, the latest first unless asked otherwise. */
             200: {
                 headers: {
                     RateLimit: components["headers"]["RateLimit"];
@@ -3687,7 +3850,7 @@ export interface operations {
     export_orders: {
         parameters: {
             query?: {
-                /** @description Only this user's. */
+                /** @description Only this user's; an administrator may ask for anybody's. */
                 user_id?: string;
                 /** @description Only those in this status. */
                 status?: "pending" | "processing" | "shipped" | "delivered" | "cancelled" | "payment_failed";
@@ -5281,6 +5444,125 @@ export interface operations {
             };
         };
     };
+    list_off_sale: {
+        parameters: {
+            query?: {
+                /** @description Only those whose name, description or SKU contains this text. */
+                search?: string;
+                /** @description How many rows a page has; 50 if not given. */
+                limit?: number;
+                /** @description How many rows to leave out; not together with `cursor`. */
+                offset?: number;
+                /** @description `next_cursor` of the page before, with the same filters: quick at any depth. */
+                cursor?: string;
+            };
+            header?: {
+                /** @description What to call the request in the logs: up to 128 visible characters. */
+                "X-Request-Id"?: string;
+                /** @description That of an earlier answer, behind which the reads of this request must not fall. */
+                "X-Consistency-Token"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page of products that are not sold, by name. */
+            200: {
+                headers: {
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["List_Product"];
+                };
+            };
+            /** @description Something in the request is not as it should be. */
+            400: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token is missing, wrong or past its end. */
+            401: {
+                headers: {
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Only for administrators. */
+            403: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Another account has the address that the token names. */
+            409: {
+                headers: {
+                    "Retry-After": components["headers"]["Retry-After"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests; try again later. */
+            429: {
+                headers: {
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect of ours. */
+            500: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something that this needs is away, or there is too much to do; try again shortly. */
+            503: {
+                headers: {
+                    "Retry-After": components["headers"]["Retry-After"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     read_product: {
         parameters: {
             query?: never;
@@ -5568,6 +5850,129 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description Something in the request is not as it should be. */
+            400: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token is missing, wrong or past its end. */
+            401: {
+                headers: {
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Only for administrators. */
+            403: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such product. */
+            404: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Another account has the address that the token names. */
+            409: {
+                headers: {
+                    "Retry-After": components["headers"]["Retry-After"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests; try again later. */
+            429: {
+                headers: {
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect of ours. */
+            500: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something that this needs is away, or there is too much to do; try again shortly. */
+            503: {
+                headers: {
+                    "Retry-After": components["headers"]["Retry-After"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    restore_product: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description What to call the request in the logs: up to 128 visible characters. */
+                "X-Request-Id"?: string;
+                /** @description That of an earlier answer, behind which the reads of this request must not fall. */
+                "X-Consistency-Token"?: string;
+            };
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The product, which is sold again. */
+            200: {
+                headers: {
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    "X-Consistency-Token": components["headers"]["X-Consistency-Token"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Product"];
+                };
             };
             /** @description Something in the request is not as it should be. */
             400: {
@@ -6368,6 +6773,8 @@ export interface operations {
     list_users: {
         parameters: {
             query?: {
+                /** @description Only those whose name or e-mail address contains this text, whatever its capitals. */
+                search?: string;
                 /** @description How many rows a page has; 50 if not given. */
                 limit?: number;
                 /** @description How many rows to leave out; not together with `cursor`. */
@@ -6424,6 +6831,128 @@ export interface operations {
             };
             /** @description Only for administrators. */
             403: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Another account has the address that the token names. */
+            409: {
+                headers: {
+                    "Retry-After": components["headers"]["Retry-After"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests; try again later. */
+            429: {
+                headers: {
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect of ours. */
+            500: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something that this needs is away, or there is too much to do; try again shortly. */
+            503: {
+                headers: {
+                    "Retry-After": components["headers"]["Retry-After"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_user: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description What to call the request in the logs: up to 128 visible characters. */
+                "X-Request-Id"?: string;
+                /** @description That of an earlier answer, behind which the reads of this request must not fall. */
+                "X-Consistency-Token"?: string;
+            };
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The user. */
+            200: {
+                headers: {
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["User"];
+                };
+            };
+            /** @description Something in the request is not as it should be. */
+            400: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token is missing, wrong or past its end. */
+            401: {
+                headers: {
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Only for administrators. */
+            403: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such user. */
+            404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;

@@ -52,6 +52,25 @@ pub(crate) const ROUTES: &[Row] = &[
         Some("{}"),
         [401, 403, 403, 200],
     ),
+    ("GET", "/api/products/off-sale", None, [401, 403, 403, 200]),
+    (
+        "GET",
+        "/api/products/off-sale?search=kite",
+        None,
+        [401, 403, 403, 200],
+    ),
+    (
+        "POST",
+        "/api/products/PRODUCT/restore",
+        None,
+        [401, 403, 403, 200],
+    ),
+    (
+        "POST",
+        "/api/products/UNKNOWN/restore",
+        None,
+        [401, 403, 403, 404],
+    ),
     (
         "DELETE",
         "/api/products/UNKNOWN",
@@ -64,6 +83,12 @@ pub(crate) const ROUTES: &[Row] = &[
         "/api/orders?user_id=OWNER",
         None,
         [401, 403, 200, 200],
+    ),
+    (
+        "GET",
+        "/api/orders?sort=created_at&from=2026-01-01T00:00:00Z&to=2026-01-02T00:00:00Z",
+        None,
+        [401, 200, 200, 200],
     ),
     ("GET", "/api/orders/export", None, [401, 403, 403, 200]),
     ("POST", "/api/orders", Some("{}"), [401, 400, 400, 400]),
@@ -104,6 +129,9 @@ pub(crate) const ROUTES: &[Row] = &[
     // Signed, not signed in; without a key, nobody's signature is known.
     ("POST", "/api/payments/webhook", Some("{}"), [404; 4]),
     ("GET", "/api/users", None, [401, 403, 403, 200]),
+    ("GET", "/api/users?search=owner", None, [401, 403, 403, 200]),
+    ("GET", "/api/users/OWNER", None, [401, 403, 403, 200]),
+    ("GET", "/api/users/UNKNOWN", None, [401, 403, 403, 404]),
     (
         "PATCH",
         "/api/users/OWNER",

@@ -94,6 +94,7 @@ async fn a_walk_by_cursor_sees_what_a_walk_by_offset_sees() {
         ("/api/orders?", 5),
         ("/api/orders?status=pending&", 5),
         ("/api/users?", 2),
+        ("/api/users?search=example.in&", 2),
     ] {
         let (by_offset, by_cursor) = walk(&api, Some(&admin), path).await;
         assert_eq!(by_offset, by_cursor, "{path}");
@@ -146,12 +147,16 @@ async fn a_cursor_belongs_to_its_filters() {
     stock(&api, &admin).await;
     let page = api.get("/api/products?limit=2", None).await;
     let cursor = page.text("next_cursor");
+    api.customer("priya").await;
+    let page = api.get("/api/users?limit=1", Some(&admin)).await;
+    let users = page.text("next_cursor");
     for path in [
         format!("/api/products?cursor={cursor}&sort=price"),
         format!("/api/products?cursor={cursor}&category=Spices"),
         format!("/api/products?cursor={cursor}&offset=0"),
         format!("/api/orders?cursor={cursor}"),
         format!("/api/users?cursor={cursor}"),
+        format!("/api/users?cursor={users}&search=priya"),
         "/api/products?cursor=garbage".to_owned(),
     ] {
         let answer = api.get(&path, Some(&admin)).await;
@@ -206,4 +211,48 @@ async fn a_customer_lists_their_own_and_an_admin_everybodys() {
             .await;
         assert_eq!(theirs.status, StatusCode::FORBIDDEN, "{list}");
     }
+}
+
+#[tokio::test]
+async fn people_are_found_by_a_part_of_their_name_or_address() {
+    let api = Api::start().await;
+    let admin = api.admin().await;
+    let (priya, arjun) = (api.customer("priya").await, api.customer("arjun").await);
+    let name = Some(r#"{"full_name":"Arjun 100%_Rao किरण"}"#);
+    let path = format!("/api/users/{}", arjun.id);
+    let changed = api.call("PATCH", &path, Some(&admin), name).await;
+    assert_eq!(changed.status, StatusCode::OK);
+    for (search, found) in [
+        ("PRIYA@", vec![priya.email.as_str()]),
+        ("rao", vec![arjun.email.as_str()]),
+        (
+            "%E0%A4%95%E0%A4%BF%E0%A4%B0%E0%A4%A3",
+            vec![arjun.email.as_str()],
+        ),
+        ("100%25_", vec![arjun.email.as_str()]),
+        // Wildcards of the database are text.
+        ("rjun%25@", vec![]),
+        ("pr_ya", vec![]),
+        ("nobody", vec![]),
+        ("", vec![arjun.email.as_str(), &priya.email, &admin.email]),
+    ] {
+        let answer = api
+            .get(&format!("/api/users?search={search}"), Some(&admin))
+            .await;
+        assert_eq!(answer.status, StatusCode::OK, "{search}: {}", answer.body);
+        assert_eq!(column(&answer.body, "email"), found, "{search}");
+        assert_eq!(answer.body["count"], found.len(), "{search}");
+    }
+    let answer = api.get(&path, Some(&admin)).await;
+    assert_eq!(
+        answer.body, changed.body,
+        "one is read as they were changed"
+    );
+    assert!(answer.body.get("password_hash").is_none());
+    let long = format!("/api/users?search={}", "a".repeat(201));
+    let answer = api.get(&long, Some(&admin)).await;
+    assert_eq!(
+        (answer.status, answer.fields()),
+        (StatusCode::BAD_REQUEST, vec!["search"])
+    );
 }

@@ -15,6 +15,7 @@ mod imports;
 mod layers;
 mod limits;
 mod lists;
+mod order_lists;
 mod orders;
 mod products;
 mod queues;
@@ -23,6 +24,7 @@ mod sessions;
 mod sign_in;
 mod storefront;
 mod supabase;
+mod system;
 mod webhooks;
 
 use std::{sync::Arc, time::Duration};

@@ -3,7 +3,7 @@
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::Api;
+use crate::{Api, Person};
 
 #[tokio::test]
 async fn a_product_is_added_changed_and_hidden() {
@@ -76,4 +76,91 @@ async fn an_order_keeps_a_product_that_is_no_longer_sold() {
     );
     let order = api.get(&format!("/api/orders/{order}"), Some(&priya)).await;
     assert_eq!(order.body["items"][0]["products"]["name"], "Kite");
+}
+
+/// The names of a list, and what it says how many there are.
+async fn names(api: &Api, person: Option<&Person>, path: &str) -> (Vec<String>, i64) {
+    let answer = api.get(path, person).await;
+    assert_eq!(answer.status, StatusCode::OK, "{path}: {}", answer.body);
+    let rows = answer.body["data"].as_array().expect("a list has data");
+    let name = |row: &Value| row["name"].as_str().expect("it has a name").to_owned();
+    let count = answer.body["count"].as_i64().expect("a count");
+    (rows.iter().map(name).collect(), count)
+}
+
+#[tokio::test]
+async fn what_was_taken_off_sale_is_listed_and_put_back() {
+    // With a cache, which must neither show the one nor hide the other.
+    let api = Api::start_with(&[("CACHE_TYPE", "memory")]).await;
+    let admin = api.admin().await;
+    let mut paths = Vec::new();
+    for name in ["Kite", "Drum", "Bat"] {
+        let body = json!({ "name": name, "price": 20, "category": "Toys", "sku": format!("T-{name}"), "stock_quantity": 3 });
+        paths.push(format!(
+            "/api/products/{}",
+            api.product(&admin, &body).await
+        ));
+    }
+    let off_sale = "/api/products/off-sale";
+    assert_eq!(names(&api, Some(&admin), off_sale).await, (vec![], 0));
+    for path in &paths[..2] {
+        let hidden = api.call("DELETE", path, Some(&admin), None).await;
+        assert_eq!(hidden.status, StatusCode::NO_CONTENT);
+        let gone = api.get(path, None).await;
+        assert_eq!(gone.status, StatusCode::NOT_FOUND);
+    }
+    let strings = |names: &[&str]| {
+        names
+            .iter()
+            .map(|&name| name.to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        names(&api, None, "/api/products").await,
+        (strings(&["Bat"]), 1)
+    );
+    for (query, found, count) in [
+        ("", vec!["Drum", "Kite"], 2),
+        ("?search=t-KITE", vec!["Kite"], 1),
+        ("?search=Bat", vec![], 0),
+        ("?limit=1", vec!["Drum"], 2),
+        ("?limit=1&offset=1", vec!["Kite"], 2),
+    ] {
+        let listed = names(&api, Some(&admin), &format!("{off_sale}{query}")).await;
+        assert_eq!(listed, (strings(&found), count), "{query}");
+    }
+    let first = api.get(&format!("{off_sale}?limit=1"), Some(&admin)).await;
+    let cursor = first.text("next_cursor");
+    let next = format!("{off_sale}?limit=1&cursor={cursor}");
+    assert_eq!(
+        names(&api, Some(&admin), &next).await,
+        (strings(&["Kite"]), 2)
+    );
+    let of_the_shop = api
+        .get(&format!("/api/products?cursor={cursor}"), None)
+        .await;
+    assert_eq!(of_the_shop.fields(), ["cursor"]);
+
+    let path = format!("{}/restore", paths[0]);
+    let restored = api.call("POST", &path, Some(&admin), None).await;
+    assert_eq!(restored.status, StatusCode::OK);
+    assert_eq!(restored.body["stock_quantity"], 3);
+    assert_eq!(restored.body["is_active"], true);
+    assert_eq!(api.get(&paths[0], None).await.body, restored.body);
+    assert_eq!(
+        names(&api, None, "/api/products").await,
+        (strings(&["Bat", "Kite"]), 2)
+    );
+    assert_eq!(
+        names(&api, Some(&admin), off_sale).await,
+        (strings(&["Drum"]), 1)
+    );
+    let again = api.call("POST", &path, Some(&admin), None).await;
+    assert_eq!((again.status, again.body), (StatusCode::OK, restored.body));
+    let log = "/api/audit?action=product.restore";
+    let log = api.get(log, Some(&admin)).await;
+    assert_eq!(
+        log.body["count"], 1,
+        "what changes nothing is not written down"
+    );
 }

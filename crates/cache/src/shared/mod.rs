@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use bharatmart_breaker::{Backoff, Breaker, CircuitBreaker};
+use bharatmart_breaker::{Backoff, Breaker, BreakerStatus, CircuitBreaker};
 use bharatmart_config::RedisCacheConfig;
 use bharatmart_domain::Clock;
 use bharatmart_telemetry::metrics::{
@@ -202,6 +202,10 @@ impl Shared {
         // No longer than it could be by our own clock: that of whoever stored it may be ahead.
         let longest = self.ages.longest_fresh();
         stored.fresh_for(self.clock.now()).min(longest)
+    }
+
+    pub(crate) fn breaker(&self) -> BreakerStatus {
+        self.breaker.status()
     }
 
     pub(crate) fn is_live(&self) -> bool {

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bharatmart_breaker::{Backoff, Breaker, CircuitBreaker};
+use bharatmart_breaker::{Backoff, Breaker, BreakerStatus, CircuitBreaker};
 use bharatmart_database::sandbox_gateway::Charge;
 use bharatmart_domain::Money;
 use bharatmart_telemetry::metrics::{RETRY_ATTEMPTS_TOTAL, dependency};
@@ -66,6 +66,10 @@ impl HttpGateway {
                 Breaker::new(BREAKER_THRESHOLD, COOLDOWN),
             ),
         }))
+    }
+
+    pub(super) fn breaker(&self) -> BreakerStatus {
+        self.0.breaker.status()
     }
 
     pub(super) async fn charge(

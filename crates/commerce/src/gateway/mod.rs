@@ -5,6 +5,7 @@ mod sandbox;
 
 use std::time::Instant;
 
+use bharatmart_breaker::BreakerStatus;
 use bharatmart_config::{PaymentConfig, PaymentProvider};
 use bharatmart_database::{
     self as database, Database,
@@ -106,6 +107,15 @@ impl Gateway {
             PaymentProvider::Http { url, api_key } => {
                 Self::Http(HttpGateway::new(url, api_key.clone()))
             }
+        }
+    }
+
+    /// How the breaker before a gateway does that is somebody else's.
+    #[must_use]
+    pub fn breaker(&self) -> Option<BreakerStatus> {
+        match self {
+            Self::Sandbox(_) => None,
+            Self::Http(gateway) => Some(gateway.breaker()),
         }
     }
 

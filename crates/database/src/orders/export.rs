@@ -7,17 +7,6 @@ use sqlx::QueryBuilder;
 use super::OrderFilter;
 use crate::{connection::Connection, error::Result};
 
-/// Which orders are exported.
-#[derive(Clone, Debug, Default)]
-pub struct ExportFilter {
-    /// As in a list.
-    pub orders: OrderFilter,
-    /// Only those placed then or later.
-    pub from: Option<DateTime<Utc>>,
-    /// Only those placed before.
-    pub to: Option<DateTime<Utc>>,
-}
-
 /// An order with what else its row shows.
 #[derive(Clone, Debug, sqlx::FromRow)]
 pub struct ExportedOrder {
@@ -51,7 +40,7 @@ pub struct ExportedOrder {
 #[tracing::instrument(name = "db.orders.export", skip_all)]
 pub async fn export(
     connection: &mut Connection,
-    filter: &ExportFilter,
+    filter: &OrderFilter,
     after: Option<(DateTime<Utc>, OrderId)>,
     limit: i64,
 ) -> Result<Vec<ExportedOrder>> {
@@ -62,13 +51,7 @@ pub async fn export(
          page.processed_at, page.updated_at \
          FROM (SELECT * FROM orders WHERE true",
     );
-    filter.orders.push(&mut query);
-    if let Some(from) = filter.from {
-        query.push(" AND created_at >= ").push_bind(from);
-    }
-    if let Some(to) = filter.to {
-        query.push(" AND created_at < ").push_bind(to);
-    }
+    filter.push(&mut query);
     if let Some((created_at, id)) = after {
         query
             .push(" AND (created_at, id) > (")

@@ -2,26 +2,20 @@
 
 mod export;
 mod following;
+mod listing;
 mod placement;
 
-use std::fmt::Write as _;
-
-use bharatmart_domain::{
-    Money, OrderId, OrderStatus, Page, PageRequest, PaymentMethod, ProductId, UserId,
-};
+use bharatmart_domain::{Money, OrderId, OrderStatus, PaymentMethod, ProductId, UserId};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use sqlx::{Postgres, QueryBuilder, types::Json};
+use sqlx::types::Json;
 use utoipa::ToSchema;
 
-use crate::{
-    connection::Connection,
-    error::Result,
-    list::{self, SortKey},
-};
+use crate::{connection::Connection, error::Result};
 
-pub use export::{ExportFilter, ExportedOrder, export};
+pub use export::{ExportedOrder, export};
 pub use following::{Cursor, Newer, history_after, history_status};
+pub use listing::{OrderFilter, OrderSort, list};
 pub use placement::{NewOrder, Placement, Shortage, place};
 
 /// An order as it is stored.
@@ -398,57 +392,4 @@ pub async fn history(connection: &mut Connection, id: OrderId) -> Result<Vec<His
     .fetch_all(connection)
     .await?;
     Ok(entries)
-}
-
-/// Which orders a list holds.
-#[derive(Clone, Debug, Default)]
-pub struct OrderFilter {
-    /// Only this customer's.
-    pub user_id: Option<UserId>,
-    /// Only those that stand here.
-    pub status: Option<OrderStatus>,
-}
-
-impl OrderFilter {
-    fn push(&self, query: &mut QueryBuilder<Postgres>) {
-        if let Some(user) = self.user_id {
-            query.push(" AND user_id = ").push_bind(user.0);
-        }
-        if let Some(status) = self.status {
-            query.push(" AND status = ").push_bind(status.as_str());
-        }
-    }
-
-    /// Tells this filter's cursors from those of others.
-    #[must_use]
-    pub fn fingerprint(&self) -> u64 {
-        let mut text = String::from("orders");
-        let _ = write!(text, "{self:?}");
-        list::fingerprint(&text)
-    }
-}
-
-/// Lists orders, newest first.
-#[tracing::instrument(name = "db.orders.list", skip_all)]
-pub async fn list(
-    connection: &mut Connection,
-    filter: &OrderFilter,
-    page: &PageRequest,
-) -> Result<Page<Order>> {
-    list::fetch(
-        connection,
-        &list::Query {
-            table: "orders",
-            columns: "id, user_id, status, total_amount, shipping_address, payment_method, \
-                      processed_at, created_at, updated_at",
-            sort: SortKey::descending("created_at", "timestamptz"),
-            fingerprint: filter.fingerprint(),
-            // Nearly all have one status, and few have another.
-            plan_each: filter.status.is_some(),
-        },
-        |query| filter.push(query),
-        page,
-        |order: &Order| (order.created_at.to_rfc3339(), order.id.0),
-    )
-    .await
 }

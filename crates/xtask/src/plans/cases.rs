@@ -14,8 +14,9 @@ const SORTS: [&str; 6] = [
 /// A list that is asked for.
 #[derive(Debug)]
 pub struct Case {
-    /// Also the last part of the path.
     pub table: &'static str,
+    /// Behind `/api/`.
+    route: &'static str,
     parameters: String,
     /// Whether the best plan depends on the values.
     pub varies: bool,
@@ -35,9 +36,15 @@ const OF_RESELLER: &str = "85,000 orders are joined with all payments at once";
 const BY_CUSTOMER: &str = "a customer's payments are found through the orders, in no order";
 
 impl Case {
+    /// The list of all that is in the table, which has its name.
     fn new(table: &'static str, parameters: impl Into<String>) -> Self {
+        Self::at(table, table, parameters)
+    }
+
+    fn at(table: &'static str, route: &'static str, parameters: impl Into<String>) -> Self {
         Self {
             table,
+            route,
             parameters: parameters.into(),
             varies: false,
             scans: None,
@@ -62,7 +69,7 @@ impl Case {
 
     /// Where it is, with a query to which more can be added.
     pub fn path(&self) -> String {
-        format!("/api/{}?{}", self.table, self.parameters)
+        format!("/api/{}?{}", self.route, self.parameters)
     }
 
     /// Why that is no fault here.
@@ -81,6 +88,9 @@ impl Case {
 const RESELLER: &str = "24c9e15e-52af-c47c-225b-757e7bee1f9d";
 /// A good customer, with 300.
 const CUSTOMER: &str = "e1d3b2fc-3a15-d9a9-e6e0-b0b2a0800c8e";
+/// A thousandth of the time in which the orders were placed, and two fifths.
+const A_DAY: &str = "&from=2024-01-01T00:00:00Z&to=2024-01-02T00:00:00Z";
+const MONTHS: &str = "&from=2023-06-01T00:00:00Z&to=2024-05-01T00:00:00Z";
 /// An order that was paid for.
 const ORDER: &str = "a7eef9d1-6d6a-e9a6-252d-c7392bb06beb";
 
@@ -89,9 +99,10 @@ pub fn cases() -> Vec<Case> {
     for sort in SORTS {
         products(sort, &mut cases);
     }
+    off_sale(&mut cases);
     orders(&mut cases);
     payments(&mut cases);
-    cases.push(Case::new("users", ""));
+    users(&mut cases);
     cases
 }
 
@@ -143,11 +154,35 @@ fn products(sort: &str, cases: &mut Vec<Case>) {
     }
 }
 
+fn off_sale(cases: &mut Vec<Case>) {
+    let case = |filter: &str| Case::at("products", "products/off-sale", filter);
+    cases.push(case(""));
+    for search in ["amrit%20kettle%2077", "kettle"] {
+        cases.push(
+            case(&format!("search={search}"))
+                .varies()
+                .may_sort(SEARCH_ORDER),
+        );
+    }
+    // None of the products off sale is looked at unless it is one of those.
+    cases.push(case("search=te").varies());
+}
+
 fn orders(cases: &mut Vec<Case>) {
     let case = |filter: &str| Case::new("orders", filter.trim_start_matches('&'));
     cases.push(case(""));
     for status in ["delivered", "cancelled", "pending"] {
         cases.push(case(&format!("&status={status}")).varies());
+    }
+    for sort in ["created_at", "-created_at"] {
+        cases.push(case(&format!("&sort={sort}")));
+        for range in [A_DAY, MONTHS] {
+            let ranged = |filter: &str| case(&format!("&sort={sort}{range}{filter}")).varies();
+            cases.push(ranged(""));
+            cases.push(ranged("&status=delivered"));
+            cases.push(ranged("&status=pending"));
+            cases.push(ranged(&format!("&user_id={CUSTOMER}")));
+        }
     }
     for user in [RESELLER, CUSTOMER] {
         cases.push(case(&format!("&user_id={user}")));
@@ -169,5 +204,18 @@ fn payments(cases: &mut Vec<Case>) {
         let of = |user: &str| case(&format!("&user_id={user}{filter}")).may_sort(BY_CUSTOMER);
         cases.push(of(CUSTOMER));
         cases.push(of(RESELLER).may_scan(OF_RESELLER));
+    }
+}
+
+fn users(cases: &mut Vec<Case>) {
+    cases.push(Case::new("users", ""));
+    // One, a twentieth, everybody.
+    for search in ["customer77777@", "tomer%201234", "example.in"] {
+        let case = Case::new("users", format!("search={search}")).varies();
+        cases.push(case.may_sort(SEARCH_ORDER));
+    }
+    for search in ["te", "qz"] {
+        let case = Case::new("users", format!("search={search}")).varies();
+        cases.push(case.may_scan(NO_TRIGRAM).may_sort(NO_TRIGRAM));
     }
 }

@@ -12,17 +12,26 @@ import { ConfirmButton } from '../ui/confirm-button';
 import { List } from '../ui/list';
 import { requestOf, useListing } from '../ui/listing';
 import { refresh } from '../ui/refresh';
+import { SearchForm } from '../ui/search-form';
 import type { Column } from '../ui/table';
 import { customersQuery } from './queries';
 
-const NO_FILTERS = [] as const;
+const FILTERS = ['search'] as const;
 
 export function CustomersPage() {
   const { t } = useTranslation('admin');
-  const list = useListing(NO_FILTERS);
+  const list = useListing(FILTERS);
   const customers = useQuery(customersQuery(requestOf(list)));
   return (
     <Page title={t('customers.title')}>
+      <div className="mb-5 max-w-xl">
+        <SearchForm
+          key={list.key}
+          label={t('customers.search')}
+          value={list.filters.search}
+          onSearch={(search) => list.narrow({ search })}
+        />
+      </div>
       <List
         query={customers}
         caption={t('customers.title')}

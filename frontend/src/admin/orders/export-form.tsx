@@ -2,10 +2,8 @@ import { useMutation } from '@tanstack/react-query';
 import { useTranslation } from 'react-i18next';
 import { asProblem } from '../../api/problem';
 import { Button } from '../../ui/button';
-import { Field } from '../../ui/field';
 import { Trouble } from '../../ui/trouble';
 import { saveFile } from '../ui/save-file';
-import { endOfDay, startOfDay } from './day';
 import { exportOrders, type ExportFilter } from './queries';
 
 /** The orders that the list shows, on all its pages, as a file. */
@@ -21,22 +19,9 @@ export function ExportForm({ filter }: { filter: ExportFilter }) {
         {t('export.title')}
       </h2>
       <p className="mb-4 text-muted">{t('export.text')}</p>
-      <form
-        className="grid items-end gap-3 sm:grid-cols-3"
-        onSubmit={(event) => {
-          event.preventDefault();
-          const form = new FormData(event.currentTarget);
-          const from = startOfDay(form.get('from') as string);
-          const to = endOfDay(form.get('to') as string);
-          run.mutate({ ...filter, ...(from && { from }), ...(to && { to }) });
-        }}
-      >
-        <Field label={t('export.from')} name="from" type="date" />
-        <Field label={t('export.to')} name="to" type="date" />
-        <Button type="submit" look="secondary" busy={run.isPending}>
-          {t('export.save')}
-        </Button>
-      </form>
+      <Button look="secondary" busy={run.isPending} onClick={() => run.mutate(filter)}>
+        {t('export.save')}
+      </Button>
       {run.error && (
         <div className="mt-4">
           <Trouble

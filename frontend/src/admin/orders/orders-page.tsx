@@ -7,32 +7,34 @@ import { Button } from '../../ui/button';
 import { Field } from '../../ui/field';
 import { orderName } from '../../orders/order-name';
 import { Page } from '../../ui/page';
+import { CustomerName } from '../customers/customer-name';
 import { List } from '../ui/list';
 import { oneOf, requestOf, useListing } from '../ui/listing';
 import { Select } from '../ui/select';
 import { shortId } from '../ui/short-id';
 import type { Column } from '../ui/table';
+import { DaysForm } from './days-form';
 import { ExportForm } from './export-form';
+import { FILTERS, SORTS, ordersOf } from './filter';
 import { ordersQuery } from './queries';
 import { StatusBadge } from './status-badge';
 import { ORDER_STATUSES } from './transitions';
 
-const FILTERS = ['status', 'user_id'] as const;
-
 export function OrdersPage() {
   const { t } = useTranslation('admin');
   const list = useListing(FILTERS);
-  const { status: wanted, ...rest } = requestOf(list);
-  const status = oneOf(ORDER_STATUSES, wanted ?? '');
-  const orders = useQuery(ordersQuery({ ...rest, ...(status && { status }) }));
-  const user = list.filters.user_id;
+  const filter = ordersOf(list.filters);
+  const { limit, offset } = requestOf(list);
+  const sort = oneOf(SORTS, list.filters.sort) ?? SORTS[0];
+  const orders = useQuery(ordersQuery({ ...filter, sort, limit, offset }));
+  const { from, to, user_id: user } = list.filters;
 
   return (
     <Page title={t('orders.title')}>
       <div className="mb-5 grid items-end gap-3 sm:grid-cols-2 lg:grid-cols-3">
         <Select
           label={t('orders.status')}
-          value={status ?? ''}
+          value={filter.status ?? ''}
           onChange={(event) => list.narrow({ status: event.target.value })}
         >
           <option value="">{t('list.all')}</option>
@@ -42,10 +44,26 @@ export function OrdersPage() {
             </option>
           ))}
         </Select>
+        <Select
+          label={t('list.sort')}
+          value={sort}
+          onChange={(event) => list.narrow({ sort: event.target.value })}
+        >
+          {SORTS.map((each) => (
+            <option key={each} value={each}>
+              {t(`products.sort.${each}`)}
+            </option>
+          ))}
+        </Select>
         <GoToOrder />
+        <div className="self-start sm:col-span-2 lg:col-span-3">
+          <DaysForm key={list.key} from={from} to={to} onChange={list.narrow} />
+        </div>
         {user && (
           <p className="flex flex-wrap items-center gap-x-3">
-            {t('orders.ofCustomer', { id: shortId(user) })}
+            <span className="[overflow-wrap:anywhere]">
+              <CustomerName id={user} />
+            </span>
             <Button look="plain" onClick={() => list.narrow({ user_id: '' })}>
               {t('orders.ofAll')}
             </Button>
@@ -61,7 +79,7 @@ export function OrdersPage() {
         page={list.page}
         hrefOf={list.hrefOf}
       />
-      <ExportForm filter={{ ...(status && { status }), ...(user && { user_id: user }) }} />
+      <ExportForm filter={filter} />
     </Page>
   );
 }

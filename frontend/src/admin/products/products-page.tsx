@@ -1,17 +1,16 @@
 import { useQuery } from '@tanstack/react-query';
-import type { SubmitEvent } from 'react';
 import { useTranslation } from 'react-i18next';
 import { Link } from 'wouter';
 import type { Product } from '../../api/types';
 import { useCategoryName } from '../../catalogue/category-name';
 import { categoriesQuery } from '../../catalogue/queries';
 import { useFormat } from '../../i18n/format';
-import { Button, buttonClass } from '../../ui/button';
-import { Field } from '../../ui/field';
+import { buttonClass } from '../../ui/button';
 import { Page } from '../../ui/page';
 import { ProductImage } from '../../ui/product-image';
 import { List } from '../ui/list';
 import { oneOf, requestOf, useListing } from '../ui/listing';
+import { SearchForm } from '../ui/search-form';
 import { Select } from '../ui/select';
 import type { Column } from '../ui/table';
 import { productsQuery } from './queries';
@@ -37,6 +36,9 @@ export function ProductsPage() {
       title={t('products.title')}
       aside={
         <div className="flex flex-wrap gap-3">
+          <Link href="/admin/products/off-sale" className={buttonClass('secondary')}>
+            {t('products.offSaleTitle')}
+          </Link>
           <Link href="/admin/products/import" className={buttonClass('secondary')}>
             {t('products.import')}
           </Link>
@@ -101,28 +103,14 @@ function Filters({ list }: { list: ReturnType<typeof useListing<(typeof FILTERS)
   const { data } = useQuery(categoriesQuery());
   const { filters, narrow } = list;
 
-  function submit(event: SubmitEvent<HTMLFormElement>) {
-    event.preventDefault();
-    const form = new FormData(event.currentTarget);
-    narrow({ search: (form.get('search') as string).trim() });
-  }
-
   return (
     <div className="mb-5 grid items-end gap-3 sm:grid-cols-2 lg:grid-cols-[2fr_1fr_1fr_1fr]">
-      <form key={list.key} role="search" onSubmit={submit} className="flex items-end gap-2">
-        <div className="grow">
-          <Field
-            label={t('products.search')}
-            name="search"
-            type="search"
-            maxLength={200}
-            defaultValue={filters.search}
-          />
-        </div>
-        <Button type="submit" look="secondary">
-          {t('list.search')}
-        </Button>
-      </form>
+      <SearchForm
+        key={list.key}
+        label={t('products.search')}
+        value={filters.search}
+        onSearch={(search) => narrow({ search })}
+      />
       <Select
         label={t('products.category')}
         value={filters.category}

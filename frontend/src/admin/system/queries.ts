@@ -4,46 +4,17 @@ import type { components } from '../../api/schema';
 
 export type Readiness = components['schemas']['ReadinessReport'];
 
-/** What the API tells administrators of itself; its description calls it an object and no more. */
-export type SystemInfo = {
-  application: {
-    name: string;
-    version: string;
-    uptime: number;
-    environment?: string;
-    startTime?: string;
-  };
-  features?: Record<string, { enabled?: boolean } | undefined>;
-  services?: {
-    database?: {
-      pool?: { idle: number; inUse: number; waiting: number };
-      replicas?: Replica[];
-    };
-    queue?: { type: string; status: string };
-  };
-  configuration?: {
-    poolMax?: number;
-    cacheType?: string;
-    workerMode?: string;
-    authProvider?: string;
-  };
-};
-
-export type Replica = {
-  name: string;
-  inRotation: boolean;
-  reason: string;
-  lagBytes: number | null;
-  lagSeconds: number;
-};
+export type SystemInfo = components['schemas']['Setup'];
+export type Services = components['schemas']['Services'];
+export type Replica = components['schemas']['ReplicaService'];
+export type Breaker = components['schemas']['CircuitBreaker'];
 
 const FOLLOWED = 5000;
 
 export const systemInfoQuery = () =>
   queryOptions({
     queryKey: ['private', 'admin', 'system'],
-    queryFn: async ({ signal }) =>
-      (await read(api.GET('/api/system/info', { signal }))) as unknown as SystemInfo,
+    queryFn: ({ signal }) => read(api.GET('/api/system/info', { signal })),
     refetchInterval: FOLLOWED,
   });
 

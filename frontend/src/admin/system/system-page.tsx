@@ -9,7 +9,14 @@ import { formatDuration } from '../ui/duration';
 import { Section } from '../ui/section';
 import { Table } from '../ui/table';
 import { checksOf } from './checks';
-import { readinessQuery, systemInfoQuery, type Replica, type SystemInfo } from './queries';
+import { LayersSection } from './layers-section';
+import {
+  readinessQuery,
+  systemInfoQuery,
+  type Replica,
+  type Services,
+  type SystemInfo,
+} from './queries';
 
 const TONES: Record<string, Tone> = { ok: 'good', error: 'bad' };
 
@@ -23,8 +30,9 @@ export function SystemPage() {
         <Loaded query={info} skeleton={<SkeletonRows rows={4} />}>
           {(data) => <Process info={data} />}
         </Loaded>
-        {info.data?.services?.database && (
-          <div className="lg:col-span-2">
+        {info.data?.services && (
+          <div className="grid gap-5 lg:col-span-2">
+            <LayersSection services={info.data.services} />
             <DatabaseSection database={info.data.services.database} />
           </div>
         )}
@@ -73,19 +81,17 @@ function Health() {
 function Process({ info }: { info: SystemInfo }) {
   const { t, i18n } = useTranslation('admin');
   const { dateTime } = useFormat();
-  const { application, configuration, features, services } = info;
-  const onOff = (on: boolean | undefined) => t(on ? 'system.on' : 'system.off');
-  const facts: [string, string | undefined][] = [
+  const { application, configuration, features } = info;
+  const onOff = (on: boolean) => t(on ? 'system.on' : 'system.off');
+  const facts: [string, string | null | undefined][] = [
     [t('system.version'), application.version],
     [t('system.environment'), application.environment],
     [t('system.uptime'), formatDuration(application.uptime, i18n.language)],
     [t('system.started'), application.startTime && dateTime(application.startTime)],
     [t('system.workerMode'), configuration?.workerMode],
-    [t('system.queue'), services?.queue && `${services.queue.type}, ${services.queue.status}`],
-    [t('system.cache'), configuration?.cacheType],
     [t('system.auth'), configuration?.authProvider],
-    [t('system.metrics'), features && onOff(features.metrics?.enabled)],
-    [t('system.chaos'), features && onOff(features.chaosEngineering?.enabled)],
+    [t('system.metrics'), onOff(features.metrics.enabled)],
+    [t('system.chaos'), onOff(features.chaosEngineering.enabled)],
   ];
   return (
     <Section title={t('system.process')}>
@@ -101,13 +107,11 @@ function Process({ info }: { info: SystemInfo }) {
   );
 }
 
-type Database = NonNullable<NonNullable<SystemInfo['services']>['database']>;
-
-function DatabaseSection({ database: { pool, replicas = [] } }: { database: Database }) {
+function DatabaseSection({ database: { pool, replicas } }: { database: Services['database'] }) {
   const { t, i18n } = useTranslation('admin');
   return (
     <Section title={t('system.database')}>
-      {pool && <p className="mb-3">{t('system.pool', pool)}</p>}
+      <p className="mb-3">{t('system.pool', pool)}</p>
       {replicas.length === 0 ? (
         <p>{t('system.noReplicas')}</p>
       ) : (
@@ -120,15 +124,13 @@ function DatabaseSection({ database: { pool, replicas = [] } }: { database: Data
             {
               header: t('orders.status'),
               cell: ({ inRotation, reason }) => (
-                <Badge tone={inRotation ? 'good' : 'bad'}>
-                  {t(`system.rotation.${reason as 'in'}`, { defaultValue: reason })}
-                </Badge>
+                <Badge tone={inRotation ? 'good' : 'bad'}>{t(`system.rotation.${reason}`)}</Badge>
               ),
             },
             {
               header: t('system.lag'),
               cell: ({ lagSeconds, lagBytes }) =>
-                `${formatDuration(lagSeconds, i18n.language)}${lagBytes === null ? '' : `, ${t('system.bytes', { count: lagBytes })}`}`,
+                `${formatDuration(lagSeconds, i18n.language)}, ${t('system.bytes', { count: lagBytes })}`,
               numeric: true,
             },
           ]}
