@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{Api, Person};
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What is told once `is_so`. Each look uses the cache and the queue, so that their breakers hear how they do.
 async fn services(api: &Api, admin: &Person, is_so: impl Fn(&Value) -> bool) -> Value {
@@ -54,6 +54,7 @@ async fn each_layer_tells_how_it_does_and_a_breaker_when_it_tries_again() {
         ("REDIS_URL", &through),
         ("CACHE_TYPE", "redis"),
         ("CACHE_PREFIX", &prefix),
+        ("CACHE_BREAKER_RESET", "200"),
         ("PAYMENT_PROVIDER", "http"),
         ("PAYMENT_GATEWAY_URL", "http://127.0.0.1:9"),
         ("PAYMENT_API_KEY", "a-key-of-the-gateway"),
