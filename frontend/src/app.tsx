@@ -1,47 +1,52 @@
 import { lazy, type ReactNode } from 'react';
 import { Route, Switch } from 'wouter';
 import { HomePage } from './catalogue/home-page';
+import { load } from './connection/load';
 import { Layout } from './layout/layout';
 import { NotFoundPage } from './layout/not-found-page';
 import { RequireUser } from './session/require-user';
 
 /** The home page comes with the app; every other page is loaded when somebody goes there. */
 const CataloguePage = lazy(async () => ({
-  default: (await import('./catalogue/catalogue-page')).CataloguePage,
+  default: (await load(() => import('./catalogue/catalogue-page'))).CataloguePage,
 }));
 const ProductPage = lazy(async () => ({
-  default: (await import('./catalogue/product-page')).ProductPage,
+  default: (await load(() => import('./catalogue/product-page'))).ProductPage,
 }));
-const CartPage = lazy(async () => ({ default: (await import('./cart/cart-page')).CartPage }));
+const CartPage = lazy(async () => ({
+  default: (await load(() => import('./cart/cart-page'))).CartPage,
+}));
 const CheckoutPage = lazy(async () => ({
-  default: (await import('./checkout/checkout-page')).CheckoutPage,
+  default: (await load(() => import('./checkout/checkout-page'))).CheckoutPage,
 }));
 const PaymentPage = lazy(async () => ({
-  default: (await import('./checkout/payment-page')).PaymentPage,
+  default: (await load(() => import('./checkout/payment-page'))).PaymentPage,
 }));
 const OrdersPage = lazy(async () => ({
-  default: (await import('./orders/orders-page')).OrdersPage,
+  default: (await load(() => import('./orders/orders-page'))).OrdersPage,
 }));
-const OrderPage = lazy(async () => ({ default: (await import('./orders/order-page')).OrderPage }));
+const OrderPage = lazy(async () => ({
+  default: (await load(() => import('./orders/order-page'))).OrderPage,
+}));
 const ProfilePage = lazy(async () => ({
-  default: (await import('./account/profile-page')).ProfilePage,
+  default: (await load(() => import('./account/profile-page'))).ProfilePage,
 }));
 const SignInPage = lazy(async () => ({
-  default: (await import('./account/sign-in-page')).SignInPage,
+  default: (await load(() => import('./account/sign-in-page'))).SignInPage,
 }));
 const SignUpPage = lazy(async () => ({
-  default: (await import('./account/sign-up-page')).SignUpPage,
+  default: (await load(() => import('./account/sign-up-page'))).SignUpPage,
 }));
 const ForgotPasswordPage = lazy(async () => ({
-  default: (await import('./account/forgot-password-page')).ForgotPasswordPage,
+  default: (await load(() => import('./account/forgot-password-page'))).ForgotPasswordPage,
 }));
 const ResetPasswordPage = lazy(async () => ({
-  default: (await import('./account/reset-password-page')).ResetPasswordPage,
+  default: (await load(() => import('./account/reset-password-page'))).ResetPasswordPage,
 }));
 const VerifyEmailPage = lazy(async () => ({
-  default: (await import('./account/verify-email-page')).VerifyEmailPage,
+  default: (await load(() => import('./account/verify-email-page'))).VerifyEmailPage,
 }));
-const Admin = lazy(async () => ({ default: (await import('./admin/admin')).Admin }));
+const Admin = lazy(async () => ({ default: (await load(() => import('./admin/admin'))).Admin }));
 
 export function App() {
   return (
