@@ -1,8 +1,9 @@
 import { atCheckout, orderCount, putIntoCart, withPaidOrder } from './support/customer';
 import { expect, test } from './support/fixtures';
-import { canControl, controlApi } from './support/stack';
+import { canControl, controlApi, restoreApi } from './support/stack';
 
 test.skip(!canControl, 'needs STACK_CONTROL');
+test.afterEach(restoreApi);
 
 const SILENT = 'The shop does not answer just now.';
 const LIVE = 'Live: this page follows the order.';
@@ -56,7 +57,6 @@ test.describe('an API that stops and comes back', () => {
 
 test.describe('an API that is stuck', () => {
   test.use({ refusals: ['net /api/*'] });
-  test.afterEach(() => controlApi('api-resume'));
 
   test('is waited for', async ({ page, admin }) => {
     const id = await admin.addProduct({ name: 'Moong', price: 65, stock_quantity: 9 });

@@ -87,7 +87,7 @@ for (const language of LANGUAGES) {
 
         const questions = {
           'off-sale': [`/admin/products/${product}`, words('products.deactivate')],
-          refund: [`/admin/orders/${paid}`, words('payment.refund')],
+          refund: [`/admin/orders/${paid}`, words('payment.to.refunded')],
           cancel: [`/admin/orders/${paid}`, words('order.to.cancelled')],
         } as const;
         for (const [name, [path, label]] of Object.entries(questions)) {
