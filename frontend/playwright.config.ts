@@ -2,6 +2,15 @@ import { defineConfig, devices } from '@playwright/test';
 
 const shop = process.env.SHOP_URL ?? 'http://localhost:4173';
 
+const OUTAGES = '**/outages.spec.ts';
+
+const desktop = { viewport: { width: 1280, height: 800 } };
+const phone = {
+  ...devices['Galaxy S8'],
+  viewport: { width: 360, height: 740 },
+  deviceScaleFactor: 2,
+};
+
 /**
  * Against a running stack: API, workers, PostgreSQL, Redis, with the sandbox as its gateway. `API_URL` is its API,
  * which the built pages are put in front of, unless `SHOP_URL` says where they are served already.
@@ -9,7 +18,7 @@ const shop = process.env.SHOP_URL ?? 'http://localhost:4173';
 export default defineConfig({
   testDir: 'tests',
   outputDir: 'test-results',
-  workers: 1,
+  workers: 2,
   retries: 0,
   timeout: 60_000,
   expect: { timeout: 15_000 },
@@ -32,16 +41,17 @@ export default defineConfig({
       ],
     },
   },
+  // Outages are everybody's: they come when nobody else is in the shop any more.
   projects: [
-    { name: 'desktop', use: { viewport: { width: 1280, height: 800 } } },
+    { name: 'desktop', use: desktop, testIgnore: OUTAGES },
+    { name: 'phone', use: phone, testIgnore: OUTAGES },
     {
-      name: 'phone',
-      use: {
-        ...devices['Galaxy S8'],
-        viewport: { width: 360, height: 740 },
-        deviceScaleFactor: 2,
-      },
+      name: 'desktop-outages',
+      use: desktop,
+      testMatch: OUTAGES,
+      dependencies: ['desktop', 'phone'],
     },
+    { name: 'phone-outages', use: phone, testMatch: OUTAGES, dependencies: ['desktop-outages'] },
   ],
   ...(process.env.SHOP_URL
     ? {}

@@ -1,6 +1,7 @@
 import { lazy, type ComponentType, type ReactNode } from 'react';
 import { Route, Switch } from 'wouter';
 import { HomePage } from './catalogue/home-page';
+import { load } from './connection/load';
 import { Layout } from './layout/layout';
 import { NotFoundPage } from './layout/not-found-page';
 import { RequireUser } from './session/require-user';
@@ -8,54 +9,54 @@ import { RequireUser } from './session/require-user';
 /** The home page comes with the app; every other page is loaded when somebody goes there, or by `loadShop`. */
 const shopPages: (() => Promise<unknown>)[] = [];
 
-function shopPage<Props>(load: () => Promise<{ default: ComponentType<Props> }>) {
-  shopPages.push(load);
-  return lazy(load);
+function shopPage<Props>(part: () => Promise<{ default: ComponentType<Props> }>) {
+  shopPages.push(part);
+  return lazy(part);
 }
 
 const CataloguePage = shopPage(async () => ({
-  default: (await import('./catalogue/catalogue-page')).CataloguePage,
+  default: (await load(() => import('./catalogue/catalogue-page'))).CataloguePage,
 }));
 const ProductPage = shopPage(async () => ({
-  default: (await import('./catalogue/product-page')).ProductPage,
+  default: (await load(() => import('./catalogue/product-page'))).ProductPage,
 }));
-const CartPage = shopPage(async () => ({ default: (await import('./cart/cart-page')).CartPage }));
+const CartPage = shopPage(async () => ({ default: (await load(() => import('./cart/cart-page'))).CartPage }));
 const CheckoutPage = shopPage(async () => ({
-  default: (await import('./checkout/checkout-page')).CheckoutPage,
+  default: (await load(() => import('./checkout/checkout-page'))).CheckoutPage,
 }));
 const PaymentPage = shopPage(async () => ({
-  default: (await import('./checkout/payment-page')).PaymentPage,
+  default: (await load(() => import('./checkout/payment-page'))).PaymentPage,
 }));
 const OrdersPage = shopPage(async () => ({
-  default: (await import('./orders/orders-page')).OrdersPage,
+  default: (await load(() => import('./orders/orders-page'))).OrdersPage,
 }));
 const OrderPage = shopPage(async () => ({
-  default: (await import('./orders/order-page')).OrderPage,
+  default: (await load(() => import('./orders/order-page'))).OrderPage,
 }));
 const ProfilePage = shopPage(async () => ({
-  default: (await import('./account/profile-page')).ProfilePage,
+  default: (await load(() => import('./account/profile-page'))).ProfilePage,
 }));
 const SignInPage = shopPage(async () => ({
-  default: (await import('./account/sign-in-page')).SignInPage,
+  default: (await load(() => import('./account/sign-in-page'))).SignInPage,
 }));
 const SignUpPage = shopPage(async () => ({
-  default: (await import('./account/sign-up-page')).SignUpPage,
+  default: (await load(() => import('./account/sign-up-page'))).SignUpPage,
 }));
 const ForgotPasswordPage = shopPage(async () => ({
-  default: (await import('./account/forgot-password-page')).ForgotPasswordPage,
+  default: (await load(() => import('./account/forgot-password-page'))).ForgotPasswordPage,
 }));
 const ResetPasswordPage = shopPage(async () => ({
-  default: (await import('./account/reset-password-page')).ResetPasswordPage,
+  default: (await load(() => import('./account/reset-password-page'))).ResetPasswordPage,
 }));
 const VerifyEmailPage = shopPage(async () => ({
-  default: (await import('./account/verify-email-page')).VerifyEmailPage,
+  default: (await load(() => import('./account/verify-email-page'))).VerifyEmailPage,
 }));
-const Admin = lazy(async () => ({ default: (await import('./admin/admin')).Admin }));
+const Admin = lazy(async () => ({ default: (await load(() => import('./admin/admin'))).Admin }));
 
 /** Loads the shop's pages before anybody goes there: by then the network, or the server, may be away. */
 export async function loadShop() {
   // A page that does not come now is asked for again by whoever goes there.
-  await Promise.allSettled(shopPages.map((load) => load()));
+  await Promise.allSettled(shopPages.map((part) => part()));
 }
 
 export function App() {

@@ -10,10 +10,16 @@ import './index.css';
 import { readConfig } from './lib/config';
 import { watchNavigation } from './lib/navigation';
 
+/** An API that is stuck takes connections and says nothing. */
+const PROBE_PATIENCE = 5000;
+
 async function start(root: HTMLElement) {
   const [config] = await Promise.all([readConfig(), startTranslations()]);
   connectApi(config.apiUrl);
-  watchConnection(async () => (await fetch(apiUrl('/api/health'))).ok);
+  watchConnection(async () => {
+    const signal = AbortSignal.timeout(PROBE_PATIENCE);
+    return (await fetch(apiUrl('/api/health'), { signal })).ok;
+  });
   watchNavigation();
   createRoot(root).render(
     <StrictMode>

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
-import { openBackOffice, Queue, Shopper } from './support/back-office';
+import { openBackOffice, Queue } from './support/back-office';
 import { expect, test } from './support/fixtures';
+import { Shopper } from './support/shopper';
 
 let serial = 0;
 
@@ -11,16 +12,16 @@ function unique(word: string): string {
 
 test.describe('products', () => {
   // A SKU that is taken.
-  test.use({ refusals: [409] });
+  test.use({ refusals: ['409 /api/products'] });
 
   test('the administrator edits a product and the shop shows it', async ({
     page,
     admin,
-    browser,
+    another,
   }) => {
     const name = unique('Kettle');
     const id = await admin.addProduct({ name, price: 1500, stock_quantity: 3 });
-    const shopper = await browser.newPage();
+    const shopper = await (await another()).newPage();
     await shopper.goto(`/products/${id}`);
     await expect(shopper.getByText('₹1,500')).toBeVisible();
 
@@ -51,7 +52,6 @@ test.describe('products', () => {
     await expect(shopper.getByRole('heading', { level: 1 })).toHaveText(`${name} deluxe`);
     await expect(shopper.getByText('Out of stock')).toBeVisible();
     await expect(shopper.locator('main img[src="/favicon.svg"]')).toBeVisible();
-    await shopper.close();
 
     await page.getByRole('button', { name: 'Take off sale' }).click();
     await page.getByRole('button', { name: 'Yes, take it off sale' }).click();
@@ -77,7 +77,7 @@ test.describe('products', () => {
 });
 
 test.describe('import', () => {
-  test.use({ refusals: [400] });
+  test.use({ refusals: ['400 /api/products/import'] });
 
   test('each bad line is shown with its number, and the mended file is taken', async ({ page }) => {
     const sku = unique('IMPORT').replace(/ /g, '-');
@@ -189,11 +189,18 @@ test('a failed job is done again from the queue page', async ({ page, admin }) =
   await shopper.leave();
 });
 
-test('failed jobs are removed together', async ({ page }) => {
-  const queue = new Queue('order-processing');
+const QUEUES = {
+  desktop: { queue: 'order-processing', area: 'orders' },
+  phone: { queue: 'payment-processing', area: 'payments' },
+};
+
+test('failed jobs are removed together', async ({ page }, { project }) => {
+  // Desktop and phone may do this at the same time.
+  const { queue: name, area } = QUEUES[project.name === 'phone' ? 'phone' : 'desktop'];
+  const queue = new Queue(name);
   const jobs = [1, 2].map((number) => `useless-${Date.now()}-${process.pid}-${number}`);
-  for (const job of jobs) queue.add(job, 'process-order', {});
-  await openBackOffice(page, '/admin/queues/orders');
+  for (const job of jobs) queue.add(job, 'useless', {});
+  await openBackOffice(page, `/admin/queues/${area}`);
   for (const job of jobs) await expect(page.getByRole('article', { name: job })).toBeVisible();
   await page.getByRole('button', { name: /^Remove all/ }).click();
   await page.getByRole('alertdialog').getByRole('button', { name: 'Remove' }).click();
@@ -215,7 +222,7 @@ test('a customer is blocked and let in again', async ({ page }) => {
 });
 
 test.describe('too many requests', () => {
-  test.use({ refusals: [429] });
+  test.use({ refusals: ['429 /api/audit'] });
 
   test('are counted down and tried again', async ({ page }) => {
     await openBackOffice(page, '/admin/orders');

@@ -1,6 +1,8 @@
-import { execFileSync } from 'node:child_process';
-import { atCheckout, orderCount, putIntoCart, withPaidOrder } from './support/customer';
-import { expect, NO_ANSWER, test } from './support/fixtures';
+import { guessPasswords } from './support/admin';
+import { atCheckout, fillAddress, orderCount, putIntoCart } from './support/customer';
+import { expect, test } from './support/fixtures';
+import { Shopper } from './support/shopper';
+import { open, visit } from './support/visit';
 
 test('one order comes of many clicks and a reload in the middle', async ({ page, admin }) => {
   const id = await admin.addProduct({ name: 'Basmati', price: 700, stock_quantity: 50 });
@@ -47,75 +49,72 @@ test('two tabs share the cart, the session and its end', async ({ page, context,
   await expect(page.getByRole('link', { name: 'Cart, 1 item' })).toBeVisible();
 });
 
-test('an order is followed live to the end', async ({ page, admin }) => {
-  const id = await admin.addProduct({ name: 'Papad', price: 60, stock_quantity: 9 });
-  const order = await withPaidOrder(page, id);
-  await expect(page.getByText('Live: this page follows the order.')).toBeVisible();
-  await admin.changeOrder(order, 'shipped');
-  await expect(page.getByText('Shipped').first()).toBeVisible();
-  await admin.changeOrder(order, 'delivered');
-  await expect(page.getByText('This order has reached its end.')).toBeVisible();
-});
-
-test('an order is cancelled by the keyboard', async ({ page, admin }) => {
-  const id = await admin.addProduct({ name: 'Pickle', price: 150, stock_quantity: 9 });
-  await withPaidOrder(page, id);
-  await page.getByRole('button', { name: 'Cancel the order' }).focus();
-  await page.keyboard.press('Enter');
-  await expect(page.getByRole('alertdialog')).toBeVisible();
-  await page.keyboard.press('Escape');
-  await expect(page.getByRole('button', { name: 'Cancel the order' })).toBeFocused();
-  await page.keyboard.press('Enter');
-  await page.getByRole('button', { name: 'Yes, cancel it' }).press('Enter');
-  await expect(page.getByText('Cancelled').first()).toBeVisible();
-});
-
 test.describe('a session that ends in the middle of a checkout', () => {
-  test.use({ refusals: [401] });
+  test.use({ refusals: ['401 /api/auth/refresh', '401 /api/orders'] });
 
   test('keeps the cart and the order that was meant', async ({ page, admin }) => {
-    const id = await admin.addProduct({ name: 'Millet', price: 90, stock_quantity: 9 });
-    const customer = await atCheckout(page, id);
-    await page.route('**/api/auth/refresh', (route) =>
-      route.fulfill({
-        status: 401,
-        contentType: 'application/problem+json',
-        body: '{"code":"unauthenticated"}',
-      }),
-    );
-    await page.route('**/api/orders', (route) =>
-      route.fulfill({
-        status: 401,
-        contentType: 'application/problem+json',
-        body: '{"code":"unauthenticated"}',
-      }),
-    );
+    const millet = { name: 'Millet', price: 90, stock_quantity: 9 };
+    const product_id = await admin.addProduct(millet);
+    const shopper = await Shopper.signUp();
+    const cart = [{ product_id, name: millet.name, price: millet.price, quantity: 1 }];
+    await visit(page, { language: 'en', session: shopper.session, cart });
+    await open(page, '/checkout');
+    await fillAddress(page);
+    // Signed out from elsewhere, which the page learns when its token has run out.
+    await shopper.signOut();
+    await page.clock.setFixedTime(Date.now() + 20 * 60_000);
     await page.getByRole('button', { name: 'Place the order and pay' }).click();
     await expect(page.getByText('Your session has ended.')).toBeVisible();
     await expect(page.getByRole('link', { name: 'Cart, 1 item' })).toBeVisible();
-    await page.unrouteAll();
-    await page.getByLabel('E-mail').fill(customer.email);
-    await page.getByLabel('Password', { exact: true }).fill(customer.password);
-    await page.getByRole('button', { name: 'Sign in' }).click();
+    await page.clock.setFixedTime(Date.now());
+    await page.getByLabel('E-mail').fill(shopper.customer.email);
+    await page.getByLabel('Password', { exact: true }).fill(shopper.customer.password);
+    await page.locator('main').getByRole('button', { name: 'Sign in' }).click();
     await expect(page.getByRole('heading', { name: 'Pay for your order' })).toBeVisible();
-    expect(await orderCount(customer)).toBe(1);
+    expect(await orderCount(shopper.customer)).toBe(1);
+    await shopper.leave();
   });
 });
 
 test.describe('a busy shop', () => {
-  test.use({ refusals: [503, 429] });
+  test.use({ refusals: ['503 /api/*', '429 /api/auth/login', '401 /api/auth/login'] });
 
-  test('is asked again when it says so', async ({ page }) => {
+  const overloaded = {
+    status: 503,
+    headers: { 'retry-after': '2', 'content-type': 'application/problem+json' },
+    body: '{"code":"overloaded"}',
+  };
+
+  test('is asked again when it says so, for one order', async ({ page, admin }) => {
+    const id = await admin.addProduct({ name: 'Ragi', price: 60, stock_quantity: 9 });
+    const customer = await atCheckout(page, id);
     let refused = 0;
-    await page.route('**/api/categories', (route) => {
+    await page.route('**/api/orders', (route) => {
       refused += 1;
-      if (refused > 1) return route.continue();
-      const headers = { 'retry-after': '3', 'content-type': 'application/problem+json' };
-      return route.fulfill({ status: 503, headers, body: '{"code":"overloaded"}' });
+      return refused > 1 ? route.continue() : route.fulfill(overloaded);
     });
-    await page.goto('/');
-    await expect(page.getByText(/Trying again in [123] second/)).toBeVisible();
-    await expect(page.getByRole('link', { name: /Groceries/ })).toBeVisible();
+    await page.getByRole('button', { name: 'Place the order and pay' }).click();
+    await expect(page.getByText('The shop is very busy just now.')).toBeVisible();
+    await expect(page.getByText(/Trying again in [12] second/)).toBeVisible();
+    await expect(page.getByRole('heading', { name: 'Pay for your order' })).toBeVisible();
+    expect(await orderCount(customer)).toBe(1);
+  });
+
+  test('that has had too many tries counts down', async ({ page }) => {
+    const shopper = await Shopper.signUp();
+    const { email, password } = shopper.customer;
+    await guessPasswords(email);
+    await page.goto('/sign-in');
+    await page.getByLabel('E-mail').fill(email);
+    await page.getByLabel('Password', { exact: true }).fill(password);
+    await page.locator('main').getByRole('button', { name: 'Sign in' }).click();
+    const alert = page.getByRole('alert');
+    await expect(alert).toContainText('Too many tries. Please wait a moment.');
+    const left = async () => Number(/in (\d+) second/.exec(await alert.innerText())?.[1]);
+    const first = await left();
+    expect(first).toBeGreaterThan(20);
+    await expect.poll(left).toBeLessThan(first);
+    await shopper.leave();
   });
 });
 
@@ -127,34 +126,4 @@ test('being offline is said, and the cart is whole', async ({ page, context, adm
   await expect(page.getByRole('link', { name: 'Cart, 1 item' })).toBeVisible();
   await context.setOffline(false);
   await expect(page.getByText('You are offline.')).toBeHidden();
-});
-
-/** A command that takes `api-stop` and `api-start`, and does it to the API of this stack. */
-const control = process.env.STACK_CONTROL;
-
-test.describe('an API that stops and comes back', () => {
-  test.skip(!control, 'needs STACK_CONTROL');
-  test.use({ refusals: [NO_ANSWER, 500, 502, 503, 504] });
-
-  test('is said, waited for, and costs nothing', async ({ page, admin }) => {
-    const id = await admin.addProduct({ name: 'Poha', price: 55, stock_quantity: 9 });
-    const order = await withPaidOrder(page, id);
-    const second = await admin.addProduct({ name: 'Suji', price: 45, stock_quantity: 9 });
-    await putIntoCart(page, second);
-    await page.goto(`/orders/${order}`);
-    await expect(page.getByText('Live: this page follows the order.')).toBeVisible();
-    execFileSync(control ?? '', ['api-stop']);
-    try {
-      await expect(page.getByText('The shop does not answer just now.').first()).toBeVisible();
-      await page.getByRole('link', { name: 'Cart, 1 item' }).click();
-      await expect(page.getByText('Suji')).toBeVisible();
-    } finally {
-      // Other journeys need it too.
-      execFileSync(control ?? '', ['api-start']);
-    }
-    await expect(page.getByText('The shop does not answer just now.')).toHaveCount(0);
-    await expect(page.getByRole('link', { name: 'Go to checkout' })).toBeVisible();
-    await page.goBack();
-    await expect(page.getByText('Live: this page follows the order.')).toBeVisible();
-  });
 });

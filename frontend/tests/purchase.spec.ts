@@ -61,7 +61,7 @@ test('cash on delivery needs no payment', async ({ page, admin }) => {
 });
 
 test.describe('sold out meanwhile', () => {
-  test.use({ refusals: [409] });
+  test.use({ refusals: ['409 /api/orders'] });
 
   test('the customer learns what is left, and the cart stays', async ({ page, admin }) => {
     const id = await admin.addProduct({ name: 'Saffron', price: 900, stock_quantity: 5 });

@@ -1,5 +1,5 @@
 import createClient from 'openapi-fetch';
-import { reportAnswer, reportSilence } from '../connection/connection';
+import { expectAnswer, reportAnswer, reportSilence } from '../connection/connection';
 import { session } from '../session/session';
 import { problemOf, unreachable } from './problem';
 import type { paths } from './schema';
@@ -51,15 +51,30 @@ function authorized(request: Request, token: string): Request {
   return request;
 }
 
+/** After this the page says that it is slow. A bank takes its time, for which the API is asked to wait. */
+const SLOW_AFTER = 4000;
+const SLOW_AFTER_WAITING = 12_000;
+/** After this nobody answers: the API itself gives up a request before. */
+const SILENT_AFTER = 20_000;
+
 async function send(request: Request): Promise<Response> {
+  const patience = new AbortController();
+  request.signal.addEventListener('abort', () => patience.abort());
+  if (request.signal.aborted) patience.abort();
+  // Until the answer begins: the rest of a stream of events may take for ever.
+  const timer = setTimeout(() => patience.abort(), SILENT_AFTER);
+  const answered = expectAnswer(request.headers.has('prefer') ? SLOW_AFTER_WAITING : SLOW_AFTER);
   try {
-    const response = await fetch(request);
+    const response = await fetch(request, { signal: patience.signal });
     reportAnswer(response);
     return response;
   } catch (error) {
     if (request.signal.aborted) throw error;
     reportSilence();
     throw unreachable();
+  } finally {
+    clearTimeout(timer);
+    answered();
   }
 }
 

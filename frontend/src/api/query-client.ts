@@ -1,5 +1,5 @@
 import { QueryClient } from '@tanstack/react-query';
-import { connectionState, subscribeConnection } from '../connection/connection';
+import { isReachable, subscribeConnection } from '../connection/connection';
 import { session } from '../session/session';
 
 export const queryClient = new QueryClient({
@@ -12,12 +12,12 @@ export const queryClient = new QueryClient({
   },
 });
 
-let before = connectionState();
+let wasReachable = isReachable();
 subscribeConnection(() => {
-  const now = connectionState();
+  const reachable = isReachable();
   // What could not be loaded meanwhile, or has changed, is loaded as soon as the shop is back.
-  if (now === 'online' && before !== 'online') void queryClient.invalidateQueries();
-  before = now;
+  if (reachable && !wasReachable) void queryClient.invalidateQueries();
+  wasReachable = reachable;
 });
 
 let owner = session.user()?.id;

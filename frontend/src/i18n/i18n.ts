@@ -1,5 +1,6 @@
 import i18next from 'i18next';
 import { initReactI18next } from 'react-i18next';
+import { load } from '../connection/load';
 import shop from './locales/en/shop.json';
 
 export const LANGUAGES = { en: 'English', hi: 'हिन्दी' } as const;
@@ -18,9 +19,9 @@ export async function startTranslations(): Promise<void> {
     .use({
       type: 'backend',
       async read(language: string, namespace: string) {
-        const load = files[`./locales/${language}/${namespace}.json`];
-        if (!load) throw new Error(`No translation ${language}/${namespace}`);
-        return (await load()).default;
+        const file = files[`./locales/${language}/${namespace}.json`];
+        if (!file) throw new Error(`No translation ${language}/${namespace}`);
+        return (await load(file)).default;
       },
     })
     .use(initReactI18next)

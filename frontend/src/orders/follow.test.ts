@@ -73,6 +73,18 @@ describe('followOrder', () => {
     expect(waits).toEqual([1500, 7000, 7000]);
   });
 
+  it('takes a stream that says nothing for dead', async () => {
+    vi.useFakeTimers();
+    const silent = new Response(new ReadableStream<Uint8Array>());
+    const following = follow([silent, stream(status(1, 'shipped'))]);
+    await vi.advanceTimersByTimeAsync(39_000);
+    const still = Symbol('still');
+    expect(await Promise.race([following, Promise.resolve(still)])).toBe(still);
+    await vi.advanceTimersByTimeAsync(1000);
+    expect((await following).seen).toEqual(['shipped']);
+    vi.useRealTimers();
+  });
+
   it('gives up what it may not see', async () => {
     const { states } = await follow([
       new Response('{"code":"not_found"}', {

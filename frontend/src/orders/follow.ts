@@ -22,6 +22,8 @@ export type FollowParts = {
 };
 
 const FIRST_WAIT = 3000;
+/** The API sends something every 15 seconds. A stream without anything for longer than this is dead. */
+const LONGEST_SILENCE = 40_000;
 
 type Progress = { lastEventId: string | null; pause: number };
 
@@ -78,7 +80,8 @@ async function* textOf(body: ReadableStream<Uint8Array>): AsyncGenerator<string>
   const decoder = new TextDecoder();
   try {
     for (;;) {
-      const { done, value } = await reader.read();
+      const timer = setTimeout(() => void reader.cancel(), LONGEST_SILENCE);
+      const { done, value } = await reader.read().finally(() => clearTimeout(timer));
       if (done) return;
       yield decoder.decode(value, { stream: true });
     }

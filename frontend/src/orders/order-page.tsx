@@ -4,6 +4,7 @@ import { useTranslation } from 'react-i18next';
 import { Link } from 'wouter';
 import { asProblem } from '../api/problem';
 import type { OrderDetails } from '../api/types';
+import { load } from '../connection/load';
 import { useFormat } from '../i18n/format';
 import { NotFoundPage } from '../layout/not-found-page';
 import { buttonClass } from '../ui/button';
@@ -20,7 +21,9 @@ import { useOrderEvents } from './use-order-events';
 import type { Following, OrderEvent } from './follow';
 import { Items } from './items';
 
-const CancelOrder = lazy(async () => ({ default: (await import('./cancel-order')).CancelOrder }));
+const CancelOrder = lazy(async () => ({
+  default: (await load(() => import('./cancel-order'))).CancelOrder,
+}));
 
 export function OrderPage({ id }: { id: string }) {
   const order = useQuery(orderQuery(id));

@@ -1,21 +1,42 @@
 import AxeBuilder from '@axe-core/playwright';
 import { expect, type Page, type TestInfo } from '@playwright/test';
+import { layoutFaults } from './layout-faults';
 
-/** What holds of every page in every state: accessible, within its width, and nothing left undefined. */
-export async function look(page: Page, info: TestInfo, name: string) {
-  await expect(page.locator('.animate-pulse')).toHaveCount(0);
+/** The narrowest screen there is. */
+const NARROWEST = 320;
+
+type Options = { isLoading?: boolean };
+
+/**
+ * What holds of every page in every state: accessible, nothing cut, nothing over something else, and nothing left
+ * undefined. On a phone, also on the narrowest. With `SCREENSHOTS` the page is kept as a picture in that folder.
+ */
+export async function look(page: Page, info: TestInfo, name: string, options: Options = {}) {
+  const { isLoading = false } = options;
+  if (!isLoading) await expect(page.locator('.animate-pulse')).toHaveCount(0);
   const folder = process.env.SCREENSHOTS;
   if (folder) {
+    await page.evaluate(() => window.scrollTo(0, 0));
     await page.screenshot({ path: `${folder}/${info.project.name}/${name}.png`, fullPage: true });
   }
-  const { violations } = await new AxeBuilder({ page }).analyze();
-  expect(
-    violations.map(({ id, nodes }) => `${id}: ${nodes.map((node) => node.html).join(' ')}`),
-  ).toEqual([]);
-  await expect(page.locator('body')).not.toContainText(/undefined|NaN|\[object/);
-  const excess = await page.evaluate(() => {
-    const { scrollWidth, clientWidth } = document.documentElement;
-    return scrollWidth - clientWidth;
-  });
-  expect(excess, 'what sticks out of the page').toBeLessThanOrEqual(0);
+  await inspect(page, name);
+  const size = page.viewportSize();
+  if (!size || size.width > 400) return;
+  await page.setViewportSize({ ...size, width: NARROWEST });
+  await inspect(page, `${name} at ${NARROWEST}`);
+  await page.setViewportSize(size);
+}
+
+async function inspect(page: Page, name: string) {
+  // There are no frames, so that what the other mode opens a tab for is not needed.
+  const { violations } = await new AxeBuilder({ page })
+    .setLegacyMode()
+    .options({ resultTypes: ['violations'] })
+    .analyze();
+  const found = violations.map(
+    ({ id, nodes }) => `${id}: ${nodes.map((node) => node.html).join(' ')}`,
+  );
+  expect.soft(found, `${name}: what axe finds`).toEqual([]);
+  expect.soft(await layoutFaults(page), `${name}: what is cut or covered`).toEqual([]);
+  await expect.soft(page.locator('body'), name).not.toContainText(/undefined|NaN|\[object/);
 }
