@@ -1,47 +1,62 @@
-import { lazy, type ReactNode } from 'react';
+import { lazy, type ComponentType, type ReactNode } from 'react';
 import { Route, Switch } from 'wouter';
 import { HomePage } from './catalogue/home-page';
 import { Layout } from './layout/layout';
 import { NotFoundPage } from './layout/not-found-page';
 import { RequireUser } from './session/require-user';
 
-/** The home page comes with the app; every other page is loaded when somebody goes there. */
-const CataloguePage = lazy(async () => ({
+/** The home page comes with the app; every other page is loaded when somebody goes there, or by `loadShop`. */
+const shopPages: (() => Promise<unknown>)[] = [];
+
+function shopPage<Props>(load: () => Promise<{ default: ComponentType<Props> }>) {
+  shopPages.push(load);
+  return lazy(load);
+}
+
+const CataloguePage = shopPage(async () => ({
   default: (await import('./catalogue/catalogue-page')).CataloguePage,
 }));
-const ProductPage = lazy(async () => ({
+const ProductPage = shopPage(async () => ({
   default: (await import('./catalogue/product-page')).ProductPage,
 }));
-const CartPage = lazy(async () => ({ default: (await import('./cart/cart-page')).CartPage }));
-const CheckoutPage = lazy(async () => ({
+const CartPage = shopPage(async () => ({ default: (await import('./cart/cart-page')).CartPage }));
+const CheckoutPage = shopPage(async () => ({
   default: (await import('./checkout/checkout-page')).CheckoutPage,
 }));
-const PaymentPage = lazy(async () => ({
+const PaymentPage = shopPage(async () => ({
   default: (await import('./checkout/payment-page')).PaymentPage,
 }));
-const OrdersPage = lazy(async () => ({
+const OrdersPage = shopPage(async () => ({
   default: (await import('./orders/orders-page')).OrdersPage,
 }));
-const OrderPage = lazy(async () => ({ default: (await import('./orders/order-page')).OrderPage }));
-const ProfilePage = lazy(async () => ({
+const OrderPage = shopPage(async () => ({
+  default: (await import('./orders/order-page')).OrderPage,
+}));
+const ProfilePage = shopPage(async () => ({
   default: (await import('./account/profile-page')).ProfilePage,
 }));
-const SignInPage = lazy(async () => ({
+const SignInPage = shopPage(async () => ({
   default: (await import('./account/sign-in-page')).SignInPage,
 }));
-const SignUpPage = lazy(async () => ({
+const SignUpPage = shopPage(async () => ({
   default: (await import('./account/sign-up-page')).SignUpPage,
 }));
-const ForgotPasswordPage = lazy(async () => ({
+const ForgotPasswordPage = shopPage(async () => ({
   default: (await import('./account/forgot-password-page')).ForgotPasswordPage,
 }));
-const ResetPasswordPage = lazy(async () => ({
+const ResetPasswordPage = shopPage(async () => ({
   default: (await import('./account/reset-password-page')).ResetPasswordPage,
 }));
-const VerifyEmailPage = lazy(async () => ({
+const VerifyEmailPage = shopPage(async () => ({
   default: (await import('./account/verify-email-page')).VerifyEmailPage,
 }));
 const Admin = lazy(async () => ({ default: (await import('./admin/admin')).Admin }));
+
+/** Loads the shop's pages before anybody goes there: by then the network, or the server, may be away. */
+export async function loadShop() {
+  // A page that does not come now is asked for again by whoever goes there.
+  await Promise.allSettled(shopPages.map((load) => load()));
+}
 
 export function App() {
   return (

@@ -3,7 +3,7 @@ import { StrictMode } from 'react';
 import { createRoot } from 'react-dom/client';
 import { apiUrl, connectApi } from './api/client';
 import { queryClient } from './api/query-client';
-import { App } from './app';
+import { App, loadShop } from './app';
 import { watchConnection } from './connection/connection';
 import { startTranslations } from './i18n/i18n';
 import './index.css';
@@ -22,6 +22,14 @@ async function start(root: HTMLElement) {
       </QueryClientProvider>
     </StrictMode>,
   );
+  whenIdle(() => void loadShop());
+}
+
+/** Not before the first page is there. */
+function whenIdle(work: () => void) {
+  // Safari has no such moments.
+  if ('requestIdleCallback' in window) requestIdleCallback(work, { timeout: 10_000 });
+  else setTimeout(work, 2_000);
 }
 
 const root = document.getElementById('root');

@@ -21,7 +21,7 @@ use futures_util::{
 };
 use http::{
     HeaderMap, HeaderValue, Method, StatusCode,
-    header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, ETAG, VARY},
+    header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, VARY},
 };
 use tower::{Layer, Service};
 use tower_http::{
@@ -99,14 +99,17 @@ struct Worthwhile;
 
 impl Predicate for Worthwhile {
     fn should_compress<B: HttpBody>(&self, response: &http::Response<B>) -> bool {
-        // A stream does not know its length.
-        response
-            .body()
-            .size_hint()
-            .exact()
-            .is_some_and(|size| size >= SMALLEST)
+        // A stream has none; a file's is in the head only.
+        let length = response.body().size_hint().exact();
+        length
+            .or_else(|| declared_length(response.headers()))
+            .is_some_and(|length| length >= SMALLEST)
             && is_text(response.headers())
     }
+}
+
+fn declared_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 fn is_text(headers: &HeaderMap) -> bool {
@@ -114,9 +117,14 @@ fn is_text(headers: &HeaderMap) -> bool {
         .get(CONTENT_TYPE)
         .and_then(|value| value.to_str().ok());
     text.is_some_and(|text| {
-        ["application/json", "application/problem+json", "text/"]
-            .iter()
-            .any(|prefix| text.starts_with(prefix))
+        [
+            "application/json",
+            "application/problem+json",
+            "image/svg+xml",
+            "text/",
+        ]
+        .iter()
+        .any(|prefix| text.starts_with(prefix))
     })
 }
 

@@ -38,6 +38,7 @@ mod seed;
 mod serve;
 mod sessions;
 mod state;
+mod storefront;
 mod supabase;
 mod system;
 mod tasks;

@@ -53,7 +53,7 @@ use crate::{
     orders, payments, products, queues, recovery,
     secured::secured,
     state::AppState,
-    system, users, webhooks,
+    storefront, system, users, webhooks,
 };
 
 /// The longest body, in bytes, but for that of an import.
@@ -94,6 +94,7 @@ pub fn build_router(state: AppState, health: &Health, options: &RouterOptions) -
     let consistency = Consistency::new(&state.database, options);
     let limits = Limit(Some(Arc::clone(&state.limits)));
     let routes = Router::from(routes())
+        .fallback(storefront::answer)
         .with_state(state)
         .merge(health.router())
         .merge(Router::from(docs::router()));
@@ -124,9 +125,7 @@ pub(crate) fn with_layers(
     consistency: Option<Consistency>,
     options: &RouterOptions,
 ) -> Router {
-    let routes = routes
-        .fallback(async || ApiError::RouteNotFound)
-        .method_not_allowed_fallback(async || ApiError::MethodNotAllowed);
+    let routes = routes.method_not_allowed_fallback(async || ApiError::MethodNotAllowed);
     // A request meets the layers in this order:
     // 1. `Observe` gives it an id, sees every answer, whichever layer gave it, logs and counts it,
     //    and writes the bodies of problems;

@@ -12,8 +12,8 @@ use bharatmart_lifecycle::Health;
 use bharatmart_queue::{JobQueues, RelayHandle};
 
 use crate::{
-    cached::Pages, events::EventStreams, limits::Limits, provider::Provider, system::SystemInfo,
-    webhooks::Webhooks,
+    cached::Pages, events::EventStreams, limits::Limits, provider::Provider,
+    storefront::Storefront, system::SystemInfo, webhooks::Webhooks,
 };
 
 /// The parts of the API. A handler asks for the part that it needs. Cheap to clone, which axum does
@@ -49,6 +49,8 @@ pub struct Parts {
     pub request_timeout: RequestTimeout,
     /// Who may report what became of payments.
     pub webhooks: Webhooks,
+    /// Pages beside the API.
+    pub storefront: Storefront,
 }
 
 impl Deref for AppState {
@@ -84,6 +86,7 @@ hand_out! {
     info: SystemInfo,
     request_timeout: RequestTimeout,
     webhooks: Webhooks,
+    storefront: Storefront,
 }
 
 /// How long a request may take.
@@ -151,6 +154,7 @@ impl AppState {
             queues,
             worker_mode: config.jobs.mode(),
             request_timeout: RequestTimeout(config.http.request_timeout),
+            storefront: Storefront::new(config.http.frontend_dist.as_deref()),
             webhooks: Webhooks(config.webhook_secret.clone()),
         }))
     }

@@ -2,7 +2,11 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
-use axum::{Json, extract::State};
+use axum::{
+    Json,
+    extract::{Request, State},
+    response::Response,
+};
 use bharatmart_commerce::Shop;
 use bharatmart_config::{ApiConfig, CacheBackend, JobsConfig, LogFormat, WorkerMode};
 use bharatmart_database::{Database, ReplicaStatus, Rotation};
@@ -16,6 +20,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     consistency::Own, error::ApiError, extract::AuthUser, serve::VERSION, state::AppState,
+    storefront::Storefront,
 };
 
 const NAME: &str = "BharatMart API";
@@ -132,14 +137,23 @@ struct About {
 }
 
 /// What this is
+///
+/// With `FRONTEND_DIST` those who accept HTML get the shop.
 #[utoipa::path(
     get,
     path = "/",
     tag = "System",
     responses((status = 200, description = "Its name, its version, and where what is.", body = About))
 )]
-async fn root() -> Json<About> {
-    Json(About {
+async fn root(
+    State(storefront): State<Storefront>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    storefront.at_root(request, Json(about())).await
+}
+
+fn about() -> About {
+    About {
         name: NAME,
         version: VERSION,
         status: "running",
@@ -155,7 +169,7 @@ async fn root() -> Json<About> {
             ("docs", "/api/docs"),
             ("openapi", "/api/openapi.json"),
         ]),
-    })
+    }
 }
 
 /// How this is set up; what only administrators see is null for others.

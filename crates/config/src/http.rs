@@ -4,6 +4,7 @@
 //! - `HOST` (with the process)
 //! - `FRONTEND_URL`
 //! - `CORS_ORIGIN`
+//! - `FRONTEND_DIST`
 //! - `MAX_CONNECTIONS_PER_INSTANCE`
 //! - `KEEP_ALIVE_TIMEOUT`
 //! - `REQUEST_TIMEOUT`
@@ -14,6 +15,7 @@
 //! - `HTTP2_CLEARTEXT`
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::ConfigError;
@@ -41,6 +43,12 @@ const CORS_ORIGIN: Variable = Variable::new(
     "origins such as https://shop.example separated by commas; * is not possible",
 )
 .unset("FRONTEND_URL");
+const FRONTEND_DIST: Variable = Variable::new(
+    "FRONTEND_DIST",
+    "The built storefront, which is then served beside the API",
+    "a folder with an index.html",
+)
+.unset("the storefront is served by others");
 const MAX_CONNECTIONS_PER_INSTANCE: Variable = Variable::new(
     "MAX_CONNECTIONS_PER_INSTANCE",
     "Connections held open at a time; for a further one the one that has been idle for longest is closed",
@@ -96,6 +104,7 @@ pub(crate) const TABLE: Table = Table {
         PORT,
         FRONTEND_URL,
         CORS_ORIGIN,
+        FRONTEND_DIST,
         MAX_CONNECTIONS_PER_INSTANCE,
         KEEP_ALIVE_TIMEOUT,
         REQUEST_TIMEOUT,
@@ -116,6 +125,8 @@ pub struct HttpConfig {
     pub port: u16,
     /// The origins whose pages may call the API; at least one, never `*`.
     pub cors_origins: Vec<String>,
+    /// The folder of the built storefront, if it is served as well.
+    pub frontend_dist: Option<PathBuf>,
     /// Connections held open at a time.
     pub max_connections: usize,
     /// How long an idle connection stays open.
@@ -142,6 +153,7 @@ impl HttpConfig {
         let port = reader.required(&PORT, parse::port);
         let frontend_url = reader.required(&FRONTEND_URL, parse::origin);
         let cors_origins = reader.optional(&CORS_ORIGIN, parse::origins);
+        let frontend_dist = reader.optional(&FRONTEND_DIST, storefront);
         let max_connections = reader.required(&MAX_CONNECTIONS_PER_INSTANCE, parse::positive);
         let keep_alive_timeout = reader.required(&KEEP_ALIVE_TIMEOUT, parse::positive_milliseconds);
         let request_timeout = reader.required(&REQUEST_TIMEOUT, parse::positive_milliseconds);
@@ -156,6 +168,7 @@ impl HttpConfig {
             Some(Self {
                 host: host?,
                 port: port?,
+                frontend_dist: frontend_dist?,
                 cors_origins: cors_origins?.unwrap_or_else(|| vec![frontend_url]),
                 max_connections: max_connections?,
                 keep_alive_timeout: keep_alive_timeout?,
@@ -168,4 +181,9 @@ impl HttpConfig {
             })
         })
     }
+}
+
+fn storefront(value: &str) -> Option<PathBuf> {
+    let folder = PathBuf::from(value);
+    folder.join("index.html").is_file().then_some(folder)
 }

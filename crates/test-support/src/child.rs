@@ -26,6 +26,8 @@ pub enum Output {
     File(PathBuf),
     /// The owner reads them: [`Child::take_output`].
     Piped,
+    /// Both streams are the owner's.
+    Inherited,
 }
 
 /// How to start a child process.
@@ -150,13 +152,14 @@ impl Launch {
             Output::Piped => {
                 command.stdout(Stdio::piped()).stderr(Stdio::piped());
             }
+            Output::Inherited => {}
         }
         let process = command
             .spawn()
             .with_context(|| format!("cannot start {}", self.program.display()))?;
         let log = match &self.output {
             Output::File(path) => Some(path.clone()),
-            Output::Piped => None,
+            Output::Piped | Output::Inherited => None,
         };
         Ok(Child {
             name: self.name.clone(),

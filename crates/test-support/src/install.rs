@@ -12,8 +12,8 @@ use crate::{environment::search_path, packages};
 
 /// The oldest PostgreSQL that the migrations need.
 const OLDEST_POSTGRES: u32 = 14;
-/// The oldest Node.js that the packages of `tests/interop` run on.
-const OLDEST_NODE: u32 = 18;
+/// The oldest Node.js that the storefront's build and the packages of `tests/interop` run on.
+const OLDEST_NODE: (u32, u32) = (18, 18);
 
 /// Something that development or the tests need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,8 +32,10 @@ pub enum Requirement {
     Wrk,
     /// `python3` with `venv`.
     Python,
-    /// `node`, version 18 or newer, and `npm`.
+    /// `node`, version 18.18 or newer, and `npm`.
     Node,
+    /// A browser, and letters for Hindi.
+    Chromium,
 }
 
 impl Requirement {
@@ -48,7 +50,8 @@ impl Requirement {
             Self::PgBouncer => "PgBouncer",
             Self::Wrk => "wrk",
             Self::Python => "Python 3 with venv",
-            Self::Node => "Node.js 18 or newer, with npm",
+            Self::Node => "Node.js 18.18 or newer, with npm",
+            Self::Chromium => "Chromium",
         }
     }
 
@@ -69,6 +72,7 @@ impl Requirement {
                 node_version().is_some_and(|version| version >= OLDEST_NODE)
                     && find_program("npm").is_some()
             }
+            Self::Chromium => chromium().is_some(),
         }
     }
 }
@@ -170,14 +174,21 @@ fn postgres_version(folder: &Path) -> Option<u32> {
     version[..digits].parse().ok()
 }
 
-/// The major version of Node.js.
-fn node_version() -> Option<u32> {
+/// Chromium, or Chrome.
+#[must_use]
+pub fn chromium() -> Option<PathBuf> {
+    let names = ["chromium", "chromium-browser", "google-chrome"];
+    names.into_iter().find_map(find_program)
+}
+
+/// The version of Node.js, major and minor.
+fn node_version() -> Option<(u32, u32)> {
     let node = find_program("node")?;
     let answer = Command::new(node).arg("--version").output().ok()?;
     // "v18.20.4"
     let text = String::from_utf8(answer.stdout).ok()?;
-    let (major, _) = text.strip_prefix('v')?.split_once('.')?;
-    major.parse().ok()
+    let mut numbers = text.strip_prefix('v')?.split('.').map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
 /// Whether `python3` can make virtual environments with a `pip` in them: on Debian that is a package of its own.

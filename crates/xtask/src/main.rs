@@ -6,11 +6,13 @@ mod console;
 mod dev;
 mod fuzz;
 mod interrupts;
+mod journeys;
 mod npm;
 mod openapi;
 mod paths;
 mod plans;
 mod sqlx;
+mod storefront;
 mod test;
 
 use std::process::ExitCode;
@@ -37,6 +39,11 @@ enum Command {
     Dev(dev::Arguments),
     /// Send the API what its OpenAPI document allows and what it forbids, as each role, and look at every answer
     Fuzz(fuzz::Arguments),
+    /// Walk through the storefront in a browser, against the whole shop, on a desktop and on a phone
+    Journeys(journeys::Arguments),
+    /// What a journey does to the API under it
+    #[command(hide = true)]
+    JourneysControl(journeys::control::Arguments),
     /// Refresh `crates/api/openapi.json`, the API as others read it, and have it judged by a linter
     Openapi(openapi::Arguments),
     /// Show how PostgreSQL answers each list of a large shop; fail where an index is missing
@@ -53,6 +60,8 @@ async fn main() -> ExitCode {
         Command::Bench(bench) => bench::run(bench).await,
         Command::Dev(arguments) => dev::run(arguments).await,
         Command::Fuzz(arguments) => fuzz::run(arguments).await,
+        Command::Journeys(arguments) => journeys::run(arguments).await,
+        Command::JourneysControl(arguments) => journeys::control::run(arguments).await,
         Command::Openapi(arguments) => openapi::run(arguments).await,
         Command::Plans(arguments) => plans::run(arguments).await,
         Command::Sqlx(arguments) => sqlx::run(arguments).await,

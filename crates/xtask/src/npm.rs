@@ -1,6 +1,6 @@
-//! The packages of other people's that tests and benchmarks run.
+//! The folders with packages of other people's: what tests and benchmarks run, and the storefront.
 
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, process::Stdio};
 
 use anyhow::{Context, Result, ensure};
 use bharatmart_test_support::install::find_program;
@@ -12,6 +12,8 @@ use crate::paths;
 pub const INTEROP: &str = "tests/interop";
 /// What other people's software says of the OpenAPI document.
 pub const OPENAPI: &str = "tests/openapi";
+/// The storefront.
+pub const FRONTEND: &str = "frontend";
 
 /// A folder with a `package.json`.
 pub fn folder(name: &str) -> PathBuf {
@@ -31,9 +33,15 @@ pub async fn install(name: &str, mut progress: impl FnMut(&str)) -> Result<()> {
     }
     progress(&format!("npm ci in {name}"));
     let npm = find_program("npm").context("npm is not installed")?;
-    let output = Command::new(npm)
-        .args(["ci", "--ignore-scripts", "--omit=optional"])
-        .args(["--no-audit", "--no-fund", "--no-progress"])
+    let mut command = Command::new(npm);
+    command
+        .args(["ci", "--ignore-scripts"])
+        .args(["--no-audit", "--no-fund", "--no-progress"]);
+    // The storefront's build tools come as optional packages, one for each kind of machine.
+    if name != FRONTEND {
+        command.arg("--omit=optional");
+    }
+    let output = command
         .current_dir(&folder)
         .kill_on_drop(true)
         .output()
@@ -48,4 +56,24 @@ pub async fn install(name: &str, mut progress: impl FnMut(&str)) -> Result<()> {
     fs::write(&installed, wanted)
         .with_context(|| format!("cannot write {}", installed.display()))?;
     Ok(())
+}
+
+/// Runs a script of the folder `name` and returns what it printed.
+pub async fn run(name: &str, script: &str) -> Result<String> {
+    let npm = find_program("npm").context("npm is not installed")?;
+    let output = Command::new(npm)
+        .args(["run", "--silent", script])
+        .current_dir(folder(name))
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await
+        .context("cannot start npm")?;
+    let printed = String::from_utf8_lossy(&output.stdout);
+    ensure!(
+        output.status.success(),
+        "`npm run {script}` in {name} failed:\n{printed}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(printed.into_owned())
 }

@@ -8,7 +8,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** What this is */
+        /**
+         * What this is
+         * @description With `FRONTEND_DIST` those who accept HTML get the shop.
+         */
         get: operations["root"];
         put?: never;
         post?: never;

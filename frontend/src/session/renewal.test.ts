@@ -10,8 +10,8 @@ function tokenFor(minutes: number, serial: string): string {
   return `head.${btoa(JSON.stringify(claims))}.signature`;
 }
 
-/** Tabs of one browser: they share a storage, a channel and a lock. */
-function browser(exchange: (refreshToken: string) => Promise<Tokens | null>) {
+/** Tabs of one browser: they share a storage, a channel and a lock. Busy ones answer nobody. */
+function browser(exchange: (refreshToken: string) => Promise<Tokens | null>, areBusy = false) {
   let value: Stored | null = { refreshToken: 'r0', user: priya };
   const stored: Slot<Stored> = {
     read: () => value,
@@ -38,7 +38,8 @@ function browser(exchange: (refreshToken: string) => Promise<Tokens | null>) {
       channel: {
         addEventListener: ((_type: string, listener: (event: MessageEvent) => void) =>
           listeners.push(listener)) as BroadcastChannel['addEventListener'],
-        postMessage(data: unknown) {
+        postMessage(data: { type: string }) {
+          if (areBusy && data.type === 'ask') return;
           for (const others of bus.filter((each) => each !== listeners)) {
             for (const listener of others) {
               queueMicrotask(() => listener(new MessageEvent('message', { data })));
@@ -76,6 +77,13 @@ describe('the session', () => {
     expect(new Set(tokens).size).toBe(1);
     expect(exchange).toHaveBeenCalledExactlyOnceWith('r0');
     expect(stored.read()?.refreshToken).toBe('r1');
+  });
+
+  it('is renewed once for two tabs, however busy the one is that has the token', async () => {
+    const { open } = browser(exchange, true);
+    const tokens = await Promise.all([open().accessToken(), open().accessToken()]);
+    expect(exchange).toHaveBeenCalledTimes(1);
+    expect(tokens[0]).toBe(tokens[1]);
   });
 
   it('renews a token that is about to end, with the newest refresh token', async () => {

@@ -55,6 +55,10 @@ export function createSession({ stored, channel, exclusively, exchange, now }: S
     return claimsOf(token)?.sub === stored.read()?.user.id;
   }
 
+  function otherThan(spent: string | null): string | null {
+    return access && access !== spent && isFresh(access) && isOurs(access) ? access : null;
+  }
+
   async function accessToken(): Promise<string | null> {
     if (!stored.read()) {
       access = null;
@@ -66,7 +70,8 @@ export function createSession({ stored, channel, exclusively, exchange, now }: S
 
   /** Another token than `spent`, which has run out or was refused. */
   async function renew(spent: string | null): Promise<string | null> {
-    if (access && access !== spent && isFresh(access) && isOurs(access)) return access;
+    const known = otherThan(spent);
+    if (known) return known;
     renewing ??= exclusively(() => renewOnce(spent)).finally(() => {
       renewing = null;
     });
@@ -74,7 +79,8 @@ export function createSession({ stored, channel, exclusively, exchange, now }: S
   }
 
   async function renewOnce(spent: string | null): Promise<string | null> {
-    const shared = await askOtherTabs();
+    // While this tab waited for its turn, the one before it may have told its token.
+    const shared = otherThan(spent) ?? (await askOtherTabs());
     if (shared && shared !== spent) return shared;
     const before = stored.read();
     if (!before) return null;

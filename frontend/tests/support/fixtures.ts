@@ -8,6 +8,10 @@ type Fixtures = {
   quiet: undefined;
 };
 
+/** Among refusals: a server that is away. */
+export const NO_ANSWER = 0;
+const AWAY = /net::ERR_(CONNECTION_REFUSED|CONNECTION_RESET|EMPTY_RESPONSE|INCOMPLETE_CHUNKED)/;
+
 /** A browser whose console must stay empty, and an administrator who acts beside it. */
 export const test = base.extend<Fixtures>({
   refusals: [[], { option: true }],
@@ -25,7 +29,9 @@ export const test = base.extend<Fixtures>({
         page.on('pageerror', (error) => said.push(String(error)));
         page.on('console', (message) => {
           const isExpected = refusals.some((status) =>
-            message.text().includes(`status of ${status}`),
+            status === NO_ANSWER
+              ? AWAY.test(message.text())
+              : message.text().includes(`status of ${status}`),
           );
           if (['error', 'warning'].includes(message.type()) && !isExpected)
             said.push(message.text());

@@ -53,6 +53,7 @@ pub(super) fn router(gateway: SandboxGateway, api_key: &SecretString) -> Router 
         .route("/v1/charges/{key}/void", post(void))
         .route("/v1/charges/{key}/refund", post(refund))
         .route_layer(from_fn_with_state(state.clone(), authenticate))
+        .fallback(async || ApiError::RouteNotFound)
         .with_state(state);
     let options = RouterOptions {
         cors_origins: Vec::new(),

@@ -226,7 +226,8 @@ impl Limits {
     /// The limit that a request falls under, and whether it is counted exactly.
     fn policy(&self, request: &Request) -> Option<(&Arc<Policy>, bool)> {
         let path = request.uri().path();
-        if path.starts_with(HEALTH) || path == WEBHOOK {
+        // What is beside the API is pages, of which each visit takes dozens of files.
+        if path.starts_with(HEALTH) || path == WEBHOOK || !path.starts_with("/api/") {
             return None;
         }
         if request.method() == Method::POST

@@ -21,6 +21,7 @@ mod queues;
 mod recovery;
 mod sessions;
 mod sign_in;
+mod storefront;
 mod supabase;
 mod webhooks;
 

@@ -5,23 +5,26 @@ mod secrets;
 mod smoke;
 mod stack;
 
+pub use self::{
+    program::Program,
+    secrets::Secrets,
+    stack::{Settings, Stack},
+};
+
 use std::{
     fs::{self, File, TryLockError},
     path::Path,
     process::ExitCode,
 };
 
-use anyhow::{Context, Result, bail, ensure};
-use bharatmart_test_support::{ScratchDir, free_port, is_free};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use bharatmart_test_support::{ScratchDir, free_port, install::Requirement, is_free};
 
-use self::{
-    secrets::Secrets,
-    stack::{Settings, Stack},
-};
 use crate::{
     console::{Steps, line},
     interrupts::Interrupts,
     paths,
+    storefront::Pages,
 };
 
 /// Where the API listens when nothing else does.
@@ -61,8 +64,22 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode> {
             secrets: Secrets::generate(),
             mail_dir: folder.join("mails"),
             folder,
+            storefront: None,
+            requirements: &[],
+            environment: Vec::new(),
         };
-        operate(settings, true).await
+        let ends = Ends::ByItself {
+            steps: smoke::STEPS,
+        };
+        operate(settings, ends, async |stack, steps| {
+            let (api, mails) = (stack.api_url(), stack.mail_dir().to_owned());
+            tokio::select! {
+                outcome = smoke::run(api, mails, steps) => outcome,
+                crash = stack.watch() => crash,
+            }
+        })
+        .await?;
+        line("The smoke test passed; everything is stopped.");
     } else {
         let folder = paths::dev()?;
         let _lock = lock(&folder)?;
@@ -86,23 +103,55 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode> {
             secrets: Secrets::load(&folder)?,
             mail_dir: folder.join("mails"),
             folder,
+            storefront: Requirement::Node.is_met().then_some(Pages::Built),
+            requirements: &[],
+            environment: Vec::new(),
         };
-        operate(settings, false).await
+        operate(settings, Ends::AtCtrlC, async |stack, _| {
+            stack.print_addresses();
+            stack.show_logs();
+            stack.watch().await
+        })
+        .await?;
+        line("Everything is stopped.");
     }
+    Ok(ExitCode::SUCCESS)
 }
 
-/// Starts the shop, uses it, and stops it, whatever happens in between.
-async fn operate(settings: Settings, smoke: bool) -> Result<ExitCode> {
+/// When the work with a running shop is over.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Ends {
+    AtCtrlC,
+    /// After so many steps that are shown. Then an interrupt is a failure, and a failure shows the last lines of the logs.
+    ByItself {
+        steps: usize,
+    },
+}
+
+/// Starts the shop, has it used, and stops it, whatever happens in between.
+pub async fn operate(
+    settings: Settings,
+    ends: Ends,
+    work: impl AsyncFnOnce(&mut Stack, &mut Steps) -> Result<()>,
+) -> Result<()> {
     let mut interrupts = Interrupts::new()?;
     let mut stack = Stack::new(settings);
+    let mut steps = Steps::new(match ends {
+        Ends::AtCtrlC => stack.steps(),
+        Ends::ByItself { steps } => stack.steps() + steps,
+    });
+    let started_and_used = async {
+        stack.start(&mut steps).await?;
+        work(&mut stack, &mut steps).await
+    };
     let outcome = tokio::select! {
-        outcome = run_stack(&mut stack, smoke) => outcome,
+        outcome = started_and_used => outcome,
         () = interrupts.next() => {
             line("");
-            if smoke { Err(anyhow::anyhow!("interrupted")) } else { Ok(()) }
+            if ends == Ends::AtCtrlC { Ok(()) } else { Err(anyhow!("interrupted")) }
         }
     };
-    if outcome.is_err() && smoke {
+    if outcome.is_err() && ends != Ends::AtCtrlC {
         stack.show_log_tails();
     }
     if stack.is_up() {
@@ -110,32 +159,11 @@ async fn operate(settings: Settings, smoke: bool) -> Result<ExitCode> {
     }
     let stopped = tokio::select! {
         stopped = stack.stop() => stopped,
-        () = interrupts.next() => Err(anyhow::anyhow!("killed")),
+        () = interrupts.next() => Err(anyhow!("killed")),
     };
-    // What is still in it is killed here, before the last line says that nothing runs.
+    // What is still in it is killed here, before the caller says that nothing runs.
     drop(stack);
-    outcome.and(stopped)?;
-    line(if smoke {
-        "The smoke test passed; everything is stopped."
-    } else {
-        "Everything is stopped."
-    });
-    Ok(ExitCode::SUCCESS)
-}
-
-async fn run_stack(stack: &mut Stack, smoke: bool) -> Result<()> {
-    let mut steps = Steps::new(Stack::STEPS + if smoke { smoke::STEPS } else { 0 });
-    stack.start(&mut steps).await?;
-    if smoke {
-        tokio::select! {
-            outcome = smoke::run(stack.api_url(), stack.mail_dir().to_owned(), &mut steps) => outcome,
-            crash = stack.watch() => crash,
-        }
-    } else {
-        stack.print_addresses();
-        stack.show_logs();
-        stack.watch().await
-    }
+    outcome.and(stopped)
 }
 
 /// Two runs at a time would share one database folder.

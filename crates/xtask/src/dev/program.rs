@@ -109,9 +109,21 @@ impl Program {
         line("---");
     }
 
+    /// Holds it as it is, connections and all.
+    pub fn pause(&mut self) -> Result<()> {
+        self.child.signal(Signal::SIGSTOP)
+    }
+
+    /// Lets it go on.
+    pub fn resume(&mut self) -> Result<()> {
+        self.child.signal(Signal::SIGCONT)
+    }
+
     /// Asks it to stop.
     pub fn terminate(&mut self) -> Result<()> {
-        self.child.signal(Signal::SIGTERM)
+        self.child.signal(Signal::SIGTERM)?;
+        // While it is held it cannot be asked.
+        self.resume()
     }
 
     /// Waits for its end; an exit code other than 0 is an error, unless it crashed before.

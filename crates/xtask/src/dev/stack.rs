@@ -17,12 +17,15 @@ use crate::{
     cargo,
     console::{Steps, coloured, line},
     paths,
+    storefront::{self, Pages},
 };
 
 const DATABASE: &str = "bharatmart";
 /// `WORKER_TYPE` of each worker, and the colour of its log lines.
 const WORKERS: [(&str, u8); 3] = [("email", 35), ("order", 33), ("payment", 36)];
+const API: &str = "api";
 const API_COLOUR: u8 = 32;
+const NO_STOREFRONT: &str = "not here: install Node.js 18.18 or newer with npm (Debian: apt install nodejs npm) and start again";
 /// How often the children are looked at.
 const WATCH_PAUSE: Duration = Duration::from_millis(200);
 
@@ -35,6 +38,12 @@ pub struct Settings {
     pub mail_dir: PathBuf,
     /// The programs' working directory.
     pub folder: PathBuf,
+    /// The storefront, if the API is to serve it.
+    pub storefront: Option<Pages>,
+    /// Needed besides what the shop stands on.
+    pub requirements: &'static [Requirement],
+    /// What the programs are told besides what they always are.
+    pub environment: Vec<(&'static str, String)>,
 }
 
 /// The servers and programs of one running shop. Dropping it kills them.
@@ -44,30 +53,39 @@ pub struct Stack {
     programs: Vec<Program>,
     redis: Option<RedisServer>,
     postgres: Option<Postgres>,
+    /// What every program is told.
+    environment: Vec<(&'static str, String)>,
     seeded: String,
 }
 
 impl Stack {
-    /// How many steps [`Stack::start`] shows.
-    pub const STEPS: usize = 8;
-
     pub fn new(settings: Settings) -> Self {
         Self {
             settings,
             programs: Vec::new(),
             redis: None,
             postgres: None,
+            environment: Vec::new(),
             seeded: String::new(),
         }
+    }
+
+    /// How many steps [`Stack::start`] shows.
+    pub fn steps(&self) -> usize {
+        8 + usize::from(self.settings.storefront.is_some())
     }
 
     /// Brings everything up, in the order in which one thing needs the other.
     pub async fn start(&mut self, steps: &mut Steps) -> Result<()> {
         let mut step = steps.begin("Requirements");
-        install::ensure(&[Requirement::Postgres, Requirement::Redis], |text| {
-            step.note(text);
-        })?;
-        step.done("PostgreSQL and Redis are installed");
+        let servers = [Requirement::Postgres, Requirement::Redis];
+        let needed = [servers.as_slice(), self.settings.requirements].concat();
+        install::ensure(&needed, |text| step.note(text))?;
+        let names: Vec<_> = needed
+            .iter()
+            .map(|requirement| requirement.name())
+            .collect();
+        step.done(&format!("found {}", names.join("; ")));
 
         let mut step = steps.begin("Programs");
         step.note("cargo build (the first time takes minutes)");
@@ -80,6 +98,12 @@ impl Stack {
         }
         cargo::run(&build).await?;
         step.done("built");
+
+        if let Some(pages) = self.settings.storefront {
+            let mut step = steps.begin("Storefront");
+            storefront::make(pages, |text| step.note(text)).await?;
+            step.done("built");
+        }
 
         let step = steps.begin("PostgreSQL");
         let server_data = self.settings.server_data.clone();
@@ -101,50 +125,72 @@ impl Stack {
         })
         .await?;
         step.done(&format!("ready on 127.0.0.1:{}", redis.port()));
-        let environment = self.environment(database, redis.url())?;
+        self.environment = self.common_environment(database, redis.url())?;
         self.redis = Some(redis);
 
         let step = steps.begin("Migrations");
-        self.run_api("migrate", &environment).await?;
+        self.run_api("migrate").await?;
         step.done("applied");
 
         let step = steps.begin("Products and people");
-        self.seeded = self.run_api("seed", &environment).await?;
+        self.seeded = self.run_api("seed").await?;
         step.done("seeded");
 
-        let http = reqwest::Client::builder()
-            .timeout(Duration::from_secs(2))
-            .no_proxy()
-            .build()?;
         let step = steps.begin("API");
-        let mut api_environment = environment.clone();
-        api_environment.push(("PORT", self.settings.api_port.to_string()));
-        self.start_program("api", API_COLOUR, "bharatmart-api", &api_environment)?;
-        self.all_ready(&http).await?;
+        self.start_api().await?;
         step.done(&format!("ready on {}", self.api_url()));
 
         let step = steps.begin("Workers for email, order and payment");
         for (kind, colour) in WORKERS {
-            let mut environment = environment.clone();
-            environment.push(("WORKER_TYPE", kind.to_owned()));
-            self.start_program(
-                &format!("{kind} worker"),
-                colour,
-                "bharatmart-worker",
-                &environment,
-            )?;
+            let name = format!("{kind} worker");
+            let own = [("WORKER_TYPE", kind.to_owned())];
+            self.start_program(&name, colour, "bharatmart-worker", &own)?;
         }
-        self.all_ready(&http).await?;
+        self.all_ready().await?;
         step.done("ready");
         Ok(())
     }
 
-    /// What every program is told.
-    fn environment(&self, database: String, redis: String) -> Result<Vec<(&'static str, String)>> {
+    /// Starts the API, unless it runs, and waits until it is ready.
+    pub async fn start_api(&mut self) -> Result<()> {
+        if let Ok(api) = self.api() {
+            return api.resume();
+        }
+        let mut own = vec![("PORT", self.settings.api_port.to_string())];
+        if self.settings.storefront.is_some() {
+            let dist = storefront::dist().display().to_string();
+            own.push(("FRONTEND_DIST", dist));
+        }
+        self.start_program(API, API_COLOUR, "bharatmart-api", &own)?;
+        self.all_ready().await
+    }
+
+    /// Stops the API alone.
+    pub async fn stop_api(&mut self) -> Result<()> {
+        let api = self.api()?;
+        api.terminate()?;
+        api.stopped().await?;
+        self.programs.retain(|program| program.name() != API);
+        Ok(())
+    }
+
+    /// The API, while it runs.
+    pub fn api(&mut self) -> Result<&mut Program> {
+        let mut programs = self.programs.iter_mut();
+        programs
+            .find(|program| program.name() == API)
+            .context("the API does not run")
+    }
+
+    fn common_environment(
+        &self,
+        database: String,
+        redis: String,
+    ) -> Result<Vec<(&'static str, String)>> {
         let mails = &self.settings.mail_dir;
         fs::create_dir_all(mails).with_context(|| format!("cannot make {}", mails.display()))?;
         let secrets = &self.settings.secrets;
-        Ok(vec![
+        let mut environment = vec![
             ("ENVIRONMENT", "development".to_owned()),
             ("HOST", "127.0.0.1".to_owned()),
             ("DATABASE_URL", database),
@@ -159,7 +205,13 @@ impl Stack {
             ("LOG_FORMAT", "pretty".to_owned()),
             // No load balancer has to notice first.
             ("SHUTDOWN_DRAIN_DELAY", "0".to_owned()),
-        ])
+        ];
+        if self.settings.storefront.is_some() {
+            // Links in mails lead there.
+            environment.push(("FRONTEND_URL", self.api_url()));
+        }
+        environment.extend(self.settings.environment.iter().cloned());
+        Ok(environment)
     }
 
     fn program(&self, name: &str) -> Result<PathBuf> {
@@ -171,32 +223,38 @@ impl Stack {
         name: &str,
         colour: u8,
         program: &str,
-        environment: &[(&str, String)],
+        own_environment: &[(&'static str, String)],
     ) -> Result<()> {
+        let environment = [self.environment.as_slice(), own_environment].concat();
         self.programs.push(Program::start(
             name,
             colour,
             &self.program(program)?,
             &self.settings.folder,
-            environment,
+            &environment,
             free_port(),
         )?);
         Ok(())
     }
 
-    async fn all_ready(&mut self, http: &reqwest::Client) -> Result<()> {
+    async fn all_ready(&mut self) -> Result<()> {
+        let http = reqwest::Client::builder()
+            .timeout(Duration::from_secs(2))
+            .no_proxy()
+            .build()?;
         for program in &mut self.programs {
-            program.ready(http).await?;
+            program.ready(&http).await?;
         }
         Ok(())
     }
 
     /// Runs a subcommand of the API to its end and returns what it printed.
-    async fn run_api(&self, subcommand: &str, environment: &[(&str, String)]) -> Result<String> {
+    async fn run_api(&self, subcommand: &str) -> Result<String> {
+        let environment = self.environment.iter();
         let output = Command::new(self.program("bharatmart-api")?)
             .arg(subcommand)
             .env_clear()
-            .envs(environment.iter().map(|(name, value)| (name, value)))
+            .envs(environment.map(|(name, value)| (name, value)))
             .current_dir(&self.settings.folder)
             .kill_on_drop(true)
             .output()
@@ -238,6 +296,11 @@ impl Stack {
         format!("http://127.0.0.1:{}", self.settings.api_port)
     }
 
+    /// Where Redis listens, while it runs.
+    pub fn redis_url(&self) -> Option<String> {
+        self.redis.as_ref().map(RedisServer::url)
+    }
+
     pub fn mail_dir(&self) -> &Path {
         &self.settings.mail_dir
     }
@@ -265,6 +328,11 @@ impl Stack {
         let row = |name: &str, value: &str| line(format!("  {name:<24}{value}"));
         line("");
         line(coloured("BharatMart is ready.", 1));
+        if self.settings.storefront.is_some() {
+            row("storefront", &self.api_url());
+        } else {
+            row("storefront", NO_STOREFRONT);
+        }
         row("API", &format!("{}/api", self.api_url()));
         for program in &self.programs {
             row(
