@@ -1,9 +1,5 @@
 import tailwindcss from '@tailwindcss/vite';
 import react from '@vitejs/plugin-react';
-import { readFile, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { promisify } from 'node:util';
-import { gzip } from 'node:zlib';
 import { loadEnv, type Plugin } from 'vite';
 import { defineConfig } from 'vitest/config';
 
@@ -55,26 +51,6 @@ function contentSecurityPolicy(): Plugin {
   };
 }
 
-/**
- * Puts a `.gz` beside each text under `assets/`, so that a server need not compress them for each visitor. Not beside
- * `index.html` and `config.json`: operators edit those, and the compressed ones would go on saying what was before.
- */
-function compressedAssets(): Plugin {
-  return {
-    name: 'compressed-assets',
-    apply: 'build',
-    async writeBundle({ dir = 'dist' }, bundle) {
-      const texts = Object.keys(bundle).filter((name) => /^assets\/.*\.(js|css|svg)$/.test(name));
-      for (const name of texts) {
-        const path = join(dir, name);
-        const content = await readFile(path);
-        const compressed = await promisify(gzip)(content, { level: 9 });
-        if (compressed.length < content.length) await writeFile(`${path}.gz`, compressed);
-      }
-    },
-  };
-}
-
 export default defineConfig(({ mode }) => {
   const environment = loadEnv(mode, process.cwd(), ['VITE_', 'API_', 'PORT']);
   const proxy = { '/api': { target: environment.API_PROXY ?? 'http://localhost:3000' } };
@@ -85,7 +61,6 @@ export default defineConfig(({ mode }) => {
       tailwindcss(),
       runtimeConfig(environment.VITE_API_URL ?? ''),
       contentSecurityPolicy(),
-      compressedAssets(),
     ],
     server: { port, strictPort: true, proxy },
     preview: { port, strictPort: true, proxy },

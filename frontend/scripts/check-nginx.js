@@ -8,7 +8,7 @@ import { startNginx } from './nginx.js';
 
 const dist = new URL('../dist/', import.meta.url);
 const files = readdirSync(new URL('assets/', dist));
-const assets = files.filter((name) => !name.endsWith('.gz'));
+const assets = files.filter((name) => !/\.(gz|br)$/.test(name));
 const compressed = assets.filter((name) => files.includes(`${name}.gz`));
 const index = readFileSync(new URL('index.html', dist), 'utf8');
 const MEBIBYTE = 1024 * 1024;
@@ -98,9 +98,10 @@ test('assets are sent as the build has compressed them', async () => {
   }
 });
 
-test('what the build has not compressed is compressed on the way', async () => {
+test('the page is compressed', async () => {
   const page = await ask('/', { headers: { 'accept-encoding': 'gzip' } });
   assert.equal(page.headers['content-encoding'], 'gzip');
+  assert.equal(page.headers['cache-control'], 'no-cache');
 });
 
 for (const path of ['/assets/index-00000000.js', '/assets/', '/.vite/manifest.json', '/.env']) {
