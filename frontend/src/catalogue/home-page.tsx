@@ -31,7 +31,7 @@ function Categories() {
       <h2 id="categories" className="mb-3 text-xl font-bold">
         {t('home.categories')}
       </h2>
-      <Loaded query={categories} skeleton={<Skeleton className="h-40 sm:h-24" />}>
+      <Loaded query={categories} skeleton={<Skeleton className="h-88 sm:h-52 lg:h-34" />}>
         {({ data }) => (
           <ul className="grid grid-cols-2 gap-2 sm:grid-cols-3 lg:grid-cols-5">
             {data.map(({ category, count }) => (

@@ -7,6 +7,7 @@ import type { User } from '../api/types';
 import { mobileNumber, PIN_CODE } from '../lib/validation';
 import { Button } from '../ui/button';
 import { Field, TextArea } from '../ui/field';
+import { fieldText, loadFieldTexts } from '../ui/field-text';
 import { keepDraft, METHODS, readDraft, type CheckoutForm } from './draft';
 
 type Props = {
@@ -32,12 +33,16 @@ export function AddressForm({ user, isPending, isBlocked, error, onSubmit, child
   const { errors } = formState;
   const check = rules(t);
   // Three inputs make up the one field that the API knows.
-  const showServerErrors = useEffectEvent(() => {
-    const address = asProblem(error).fields.find(({ field }) => field === 'shipping_address');
-    if (address) setError('street', { message: address.message }, { shouldFocus: true });
+  const showServerErrors = useEffectEvent(async () => {
+    const problem = asProblem(error);
+    const address = problem.fields.find(({ field }) => field === 'shipping_address');
+    if (!address) return;
+    await loadFieldTexts();
+    const message = fieldText(problem, address.message);
+    setError('street', { message }, { shouldFocus: true });
   });
   useEffect(() => {
-    if (error) showServerErrors();
+    if (error) void showServerErrors();
   }, [error]);
 
   return (

@@ -19,7 +19,8 @@ export function Layout({ children }: { children: ReactNode }) {
       </a>
       <Header />
       <ConnectionBanner />
-      <main id="main" tabIndex={-1} className="grow focus:outline-none">
+      {/* As high as the window, so that the footer does not move while the page is being loaded. */}
+      <main id="main" tabIndex={-1} className="min-h-dvh grow focus:outline-none">
         <ErrorBoundary path={path}>
           <Suspense fallback={<PageSkeleton />}>{children}</Suspense>
         </ErrorBoundary>

@@ -8,7 +8,7 @@ import { useFormat } from '../../i18n/format';
 import { useUser } from '../../session/session';
 import { Page } from '../../ui/page';
 import { Badge } from '../ui/badge';
-import { ConfirmButton } from '../ui/confirm-button';
+import { ConfirmButton } from '../../ui/confirm-button';
 import { List } from '../ui/list';
 import { requestOf, useListing } from '../ui/listing';
 import { refresh } from '../ui/refresh';

@@ -13,7 +13,7 @@ import { Loaded } from '../../ui/loaded';
 import { Page } from '../../ui/page';
 import { SkeletonRows } from '../../ui/skeleton';
 import { Trouble } from '../../ui/trouble';
-import { ConfirmButton } from '../ui/confirm-button';
+import { ConfirmButton } from '../../ui/confirm-button';
 import { refresh } from '../ui/refresh';
 import { Section } from '../ui/section';
 import { Table } from '../ui/table';

@@ -5,6 +5,7 @@ import { Link } from 'wouter';
 import { api, read } from '../../api/client';
 import { asProblem } from '../../api/problem';
 import { Button, buttonClass } from '../../ui/button';
+import { fieldText } from '../../ui/field-text';
 import { Notice } from '../../ui/notice';
 import { Page } from '../../ui/page';
 import { Trouble } from '../../ui/trouble';
@@ -17,7 +18,7 @@ const COLUMNS = 'sku,name,price,category,description,stock_quantity,image_url';
 type Chosen = { name: string; text: string };
 
 export function ImportPage() {
-  const { t } = useTranslation('admin');
+  const { t } = useTranslation(['admin', 'fields']);
   const [file, setFile] = useState<Chosen | null>(null);
   const send = useMutation({
     mutationFn: async ({ text }: Chosen) => {
@@ -123,7 +124,7 @@ function Refused({ error, file, onRetry }: RefusedProps) {
         <ul>
           {others.map(({ field, message }) => (
             <li key={field}>
-              {field}: {message}
+              {field}: {fieldText(problem, message)}
             </li>
           ))}
         </ul>
@@ -140,7 +141,7 @@ function Refused({ error, file, onRetry }: RefusedProps) {
               whole: true,
             },
             { header: t('import.column'), cell: ({ column }) => column || '–', whole: true },
-            { header: t('import.message'), cell: ({ message }) => message },
+            { header: t('import.message'), cell: ({ message }) => fieldText(problem, message) },
             {
               header: t('import.content'),
               cell: ({ line }) => (

@@ -11,7 +11,7 @@ import { buttonClass } from '../../ui/button';
 import { Loaded } from '../../ui/loaded';
 import { Page } from '../../ui/page';
 import { SkeletonRows } from '../../ui/skeleton';
-import { ConfirmButton } from '../ui/confirm-button';
+import { ConfirmButton } from '../../ui/confirm-button';
 import { refresh } from '../ui/refresh';
 import { ProductForm } from './product-form';
 import { bodyOf, changesOf } from './product-form-values';

@@ -12,7 +12,7 @@ import { Pagination } from '../../ui/pagination';
 import { SkeletonRows } from '../../ui/skeleton';
 import { Trouble } from '../../ui/trouble';
 import { systemInfoQuery } from '../system/queries';
-import { ConfirmButton } from '../ui/confirm-button';
+import { ConfirmButton } from '../../ui/confirm-button';
 import { oneOf, PAGE_SIZE, requestOf, useListing } from '../ui/listing';
 import { refresh } from '../ui/refresh';
 import { Select } from '../ui/select';

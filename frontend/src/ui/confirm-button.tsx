@@ -2,9 +2,9 @@ import { useMutation } from '@tanstack/react-query';
 import { useState } from 'react';
 import { Dialog, Heading, Modal, ModalOverlay } from 'react-aria-components';
 import { useTranslation } from 'react-i18next';
-import { asProblem } from '../../api/problem';
-import { Button } from '../../ui/button';
-import { Trouble } from '../../ui/trouble';
+import { asProblem } from '../api/problem';
+import { Button } from './button';
+import { Trouble } from './trouble';
 
 type Props = {
   label: string;
@@ -13,14 +13,16 @@ type Props = {
   title: string;
   text: string;
   confirm: string;
+  /** For a refusal that the usual words would leave unclear. */
+  decline?: string;
   look?: 'danger' | 'secondary' | 'plain';
   action: () => Promise<unknown>;
 };
 
 /** A button for what cannot be taken back: it asks first, and stays open with the reason when it does not work. */
 export function ConfirmButton(props: Props) {
-  const { label, accessibleLabel, title, text, confirm, look = 'danger', action } = props;
-  const { t } = useTranslation('admin');
+  const { label, accessibleLabel, title, text, confirm, decline, look = 'danger', action } = props;
+  const { t } = useTranslation();
   const [isOpen, setOpen] = useState(false);
   const run = useMutation({ mutationFn: action, onSuccess: () => setOpen(false) });
 
@@ -56,7 +58,7 @@ export function ConfirmButton(props: Props) {
             )}
             <div className="flex flex-wrap justify-end gap-3">
               <Button look="secondary" onClick={() => setOpen(false)} disabled={run.isPending}>
-                {t('confirm.no')}
+                {decline ?? t('confirm.no')}
               </Button>
               <Button busy={run.isPending} onClick={() => run.mutate()}>
                 {confirm}
