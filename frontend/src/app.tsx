@@ -20,7 +20,9 @@ const CataloguePage = shopPage(async () => ({
 const ProductPage = shopPage(async () => ({
   default: (await load(() => import('./catalogue/product-page'))).ProductPage,
 }));
-const CartPage = shopPage(async () => ({ default: (await load(() => import('./cart/cart-page'))).CartPage }));
+const CartPage = shopPage(async () => ({
+  default: (await load(() => import('./cart/cart-page'))).CartPage,
+}));
 const CheckoutPage = shopPage(async () => ({
   default: (await load(() => import('./checkout/checkout-page'))).CheckoutPage,
 }));
