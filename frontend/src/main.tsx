@@ -31,11 +31,13 @@ async function start(root: HTMLElement) {
   whenIdle(() => void loadShop());
 }
 
-/** Not before the first page is there. */
+/** Not before the first page is there, with what it shows: until then nothing else may take its bandwidth. */
 function whenIdle(work: () => void) {
-  // Safari has no such moments.
-  if ('requestIdleCallback' in window) requestIdleCallback(work, { timeout: 10_000 });
-  else setTimeout(work, 2_000);
+  setTimeout(() => {
+    // Safari has no idle moments to wait for.
+    if ('requestIdleCallback' in window) requestIdleCallback(work, { timeout: 10_000 });
+    else work();
+  }, 2_000);
 }
 
 const root = document.getElementById('root');
