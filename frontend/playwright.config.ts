@@ -25,7 +25,8 @@ export default defineConfig({
   reporter: [['list']],
   use: {
     baseURL: shop,
-    trace: 'retain-on-failure',
+    // A trace would take longer than the test. What failed has its page's outline beside this picture.
+    screenshot: 'only-on-failure',
     locale: 'en-IN',
     launchOptions: {
       executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',

@@ -37,7 +37,14 @@ for (const language of LANGUAGES) {
 
     test.describe('a shop that is not well', () => {
       test.use({
-        refusals: ['429 /api/*', '500 /api/*', '503 /api/*', 'net /api/*', 'net /assets/*'],
+        refusals: [
+          '429 /api/*',
+          '500 /api/*',
+          '503 /api/*',
+          'net /api/*',
+          'net /assets/*',
+          'dynamically imported module',
+        ],
       });
 
       test('in each of its states', async ({ page, context }, info) => {

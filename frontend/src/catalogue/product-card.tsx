@@ -26,7 +26,7 @@ function ProductCard({ product, eager }: { product: Product; eager: boolean }) {
     <article className="relative flex h-full flex-col overflow-hidden card">
       <ProductImage product={product} size={300} eager={eager} className="w-full" />
       <div className="flex grow flex-col gap-1 p-3">
-        <h3 className="line-clamp-3 font-medium break-words">
+        <h3 className="line-clamp-5 font-medium break-words">
           {/* The whole card is the link's; the button lies above it. */}
           <Link href={`/products/${product.id}`} className="after:absolute after:inset-0">
             {product.name}

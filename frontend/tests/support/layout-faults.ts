@@ -50,8 +50,13 @@ export function layoutFaults(page: Page): Promise<string[]> {
       if (!text || !node.parentElement || isHidden(node.parentElement)) continue;
       const range = document.createRange();
       range.selectNodeContents(node);
+      const clamped = ancestorsOf(node.parentElement).find(
+        (each) => getComputedStyle(each).webkitLineClamp !== 'none',
+      );
+      // Lines beyond the last one that is shown.
+      const bottom = clamped?.getBoundingClientRect().bottom ?? Infinity;
       for (const rect of range.getClientRects())
-        if (rect.width > 1) lines.push({ text, node, rect });
+        if (rect.width > 1 && rect.top < bottom - 2) lines.push({ text, node, rect });
     }
     lines.forEach(checkLine);
 
@@ -67,7 +72,8 @@ export function layoutFaults(page: Page): Promise<string[]> {
       }
     }
 
-    for (const image of document.images)
+    // Without a connection there are only those that have been seen.
+    for (const image of navigator.onLine ? document.images : [])
       if (image.complete && image.currentSrc && image.naturalWidth === 0)
         faults.push(`broken: ${image.src}`);
     return [...new Set(faults)];
