@@ -74,7 +74,6 @@ async fn each_layer_tells_how_it_does_and_a_breaker_when_it_tries_again() {
         json!([closed("cache"), closed("queue"), closed("payment_gateway")])
     );
 
-    eprintln!("PHASE2 {}", all);
     proxy.stall();
     let unhealthy = json!({ "type": "redis", "status": "unhealthy" });
     let all = services(&api, &admin, |services| {
@@ -92,7 +91,6 @@ async fn each_layer_tells_how_it_does_and_a_breaker_when_it_tries_again() {
         "{wait:?}"
     );
 
-    eprintln!("PHASE3 {}", all);
     proxy.restore();
     services(&api, &admin, |services| {
         well(services)
