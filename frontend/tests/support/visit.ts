@@ -63,3 +63,13 @@ export async function hold(page: Page, url: string) {
     await Promise.allSettled(held.map((route) => route.continue()));
   };
 }
+
+/** Lets a page that gets no answer try in vain until it waits for long, and so holds still. Needs the page's clock. */
+export async function tryInVain(page: Page) {
+  const countdown = page.locator('[role=alert] [aria-live=off]');
+  for (const seconds of [2, 4, 8]) {
+    await expect(countdown.first()).toContainText(new RegExp(`\\b[1-${seconds}]\\b`));
+    await page.clock.fastForward(seconds * 1000 + 500);
+  }
+  await expect(countdown.first()).toContainText(/\b1[0-6]\b/);
+}
