@@ -25,14 +25,16 @@ export function apiUrl(path: string): string {
   return baseUrl + path;
 }
 
-/** What everybody may read does not wait for a session, and what makes a session cannot have one. */
+/** What everybody may read does not wait for a session. */
+const FOR_EVERYBODY = /\/api\/(products(?!\/off-sale$)|categories|health)/;
+/** What makes a session cannot have one. */
 const WITHOUT_SESSION =
-  /\/api\/(products|categories|health)|\/api\/auth\/(login|signup|refresh|forgot-password|reset-password|verify-email$)/;
+  /\/api\/auth\/(login|signup|refresh|forgot-password|reset-password|verify-email$)/;
 
-function needsSession(request: Request): boolean {
-  return request.method !== 'GET' && request.url.includes('/api/products')
-    ? true
-    : !WITHOUT_SESSION.test(request.url);
+export function needsSession({ method, url }: Request): boolean {
+  const { pathname } = new URL(url);
+  if (method === 'GET' && FOR_EVERYBODY.test(pathname)) return false;
+  return !WITHOUT_SESSION.test(pathname);
 }
 
 /** As the user, whose token is renewed when it has run out, before the request or because of it. */
@@ -54,18 +56,25 @@ function authorized(request: Request, token: string): Request {
 /** After this the page says that it is slow. A bank takes its time, for which the API is asked to wait. */
 const SLOW_AFTER = 4000;
 const SLOW_AFTER_WAITING = 12_000;
-/** After this nobody answers: the API itself gives up a request before. */
+/** After this nobody answers: the API itself gives up a request before, but for an import, which it works on for long. */
 const SILENT_AFTER = 20_000;
+const SILENT_AFTER_IMPORTING = 150_000;
+
+function isImport({ method, url }: Request): boolean {
+  return method === 'POST' && new URL(url).pathname.endsWith('/api/products/import');
+}
 
 async function send(request: Request): Promise<Response> {
   const patience = new AbortController();
   request.signal.addEventListener('abort', () => patience.abort());
   if (request.signal.aborted) patience.abort();
-  // Until the answer begins: the rest of a stream of events may take for ever.
-  const timer = setTimeout(() => patience.abort(), SILENT_AFTER);
-  const answered = expectAnswer(request.headers.has('prefer') ? SLOW_AFTER_WAITING : SLOW_AFTER);
+  const isLong = isImport(request);
+  const timer = setTimeout(() => patience.abort(), isLong ? SILENT_AFTER_IMPORTING : SILENT_AFTER);
+  const answered = expectAnswer(
+    isLong || request.headers.has('prefer') ? SLOW_AFTER_WAITING : SLOW_AFTER,
+  );
   try {
-    const response = await fetch(request, { signal: patience.signal });
+    const response = await whole(await fetch(request, { signal: patience.signal }));
     reportAnswer(response);
     return response;
   } catch (error) {
@@ -76,6 +85,16 @@ async function send(request: Request): Promise<Response> {
     clearTimeout(timer);
     answered();
   }
+}
+
+/**
+ * With its body, which may break off or not come either. Not so a stream of events, which may take for ever, or a file,
+ * which takes as long as its size and the line want.
+ */
+async function whole(response: Response): Promise<Response> {
+  const { status, statusText, headers } = response;
+  if (!headers.get('content-type')?.includes('json')) return response;
+  return new Response(await response.arrayBuffer(), { status, statusText, headers });
 }
 
 type Answer = { data?: unknown; error?: unknown; response: Response };

@@ -27,8 +27,6 @@ export function CataloguePage() {
     <Page title={title}>
       <div className="grid gap-6 lg:grid-cols-[16rem_1fr]">
         <FilterForm
-          // What is typed but not applied gives way when the address changes.
-          key={params.toString()}
           listing={listing}
           onChange={(next) => setParams(paramsOf({ ...next, page: 1 }))}
         />

@@ -27,7 +27,12 @@ export function FilterForm({ listing, onChange }: Props) {
           />
           {t('filter.inStock')}
         </label>
-        <PriceRange listing={listing} onChange={onChange} />
+        <PriceRange
+          // What is typed but not applied gives way when the address changes.
+          key={`${listing.minPrice}-${listing.maxPrice}`}
+          listing={listing}
+          onChange={onChange}
+        />
       </div>
     </details>
   );

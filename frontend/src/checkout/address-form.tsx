@@ -29,7 +29,7 @@ export function AddressForm({ user, isPending, isBlocked, error, onSubmit, child
     defaultValues: draft,
   });
   const typed = useWatch({ control });
-  useEffect(() => keepDraft(typed), [typed]);
+  useEffect(() => keepDraft(user, typed), [user, typed]);
   const { errors } = formState;
   const check = rules(t);
   // Three inputs make up the one field that the API knows.

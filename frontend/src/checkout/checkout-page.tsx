@@ -11,7 +11,7 @@ import { buttonClass } from '../ui/button';
 import { Notice } from '../ui/notice';
 import { Page } from '../ui/page';
 import { Trouble } from '../ui/trouble';
-import { beginAttempt, openAttempt } from './attempt';
+import { beginAttempt, interruptedAttempt } from './attempt';
 import { AddressForm } from './address-form';
 import { addressOf, type CheckoutForm } from './draft';
 import { placeOrder } from './place-order';
@@ -73,7 +73,7 @@ function Checkout({ user }: { user: User }) {
 function usePlaceOrder(user: User) {
   const [, navigate] = useLocation();
   const [failures, setFailures] = useState(0);
-  const [interrupted] = useState(() => openAttempt(user.id));
+  const [interrupted] = useState(() => interruptedAttempt(user.id));
   const mutation = useMutation({
     mutationFn: placeOrder,
     onSuccess: (order) => {

@@ -13,7 +13,8 @@ export type CheckoutForm = {
   method: Method;
 };
 
-const KEY = 'bharatmart.checkout';
+/** Each user has one: several may use one browser. */
+const keyOf = (user: User) => `bharatmart.checkout.${user.id}`;
 
 /** What has been typed already, in this tab, or what the profile knows. */
 export function readDraft(user: User): CheckoutForm {
@@ -28,16 +29,16 @@ export function readDraft(user: User): CheckoutForm {
   try {
     return {
       ...known,
-      ...(JSON.parse(sessionStorage.getItem(KEY) ?? '{}') as Partial<CheckoutForm>),
+      ...(JSON.parse(sessionStorage.getItem(keyOf(user)) ?? '{}') as Partial<CheckoutForm>),
     };
   } catch {
     return known;
   }
 }
 
-export function keepDraft(form: Partial<CheckoutForm>) {
+export function keepDraft(user: User, form: Partial<CheckoutForm>) {
   try {
-    sessionStorage.setItem(KEY, JSON.stringify(form));
+    sessionStorage.setItem(keyOf(user), JSON.stringify(form));
   } catch {
     // Typed again after a reload, then.
   }

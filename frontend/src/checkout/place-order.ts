@@ -7,7 +7,10 @@ import { endAttempt, type Attempt } from './attempt';
 /** Answers that leave open whether there is an order, or that change nothing about the attempt. */
 function isUnanswered(error: unknown): boolean {
   const problem = asProblem(error);
-  return problem.passes || problem.status >= 500 || problem.status === 401 || isRunning(error);
+  const { status } = problem;
+  // What is no refusal of the API's (0 and less) broke on its way here.
+  const isOpen = status <= 0 || [401, 408].includes(status) || status >= 500;
+  return problem.passes || isOpen || isRunning(error);
 }
 
 function isRunning(error: unknown): boolean {

@@ -13,8 +13,10 @@ export function slot<T>(name: string, isValid: (value: unknown) => value is T): 
   const listeners = new Set<() => void>();
   let text: string | null | undefined;
   let value: T | null = null;
+  let isKept = true;
 
   function stored(): string | null {
+    if (!isKept) return text ?? null;
     try {
       return localStorage.getItem(name);
     } catch {
@@ -46,8 +48,10 @@ export function slot<T>(name: string, isValid: (value: unknown) => value is T): 
       try {
         if (text === null) localStorage.removeItem(name);
         else localStorage.setItem(name, text);
+        isKept = true;
       } catch {
-        // Kept in memory alone.
+        // What is stored is older now.
+        isKept = false;
       }
       notify();
     },

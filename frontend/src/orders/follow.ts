@@ -22,6 +22,8 @@ export type FollowParts = {
 };
 
 const FIRST_WAIT = 3000;
+/** Answers that stay the same: asked wrongly, not signed in, not allowed, not there. */
+const REFUSALS = [400, 401, 403, 404];
 /** The API sends something every 15 seconds. A stream without anything for longer than this is dead. */
 const LONGEST_SILENCE = 40_000;
 
@@ -55,7 +57,7 @@ async function readStream(
   if (response.status === 204) return 'ended';
   if (!response.ok || !response.body) {
     const problem = await problemOf(response);
-    if (!problem.passes) return 'refused';
+    if (REFUSALS.includes(problem.status)) return 'refused';
     if (problem.retryAfter !== null) progress.pause = problem.retryAfter * 1000;
     return null;
   }

@@ -1,7 +1,7 @@
 import { useEffect, useState } from 'react';
 import { apiUrl, fetchWithSession } from '../api/client';
 import { queryClient } from '../api/query-client';
-import { subscribeConnection } from '../connection/connection';
+import { isReachable, subscribeConnection } from '../connection/connection';
 import { followOrder, type Following, type OrderEvent } from './follow';
 import { orderQuery } from './queries';
 
@@ -48,8 +48,11 @@ function untilWorthwhile(milliseconds: number, signal: AbortSignal): Promise<voi
       signal.removeEventListener('abort', done);
       resolve();
     };
+    const wasAway = !isReachable();
     const timer = setTimeout(done, milliseconds);
-    const unsubscribe = subscribeConnection(done);
+    const unsubscribe = subscribeConnection(() => {
+      if (wasAway && isReachable()) done();
+    });
     signal.addEventListener('abort', done);
   });
 }

@@ -7,7 +7,8 @@ export async function exclusively<T>(name: string, run: () => Promise<T>): Promi
   return await navigator.locks.request(name, run);
 }
 
-const LEASE = 5000;
+/** Longer than a request may take. */
+const LEASE = 25_000;
 const SETTLE = 50;
 
 /** A lease in localStorage: written, and held by whoever finds it still there after others had time to write theirs. */
@@ -25,6 +26,6 @@ async function withLease<T>(name: string, run: () => Promise<T>): Promise<T> {
   try {
     return await run();
   } finally {
-    localStorage.removeItem(key);
+    if (localStorage.getItem(key)?.startsWith(owner)) localStorage.removeItem(key);
   }
 }

@@ -130,7 +130,8 @@ export function createSession({ stored, channel, exclusively, exchange, now }: S
     hasExpired: () => expired,
     update(user: User) {
       const current = stored.read();
-      if (current) stored.write({ ...current, user });
+      // An answer may come after somebody else has signed in.
+      if (current?.user.id === user.id) stored.write({ ...current, user });
     },
     subscribe: (listener: () => void) => stored.subscribe(listener),
   };

@@ -8,7 +8,7 @@ import { useFormat } from '../../i18n/format';
 import { buttonClass } from '../../ui/button';
 import { Page } from '../../ui/page';
 import { ProductImage } from '../../ui/product-image';
-import { ConfirmButton } from '../ui/confirm-button';
+import { ConfirmButton } from '../../ui/confirm-button';
 import { List } from '../ui/list';
 import { requestOf, useListing } from '../ui/listing';
 import { refresh } from '../ui/refresh';

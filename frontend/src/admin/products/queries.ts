@@ -33,5 +33,6 @@ export const productQuery = (id: string) =>
       read(api.GET('/api/products/{id}', { params: { path: { id } }, signal, cache })),
     // A form is filled once; it must not begin with what has been sold meanwhile.
     staleTime: 0,
+    gcTime: 0,
     refetchOnWindowFocus: false,
   });
