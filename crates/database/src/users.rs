@@ -450,8 +450,7 @@ pub async fn lock_admins(connection: &mut Connection) -> Result<Vec<UserId>> {
 /// Which users a list holds.
 #[derive(Clone, Debug, Default)]
 pub struct UserFilter {
-    /// Only those whose name or e-mail address contains this text. An index of trigrams finds them; a text without
-    /// three letters or digits in a row has none, so that every user is read.
+    /// Only those whose name or e-mail address contains this text.
     pub search: Option<String>,
 }
 

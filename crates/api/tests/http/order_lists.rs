@@ -33,13 +33,11 @@ async fn walk(api: &Api, person: &Person, query: &str) -> Vec<String> {
             rows.iter()
                 .map(|row| row["shipping_address"].as_str().expect("text").to_owned()),
         );
-        match page.body["next_cursor"].as_str() {
-            Some(cursor) => next = format!("&cursor={cursor}"),
-            None => {
-                assert_eq!(page.body["count"], addresses.len(), "{path}");
-                return addresses;
-            }
-        }
+        let Some(cursor) = page.body["next_cursor"].as_str() else {
+            assert_eq!(page.body["count"], addresses.len(), "{path}");
+            return addresses;
+        };
+        next = format!("&cursor={cursor}");
     }
 }
 
