@@ -350,6 +350,9 @@ const CHANGING: [&str; 6] = [
 /// What is the same for everybody because it is part of the program.
 const IN_THE_PROGRAM: [&str; 2] = ["/api/docs", "/api/openapi.json"];
 
+/// What shows products that nobody buys.
+const FOR_ADMINS: &str = "/api/products/off-sale";
+
 /// The names in an answer, without what stands under them.
 fn names(body: &Value) -> Value {
     match body {
@@ -357,7 +360,12 @@ fn names(body: &Value) -> Value {
             .iter()
             .map(|(name, value)| (name.clone(), names(value)))
             .collect(),
-        Value::Array(values) => values.iter().map(names).collect(),
+        Value::Array(values) => {
+            // One more breaker is no other kind of answer.
+            let mut kinds: Vec<_> = values.iter().map(names).collect();
+            kinds.dedup();
+            kinds.into()
+        }
         _ => Value::Null,
     }
 }
@@ -387,7 +395,8 @@ async fn shares_nothing_private(apis: Apis, seed: u64) {
             let what = format!("{path} by {:?}", person.map(|person| &person.email));
             let cached = ["/api/products", "/api/categories"]
                 .iter()
-                .any(|public| path.starts_with(public));
+                .any(|public| path.starts_with(public))
+                && !path.starts_with(FOR_ADMINS);
             if cached {
                 public += 1;
                 assert_public(&answer, &what);
