@@ -15,8 +15,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{
-    HeaderMap, HeaderValue, Method, StatusCode, Uri,
-    header::{ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, VARY},
+    HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri,
+    header::{
+        ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, IF_MATCH, IF_UNMODIFIED_SINCE, RANGE, VARY,
+    },
 };
 use serde_json::json;
 use tower_http::services::ServeDir;
@@ -31,6 +33,14 @@ const CONFIG: &str = "/config.json";
 const FOR_EVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
 /// Kept, but asked for again each time.
 const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
+const CROSS_ORIGIN_OPENER_POLICY: HeaderName =
+    HeaderName::from_static("cross-origin-opener-policy");
+const SAME_ORIGIN: HeaderValue = HeaderValue::from_static("same-origin");
+const PERMISSIONS_POLICY: HeaderName = HeaderName::from_static("permissions-policy");
+/// The shop asks for none of these.
+const NO_PERMISSIONS: HeaderValue = HeaderValue::from_static(
+    "camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()",
+);
 /// What the pages may load: their own files, pictures of products from anywhere, and the API beside them.
 const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' https:; font-src 'self'; \
@@ -87,7 +97,15 @@ pub(crate) async fn answer(
         let headers = [(CACHE_CONTROL, NO_CACHE)];
         return Ok((headers, Json(json!({ "apiUrl": "" }))).into_response());
     }
-    if path.starts_with(ASSETS) {
+    let is_asset = path.starts_with(ASSETS);
+    if is_hidden(&path) {
+        return if is_asset {
+            Err(ApiError::NotFound("File"))
+        } else {
+            page(&files, request).await
+        };
+    }
+    if is_asset {
         let file = read(&files, without_body(&request), FOR_EVER).await?;
         return file.ok_or(ApiError::NotFound("File"));
     }
@@ -100,6 +118,12 @@ pub(crate) async fn answer(
 fn is_of_api(path: &str) -> bool {
     let rest = path.strip_prefix(API);
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Whether a part of the path begins with a dot, perhaps an encoded one: such files are notes of the build's, or of others.
+fn is_hidden(path: &str) -> bool {
+    path.split('/')
+        .any(|part| part.starts_with('.') || part.starts_with("%2e") || part.starts_with("%2E"))
 }
 
 fn takes_html(headers: &HeaderMap) -> bool {
@@ -125,9 +149,13 @@ async fn page(files: &ServeDir, mut request: Request) -> Result<Response, ApiErr
 /// The file that `request` is for, if there is one.
 async fn read(
     files: &ServeDir,
-    request: Request,
+    mut request: Request,
     kept: HeaderValue,
 ) -> Result<Option<Response>, ApiError> {
+    // Files are small, and served whole: a part could be one of another release.
+    for name in [RANGE, IF_MATCH, IF_UNMODIFIED_SINCE] {
+        request.headers_mut().remove(name);
+    }
     let mut response = match files.clone().try_call(request).await {
         Ok(response) if response.status() == StatusCode::NOT_FOUND => return Ok(None),
         Ok(response) => response.map(Body::new),
@@ -138,6 +166,8 @@ async fn read(
         let headers = response.headers_mut();
         headers.insert(CACHE_CONTROL, kept);
         headers.insert(CONTENT_SECURITY_POLICY, POLICY);
+        headers.insert(CROSS_ORIGIN_OPENER_POLICY, SAME_ORIGIN);
+        headers.insert(PERMISSIONS_POLICY, NO_PERMISSIONS);
     }
     Ok(Some(response))
 }

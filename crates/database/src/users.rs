@@ -450,7 +450,8 @@ pub async fn lock_admins(connection: &mut Connection) -> Result<Vec<UserId>> {
 /// Which users a list holds.
 #[derive(Clone, Debug, Default)]
 pub struct UserFilter {
-    /// Only those whose name or e-mail address contains this text.
+    /// Only those whose name or e-mail address contains this text. An index of trigrams finds them; a text without
+    /// three letters or digits in a row has none, so that every user is read.
     pub search: Option<String>,
 }
 

@@ -11,7 +11,13 @@ use anyhow::{Context, Result};
 use crate::npm::{self, FRONTEND};
 
 /// What in its folder is not made into pages.
-const NOT_BUILT: [&str; 4] = ["dist", "node_modules", "test-results", "tests"];
+const NOT_BUILT: [&str; 5] = [
+    "dist",
+    "node_modules",
+    "screenshots",
+    "test-results",
+    "tests",
+];
 
 /// How the pages are made.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -34,7 +40,12 @@ pub async fn make(pages: Pages, mut progress: impl FnMut(&str)) -> Result<()> {
         Pages::Built => {
             if !is_current().context("cannot look through the storefront's files")? {
                 progress("npm run build");
-                npm::run(FRONTEND, "build").await?;
+                let built = npm::run(FRONTEND, "build").await;
+                if built.is_err() {
+                    // It is written before the last checks, and would pass for the end of a good build.
+                    fs::remove_file(dist().join("index.html")).ok();
+                }
+                built?;
             }
         }
         Pages::Checked => {

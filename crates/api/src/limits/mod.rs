@@ -226,8 +226,9 @@ impl Limits {
     /// The limit that a request falls under, and whether it is counted exactly.
     fn policy(&self, request: &Request) -> Option<(&Arc<Policy>, bool)> {
         let path = request.uri().path();
-        // What is beside the API is pages, of which each visit takes dozens of files.
-        if path.starts_with(HEALTH) || path == WEBHOOK || !path.starts_with("/api/") {
+        // What is read beside the API is pages, of which each visit takes dozens of files.
+        let is_of_a_page = request.method().is_safe() && !path.starts_with("/api/");
+        if path.starts_with(HEALTH) || path == WEBHOOK || is_of_a_page {
             return None;
         }
         if request.method() == Method::POST

@@ -20,6 +20,7 @@ fn built() -> ScratchDir {
     fs::create_dir_all(dist.join("assets")).expect("it can be made");
     for (name, text) in [
         ("../secret", "secret"),
+        (".env", "secret"),
         ("index.html", PAGE),
         ("robots.txt", "User-agent: *"),
         ("config.json", r#"{"apiUrl":"https://elsewhere.example"}"#),
@@ -86,6 +87,12 @@ async fn every_path_that_nothing_else_has_is_the_page() {
             assert_eq!(header("cache-control"), "no-cache", "{path}");
             assert_eq!(header("content-length"), PAGE.len().to_string(), "{path}");
             assert_eq!(
+                header("cross-origin-opener-policy"),
+                "same-origin",
+                "{path}"
+            );
+            assert!(header("permissions-policy").contains("camera=()"), "{path}");
+            assert_eq!(
                 header("content-security-policy"),
                 "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' https:; font-src 'self'; \
                  manifest-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -149,6 +156,15 @@ async fn scripts_are_compressed_by_the_build_or_on_the_way() {
         let path = "/assets/small-3c4d.js";
         let answer = ask(&api, "GET", path, &[("accept-encoding", accepted)]).await;
         assert_eq!(answer.body, text, "{accepted}");
+        let encoding = answer.headers.get("content-encoding");
+        let expected = (text != "plain")
+            .then(|| accepted.split(',').next())
+            .flatten();
+        assert_eq!(
+            encoding.map(|value| value.to_str().expect("text")),
+            expected,
+            "{accepted}"
+        );
         assert_eq!(answer.headers["content-type"], "text/javascript");
         assert_eq!(answer.headers["cache-control"], FOR_EVER);
     }
@@ -156,6 +172,24 @@ async fn scripts_are_compressed_by_the_build_or_on_the_way() {
     assert_eq!(answer.headers["content-encoding"], "gzip");
     let bytes = answer.body.as_str().expect("bytes").len();
     assert!(bytes * 5 < script().len(), "{bytes}");
+}
+
+#[tokio::test]
+async fn files_are_whole_whatever_part_is_asked_for() {
+    let folder = built();
+    let api = start(&folder).await;
+    for asked in [
+        ("range", "bytes=0-3"),
+        ("range", "bytes=999999-"),
+        ("if-match", "\"another\""),
+        ("if-unmodified-since", "Thu, 01 Jan 1970 00:00:00 GMT"),
+    ] {
+        for (path, whole) in [("/orders", PAGE.to_owned()), (SCRIPT, script())] {
+            let answer = ask(&api, "GET", path, &[asked]).await;
+            assert_eq!(answer.status, StatusCode::OK, "{path} {asked:?}");
+            assert_eq!(answer.body, whole, "{path} {asked:?}");
+        }
+    }
 }
 
 #[tokio::test]
@@ -198,6 +232,10 @@ async fn nothing_outside_the_folder_is_served() {
         "/assets/..%2f..%2fsecret",
         "/assets/%2e%2e/%2e%2e/secret",
         "//secret",
+        "/.env",
+        "/%2eenv",
+        "/%2Eenv",
+        "/assets/../.env",
     ] {
         let answer = visit(&api, path).await;
         assert!(

@@ -154,7 +154,8 @@ impl Stack {
     /// Starts the API, unless it runs, and waits until it is ready.
     pub async fn start_api(&mut self) -> Result<()> {
         if let Ok(api) = self.api() {
-            return api.resume();
+            api.resume()?;
+            return self.all_ready().await;
         }
         let mut own = vec![("PORT", self.settings.api_port.to_string())];
         if self.settings.storefront.is_some() {
@@ -169,9 +170,9 @@ impl Stack {
     pub async fn stop_api(&mut self) -> Result<()> {
         let api = self.api()?;
         api.terminate()?;
-        api.stopped().await?;
+        let stopped = api.stopped().await;
         self.programs.retain(|program| program.name() != API);
-        Ok(())
+        stopped
     }
 
     /// The API, while it runs.
