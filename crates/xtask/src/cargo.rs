@@ -3,10 +3,20 @@ use tokio::process::Command;
 
 use crate::paths;
 
+/// What `cargo run` tells the program that it runs of that program's package. Build scripts that look at their own
+/// package, as that of `ring` does, would run again, and with them all that stands on it, at each turn from one to the other.
+const OF_OUR_PACKAGE: [&str; 3] = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"];
+
 /// A `cargo` command in the checkout that ends with this process. It compiles with what `.sqlx/`
 /// says, even where the shell has a `DATABASE_URL`.
 pub fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new("cargo");
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if OF_OUR_PACKAGE.iter().any(|start| text.starts_with(start)) {
+            command.env_remove(&name);
+        }
+    }
     command
         .args(arguments)
         .current_dir(paths::workspace())

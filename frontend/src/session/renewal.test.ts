@@ -23,11 +23,17 @@ function browser(exchange: (refreshToken: string) => Promise<Tokens | null>, are
   const bus: ((event: MessageEvent) => void)[][] = [];
   let queue: Promise<unknown> = Promise.resolve();
 
-  function open() {
+  function open(kept: { token: string | null } = { token: null }) {
     const listeners: ((event: MessageEvent) => void)[] = [];
     bus.push(listeners);
     return createSession({
       stored,
+      tabToken: {
+        read: () => kept.token,
+        write: (token) => {
+          kept.token = token;
+        },
+      },
       exchange,
       now: () => NOW,
       exclusively: (run) => {
@@ -84,6 +90,14 @@ describe('the session', () => {
     const tokens = await Promise.all([open().accessToken(), open().accessToken()]);
     expect(exchange).toHaveBeenCalledTimes(1);
     expect(tokens[0]).toBe(tokens[1]);
+  });
+
+  it('keeps its token over a reload', async () => {
+    const { open } = browser(exchange, true);
+    const kept = { token: null };
+    const token = await open(kept).accessToken();
+    expect(await open(kept).accessToken()).toBe(token);
+    expect(exchange).toHaveBeenCalledTimes(1);
   });
 
   it('renews a token that is about to end, with the newest refresh token', async () => {

@@ -11,6 +11,8 @@ type Message = { type: 'ask' } | { type: 'token'; token: string };
 
 export type SessionParts = {
   stored: Slot<Stored>;
+  /** Where this tab has its access token over reloads. */
+  tabToken: { read: () => string | null; write: (token: string | null) => void };
   channel: Pick<BroadcastChannel, 'postMessage' | 'addEventListener'>;
   /** Runs one renewal at a time among all tabs. */
   exclusively: <T>(run: () => Promise<T>) => Promise<T>;
@@ -27,11 +29,13 @@ const MARGIN = 30_000;
 const ANSWER_TIME = 100;
 
 /**
- * Who is signed in. The access token is in memory only; a tab that has none asks the others, and if none answers it
- * spends the refresh token, under a lock: the API ends a session whose refresh token is used twice.
+ * Who is signed in. Each tab has its access token, which a reload keeps: a renewal that a reload interrupts would have
+ * spent the refresh token for nothing. A tab that has none asks the others, and if none answers it spends the refresh
+ * token, under a lock: the API ends a session whose refresh token is used twice.
  */
-export function createSession({ stored, channel, exclusively, exchange, now }: SessionParts) {
-  let access: string | null = null;
+export function createSession(parts: SessionParts) {
+  const { stored, tabToken, channel, exclusively, exchange, now } = parts;
+  let access = tabToken.read();
   let renewing: Promise<string | null> | null = null;
   let expired = false;
   const waiting = new Set<(token: string) => void>();
@@ -41,11 +45,16 @@ export function createSession({ stored, channel, exclusively, exchange, now }: S
     if (message.type === 'ask') {
       if (access && isFresh(access)) channel.postMessage({ type: 'token', token: access });
     } else if (isOurs(message.token)) {
-      access = message.token;
+      keep(message.token);
       for (const resolve of waiting) resolve(message.token);
       waiting.clear();
     }
   });
+
+  function keep(token: string | null) {
+    access = token;
+    tabToken.write(token);
+  }
 
   function isFresh(token: string): boolean {
     return (claimsOf(token)?.exp ?? 0) * 1000 - now() > MARGIN;
@@ -61,7 +70,7 @@ export function createSession({ stored, channel, exclusively, exchange, now }: S
 
   async function accessToken(): Promise<string | null> {
     if (!stored.read()) {
-      access = null;
+      keep(null);
       return null;
     }
     if (access && isFresh(access) && isOurs(access)) return access;
@@ -108,14 +117,14 @@ export function createSession({ stored, channel, exclusively, exchange, now }: S
   }
 
   function start({ token, refreshToken, user }: Tokens) {
-    access = token;
+    keep(token);
     expired = false;
     stored.write({ refreshToken, user });
     channel.postMessage({ type: 'token', token });
   }
 
   function end(because: boolean) {
-    access = null;
+    keep(null);
     expired = because;
     stored.write(null);
   }

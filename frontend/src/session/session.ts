@@ -9,8 +9,29 @@ function isStored(value: unknown): value is Stored {
   return typeof value === 'object' && value !== null && 'refreshToken' in value && 'user' in value;
 }
 
+const TOKEN = 'bharatmart.token';
+
+const tabToken = {
+  read() {
+    try {
+      return sessionStorage.getItem(TOKEN);
+    } catch {
+      return null;
+    }
+  },
+  write(token: string | null) {
+    try {
+      if (token === null) sessionStorage.removeItem(TOKEN);
+      else sessionStorage.setItem(TOKEN, token);
+    } catch {
+      // Renewed after a reload, then.
+    }
+  },
+};
+
 export const session = createSession({
   stored: slot('bharatmart.session', isStored),
+  tabToken,
   channel: new BroadcastChannel('bharatmart.session'),
   exclusively: (run) => exclusively('bharatmart.session', run),
   now: () => Date.now(),
