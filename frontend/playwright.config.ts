@@ -3,6 +3,9 @@ import { defineConfig, devices } from '@playwright/test';
 const shop = process.env.SHOP_URL ?? 'http://localhost:4173';
 
 const OUTAGES = '**/outages.spec.ts';
+const STATES = '**/states-*.spec.ts';
+/** Every state takes minutes: with QUICK=1 they are looked at on the phone only, which has the least room. */
+const notOnDesktop = process.env.QUICK === '1' ? [OUTAGES, STATES] : OUTAGES;
 
 const desktop = { viewport: { width: 1280, height: 800 } };
 const phone = {
@@ -44,7 +47,7 @@ export default defineConfig({
   },
   // Outages are everybody's: they come when nobody else is in the shop any more.
   projects: [
-    { name: 'desktop', use: desktop, testIgnore: OUTAGES },
+    { name: 'desktop', use: desktop, testIgnore: notOnDesktop },
     { name: 'phone', use: phone, testIgnore: OUTAGES },
     {
       name: 'desktop-outages',

@@ -26,6 +26,9 @@ pub struct Arguments {
     /// Check formatting, lints, types, tests and sizes of the storefront first
     #[arg(long)]
     check: bool,
+    /// Look at the pages' states on the phone only
+    #[arg(long)]
+    quick: bool,
     /// Build the programs with optimisations
     #[arg(long)]
     release: bool,
@@ -68,6 +71,7 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode> {
     dev::operate(settings, ends, async |stack, steps| {
         let journeys = journeys(stack, &arguments.playwright)?
             .env("STACK_CONTROL", controls.program())
+            .env("QUICK", if arguments.quick { "1" } else { "0" })
             .env(admin[0].0, &admin[0].1)
             .env(admin[1].0, &admin[1].1);
         walk(stack, journeys, &controls, steps).await
