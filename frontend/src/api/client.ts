@@ -93,7 +93,7 @@ async function send(request: Request): Promise<Response> {
  */
 async function whole(response: Response): Promise<Response> {
   const { status, statusText, headers } = response;
-  if (!headers.get('content-type')?.includes('json')) return response;
+  if (!response.body || !headers.get('content-type')?.includes('json')) return response;
   return new Response(await response.arrayBuffer(), { status, statusText, headers });
 }
 

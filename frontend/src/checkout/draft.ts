@@ -1,4 +1,5 @@
 import type { User } from '../api/types';
+import { keepInTab, readFromTab } from '../lib/tab-storage';
 import { mobileNumber } from '../lib/validation';
 
 export type Method = 'upi' | 'credit_card' | 'cash_on_delivery';
@@ -29,7 +30,7 @@ export function readDraft(user: User): CheckoutForm {
   try {
     return {
       ...known,
-      ...(JSON.parse(sessionStorage.getItem(keyOf(user)) ?? '{}') as Partial<CheckoutForm>),
+      ...(JSON.parse(readFromTab(keyOf(user)) ?? '{}') as Partial<CheckoutForm>),
     };
   } catch {
     return known;
@@ -37,11 +38,7 @@ export function readDraft(user: User): CheckoutForm {
 }
 
 export function keepDraft(user: User, form: Partial<CheckoutForm>) {
-  try {
-    sessionStorage.setItem(keyOf(user), JSON.stringify(form));
-  } catch {
-    // Typed again after a reload, then.
-  }
+  keepInTab(keyOf(user), JSON.stringify(form));
 }
 
 export function addressOf({ name, phone, street, city, pin }: CheckoutForm): string {

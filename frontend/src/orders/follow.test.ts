@@ -51,6 +51,15 @@ describe('followOrder', () => {
     expect(seen).toEqual(['pending']);
   });
 
+  it('goes on after an error of the API, and stops where it is refused', async () => {
+    const answer = (status: number) =>
+      new Response('{"code":"x"}', { status, headers: { 'content-type': 'application/json' } });
+    expect((await follow([answer(500), stream(status(1, 'shipped'))])).seen).toEqual(['shipped']);
+    const refused = await follow([answer(403), stream(status(1, 'shipped'))]);
+    expect(refused.states.at(-1)).toBe('refused');
+    expect(refused.seen).toEqual([]);
+  });
+
   it('stays away after the end', async () => {
     const { asked, states } = await follow([
       stream(status(1, 'delivered'), 'event: end\ndata:\n\n'),

@@ -132,6 +132,14 @@ describe('the session', () => {
     expect(await tab.accessToken()).not.toBeNull();
   });
 
+  it('takes over what is known of its own user, not of another', () => {
+    const tab = browser(exchange).open();
+    tab.update({ ...priya, full_name: 'Priya Nair' });
+    expect(tab.user()?.full_name).toBe('Priya Nair');
+    tab.update({ ...priya, id: 'arjun', full_name: 'Arjun' });
+    expect(tab.user()?.full_name).toBe('Priya Nair');
+  });
+
   it('does not bring back a user who has signed out while it was renewed', async () => {
     const tab = browser(exchange).open();
     exchange.mockImplementation(() => {

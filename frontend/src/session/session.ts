@@ -2,6 +2,7 @@ import { useSyncExternalStore } from 'react';
 import { api, read } from '../api/client';
 import { asProblem } from '../api/problem';
 import { slot } from '../lib/storage';
+import { keepInTab, readFromTab } from '../lib/tab-storage';
 import { exclusively } from './lock';
 import { createSession, type Stored, type User } from './renewal';
 
@@ -11,27 +12,12 @@ function isStored(value: unknown): value is Stored {
 
 const TOKEN = 'bharatmart.token';
 
-const tabToken = {
-  read() {
-    try {
-      return sessionStorage.getItem(TOKEN);
-    } catch {
-      return null;
-    }
-  },
-  write(token: string | null) {
-    try {
-      if (token === null) sessionStorage.removeItem(TOKEN);
-      else sessionStorage.setItem(TOKEN, token);
-    } catch {
-      // Renewed after a reload, then.
-    }
-  },
-};
-
 export const session = createSession({
   stored: slot('bharatmart.session', isStored),
-  tabToken,
+  tabToken: {
+    read: () => readFromTab(TOKEN),
+    write: (token) => keepInTab(TOKEN, token),
+  },
   channel: new BroadcastChannel('bharatmart.session'),
   exclusively: (run) => exclusively('bharatmart.session', run),
   now: () => Date.now(),

@@ -4,12 +4,12 @@ import { Link, useLocation } from 'wouter';
 import type { Order } from '../../api/types';
 import { useFormat } from '../../i18n/format';
 import { Button } from '../../ui/button';
-import { Field } from '../../ui/field';
 import { orderName } from '../../orders/order-name';
 import { Page } from '../../ui/page';
 import { CustomerName } from '../customers/customer-name';
 import { List } from '../ui/list';
 import { oneOf, requestOf, useListing } from '../ui/listing';
+import { SearchForm } from '../ui/search-form';
 import { Select } from '../ui/select';
 import { shortId } from '../ui/short-id';
 import type { Column } from '../ui/table';
@@ -132,21 +132,13 @@ function GoToOrder() {
   const { t } = useTranslation('admin');
   const [, navigate] = useLocation();
   return (
-    <form
-      role="search"
-      className="flex items-end gap-2"
-      onSubmit={(event) => {
-        event.preventDefault();
-        const id = (new FormData(event.currentTarget).get('id') as string).trim();
+    <SearchForm
+      label={t('orders.find')}
+      value=""
+      button={t('orders.open')}
+      onSearch={(id) => {
         if (id) navigate(`/admin/orders/${encodeURIComponent(id)}`);
       }}
-    >
-      <div className="grow">
-        <Field label={t('orders.find')} name="id" maxLength={36} autoComplete="off" />
-      </div>
-      <Button type="submit" look="secondary">
-        {t('orders.open')}
-      </Button>
-    </form>
+    />
   );
 }

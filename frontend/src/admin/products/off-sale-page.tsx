@@ -3,17 +3,15 @@ import { useTranslation } from 'react-i18next';
 import { Link } from 'wouter';
 import { api, read } from '../../api/client';
 import type { Product } from '../../api/types';
-import { useCategoryName } from '../../catalogue/category-name';
-import { useFormat } from '../../i18n/format';
 import { buttonClass } from '../../ui/button';
 import { Page } from '../../ui/page';
-import { ProductImage } from '../../ui/product-image';
 import { ConfirmButton } from '../../ui/confirm-button';
 import { List } from '../ui/list';
 import { requestOf, useListing } from '../ui/listing';
 import { refresh } from '../ui/refresh';
 import { SearchForm } from '../ui/search-form';
 import type { Column } from '../ui/table';
+import { useProductColumns } from './columns';
 import { offSaleQuery } from './queries';
 
 const FILTERS = ['search'] as const;
@@ -55,23 +53,8 @@ export function OffSalePage() {
 
 function useColumns(): Column<Product>[] {
   const { t } = useTranslation('admin');
-  const { rupees, dateTime } = useFormat();
-  const category = useCategoryName();
   return [
-    {
-      header: t('products.name'),
-      cell: (product) => (
-        <span className="flex items-center gap-3">
-          <ProductImage product={product} size={44} className="size-11 shrink-0 rounded-md" />
-          {product.name}
-        </span>
-      ),
-    },
-    { header: t('products.sku'), cell: ({ sku }) => sku ?? '–' },
-    { header: t('products.category'), cell: (row) => row.category && category(row.category) },
-    { header: t('products.price'), cell: ({ price }) => rupees(price), numeric: true },
-    { header: t('products.stock'), cell: ({ stock_quantity }) => stock_quantity, numeric: true },
-    { header: t('products.changed'), cell: ({ updated_at }) => dateTime(updated_at), whole: true },
+    ...useProductColumns(({ name }) => name),
     { header: t('list.actions'), cell: (product) => <Restore product={product} /> },
   ];
 }

@@ -4,15 +4,13 @@ import { Link } from 'wouter';
 import type { Product } from '../../api/types';
 import { useCategoryName } from '../../catalogue/category-name';
 import { categoriesQuery } from '../../catalogue/queries';
-import { useFormat } from '../../i18n/format';
 import { buttonClass } from '../../ui/button';
 import { Page } from '../../ui/page';
-import { ProductImage } from '../../ui/product-image';
 import { List } from '../ui/list';
 import { oneOf, requestOf, useListing } from '../ui/listing';
 import { SearchForm } from '../ui/search-form';
 import { Select } from '../ui/select';
-import type { Column } from '../ui/table';
+import { useProductColumns } from './columns';
 import { productsQuery } from './queries';
 
 const SORTS = ['name', '-name', 'price', '-price', 'created_at', '-created_at'] as const;
@@ -52,7 +50,9 @@ export function ProductsPage() {
       <List
         query={products}
         caption={t('products.title')}
-        columns={useColumns()}
+        columns={useProductColumns((product) => (
+          <ProductLink product={product} />
+        ))}
         keyOf={({ id }) => id}
         empty={t(list.isFiltered ? 'list.noMatch' : 'products.empty')}
         page={list.page}
@@ -62,39 +62,12 @@ export function ProductsPage() {
   );
 }
 
-function useColumns(): Column<Product>[] {
-  const { t } = useTranslation('admin');
-  const { rupees, dateTime } = useFormat();
-  const category = useCategoryName();
-  return [
-    {
-      header: t('products.name'),
-      cell: (product) => (
-        <span className="flex items-center gap-3">
-          <ProductImage product={product} size={44} className="size-11 shrink-0 rounded-md" />
-          <Link
-            href={`/admin/products/${product.id}`}
-            className="text-brand underline underline-offset-2"
-          >
-            {product.name}
-          </Link>
-        </span>
-      ),
-    },
-    { header: t('products.sku'), cell: ({ sku }) => sku ?? '–' },
-    { header: t('products.category'), cell: (row) => row.category && category(row.category) },
-    { header: t('products.price'), cell: ({ price }) => rupees(price), numeric: true },
-    {
-      header: t('products.stock'),
-      cell: ({ stock_quantity }) => (
-        <span className={stock_quantity === 0 ? 'font-semibold text-danger' : ''}>
-          {stock_quantity}
-        </span>
-      ),
-      numeric: true,
-    },
-    { header: t('products.changed'), cell: ({ updated_at }) => dateTime(updated_at), whole: true },
-  ];
+function ProductLink({ product: { id, name } }: { product: Product }) {
+  return (
+    <Link href={`/admin/products/${id}`} className="text-brand underline underline-offset-2">
+      {name}
+    </Link>
+  );
 }
 
 function Filters({ list }: { list: ReturnType<typeof useListing<(typeof FILTERS)[number]>> }) {

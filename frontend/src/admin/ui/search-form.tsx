@@ -7,9 +7,11 @@ type Props = {
   /** What is looked for now. */
   value: string;
   onSearch: (text: string) => void;
+  /** What its button says, if not that it searches. */
+  button?: string;
 };
 
-export function SearchForm({ label, value, onSearch }: Props) {
+export function SearchForm({ label, value, onSearch, button }: Props) {
   const { t } = useTranslation('admin');
   return (
     <form
@@ -24,7 +26,7 @@ export function SearchForm({ label, value, onSearch }: Props) {
         <Field label={label} name="search" type="search" maxLength={200} defaultValue={value} />
       </div>
       <Button type="submit" look="secondary">
-        {t('list.search')}
+        {button ?? t('list.search')}
       </Button>
     </form>
   );
