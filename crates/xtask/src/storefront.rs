@@ -40,12 +40,11 @@ pub async fn make(pages: Pages, mut progress: impl FnMut(&str)) -> Result<()> {
         Pages::Built => {
             if !is_current().context("cannot look through the storefront's files")? {
                 progress("npm run build");
-                let built = npm::run(FRONTEND, "build").await;
-                if built.is_err() {
-                    // It is written before the last checks, and would pass for the end of a good build.
-                    fs::remove_file(dist().join("index.html")).ok();
-                }
-                built?;
+                // It is written before the last checks, and would pass for the end of a good build.
+                fs::write(unfinished(), "")
+                    .context("cannot write beside the storefront's files")?;
+                npm::run(FRONTEND, "build").await?;
+                fs::remove_file(unfinished()).context("cannot mark the storefront as built")?;
             }
         }
         Pages::Checked => {
@@ -56,7 +55,15 @@ pub async fn make(pages: Pages, mut progress: impl FnMut(&str)) -> Result<()> {
     Ok(())
 }
 
+/// There while a build is under way, and after one that failed.
+fn unfinished() -> PathBuf {
+    npm::folder(FRONTEND).join("node_modules/.unfinished-build")
+}
+
 fn is_current() -> io::Result<bool> {
+    if unfinished().try_exists()? {
+        return Ok(false);
+    }
     let Ok(page) = fs::metadata(dist().join("index.html")) else {
         return Ok(false);
     };

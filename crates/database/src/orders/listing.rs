@@ -145,3 +145,36 @@ pub async fn list(
     )
     .await
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cursors_of_lists_that_there_always_were_are_those_of_earlier_releases() {
+        let user = uuid::Uuid::nil();
+        let filter = OrderFilter {
+            user_id: Some(UserId(user)),
+            status: Some(OrderStatus::Shipped),
+            ..OrderFilter::default()
+        };
+        let newest_first = OrderSort::CreatedAtDescending;
+        assert_eq!(
+            filter.fingerprint(newest_first),
+            list::fingerprint(
+                "ordersOrderFilter { user_id: Some(UserId(00000000-0000-0000-0000-000000000000)), \
+                 status: Some(Shipped) }"
+            )
+        );
+        let of = |from, sort| {
+            OrderFilter {
+                from,
+                ..filter.clone()
+            }
+            .fingerprint(sort)
+        };
+        let always = of(None, newest_first);
+        assert_ne!(of(None, OrderSort::CreatedAt), always);
+        assert_ne!(of(Some(DateTime::UNIX_EPOCH), newest_first), always);
+    }
+}

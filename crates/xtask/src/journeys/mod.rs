@@ -2,7 +2,11 @@
 
 pub mod control;
 
-use std::{fs, process::ExitCode, time::Duration};
+use std::{
+    fs,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, ensure};
 use bharatmart_test_support::{
@@ -108,9 +112,11 @@ async fn walk(
     let mut step = steps.begin("Journeys");
     step.note("");
     let mut playwright: Child = journeys.spawn()?;
+    let end = Instant::now() + LIMIT;
     let status = loop {
+        let left = end.saturating_duration_since(Instant::now());
         tokio::select! {
-            status = playwright.wait(LIMIT) => break status?,
+            status = playwright.wait(left) => break status?,
             crash = stack.watch() => crash?,
             wish = controls.next() => wish?.grant(stack).await?,
         }
