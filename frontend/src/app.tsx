@@ -55,10 +55,16 @@ const VerifyEmailPage = shopPage(async () => ({
 }));
 const Admin = lazy(async () => ({ default: (await load(() => import('./admin/admin'))).Admin }));
 
-/** Loads the shop's pages before anybody goes there: by then the network, or the server, may be away. */
-export async function loadShop() {
-  // A page that does not come now is asked for again by whoever goes there.
-  await Promise.allSettled(shopPages.map((part) => part()));
+/**
+ * Loads the shop's pages before anybody goes there: by then the network, or the server, may be away. Each has a moment
+ * of its own, so that a cheap phone goes on answering its fingers.
+ */
+export async function loadShop(idleMoment: () => Promise<void>) {
+  for (const part of shopPages) {
+    await idleMoment();
+    // A page that does not come now is asked for again by whoever goes there.
+    await part().catch(() => undefined);
+  }
 }
 
 export function App() {

@@ -13,6 +13,9 @@ import { watchNavigation } from './lib/navigation';
 /** An API that is stuck takes connections and says nothing. */
 const PROBE_PATIENCE = 5000;
 
+/** Within this time the first page is there, in ms, on a cheap phone too. */
+const FIRST_PAGE = 2000;
+
 async function start(root: HTMLElement) {
   const [config] = await Promise.all([readConfig(), startTranslations()]);
   connectApi(config.apiUrl);
@@ -28,16 +31,16 @@ async function start(root: HTMLElement) {
       </QueryClientProvider>
     </StrictMode>,
   );
-  whenIdle(() => void loadShop());
+  // Not before the first page is there, with what it shows: until then nothing else may take its bandwidth.
+  setTimeout(() => void loadShop(idleMoment), FIRST_PAGE);
 }
 
-/** Not before the first page is there, with what it shows: until then nothing else may take its bandwidth. */
-function whenIdle(work: () => void) {
-  setTimeout(() => {
+function idleMoment(): Promise<void> {
+  return new Promise((resolve) => {
     // Safari has no idle moments to wait for.
-    if ('requestIdleCallback' in window) requestIdleCallback(work, { timeout: 10_000 });
-    else work();
-  }, 2_000);
+    if ('requestIdleCallback' in window) requestIdleCallback(() => resolve(), { timeout: 10_000 });
+    else setTimeout(resolve, 100);
+  });
 }
 
 const root = document.getElementById('root');

@@ -133,6 +133,7 @@ test('a paid order is refunded', async ({ page, admin }) => {
   await openBackOffice(page, `/admin/orders/${id}`);
   await page.getByRole('button', { name: 'Refund' }).click();
   const question = page.getByRole('alertdialog', { name: 'Refund ₹400?' });
+  await expect(question).toBeFocused();
   // Taking it back costs one key and changes nothing.
   await page.keyboard.press('Escape');
   await expect(question).toBeHidden();

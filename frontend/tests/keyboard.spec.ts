@@ -52,7 +52,7 @@ test('an order is cancelled by the keyboard', async ({ page, admin }) => {
   const id = await admin.addProduct({ name: 'Pickle', price: 150, stock_quantity: 9 });
   await withPaidOrder(page, id);
   await pressOn(page, page.getByRole('button', { name: 'Cancel the order' }));
-  await expect(page.getByRole('alertdialog')).toBeVisible();
+  await expect(page.getByRole('alertdialog')).toBeFocused();
   await page.keyboard.press('Escape');
   await expect(page.getByRole('button', { name: 'Cancel the order' })).toBeFocused();
   await page.keyboard.press('Enter');
