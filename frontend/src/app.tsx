@@ -1,6 +1,7 @@
 import { lazy, type ComponentType, type ReactNode } from 'react';
 import { Route, Switch } from 'wouter';
 import { HomePage } from './catalogue/home-page';
+import { isReachable, untilReachable } from './connection/connection';
 import { load } from './connection/load';
 import { Layout } from './layout/layout';
 import { NotFoundPage } from './layout/not-found-page';
@@ -62,6 +63,7 @@ const Admin = lazy(async () => ({ default: (await load(() => import('./admin/adm
 export async function loadShop(idleMoment: () => Promise<void>) {
   for (const part of shopPages) {
     await idleMoment();
+    if (!isReachable()) await untilReachable();
     // A page that does not come now is asked for again by whoever goes there.
     await part().catch(() => undefined);
   }

@@ -118,12 +118,16 @@ test.describe('a busy shop', () => {
   });
 });
 
-test('being offline is said, and the cart is whole', async ({ page, context, admin }) => {
-  const id = await admin.addProduct({ name: 'Besan', price: 85, stock_quantity: 9 });
-  await putIntoCart(page, id);
-  await context.setOffline(true);
-  await expect(page.getByText('You are offline.')).toBeVisible();
-  await expect(page.getByRole('link', { name: 'Cart, 1 item' })).toBeVisible();
-  await context.setOffline(false);
-  await expect(page.getByText('You are offline.')).toBeHidden();
+test.describe('a phone without a network', () => {
+  test.use({ refusals: ['net *'] });
+
+  test('says so, and the cart is whole', async ({ page, context, admin }) => {
+    const id = await admin.addProduct({ name: 'Besan', price: 85, stock_quantity: 9 });
+    await putIntoCart(page, id);
+    await context.setOffline(true);
+    await expect(page.getByText('You are offline.')).toBeVisible();
+    await expect(page.getByRole('link', { name: 'Cart, 1 item' })).toBeVisible();
+    await context.setOffline(false);
+    await expect(page.getByText('You are offline.')).toBeHidden();
+  });
 });

@@ -56,7 +56,7 @@ test.describe('an API that stops and comes back', () => {
 });
 
 test.describe('an API that is stuck', () => {
-  test.use({ refusals: ['net /api/*'] });
+  test.use({ refusals: ['net *'] });
 
   test('is waited for', async ({ page, admin }) => {
     const id = await admin.addProduct({ name: 'Moong', price: 65, stock_quantity: 9 });

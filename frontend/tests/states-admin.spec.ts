@@ -102,7 +102,7 @@ for (const language of LANGUAGES) {
     });
 
     test.describe('a back office that is not well', () => {
-      test.use({ refusals: ['429 /api/*', '500 /api/*', '503 /api/*', 'net /api/*'] });
+      test.use({ refusals: ['429 /api/*', '500 /api/*', '503 /api/*', 'net *'] });
 
       test('in each of its states', async ({ page }, info) => {
         test.setTimeout(120_000);

@@ -47,6 +47,18 @@ describe('the connection', () => {
     expect(connectionState()).toBe('online');
     await untilReachable();
   });
+
+  it('asks nobody while there is no network', async () => {
+    const probe = vi.fn(() => Promise.resolve(true));
+    watchConnection(probe);
+    const network = vi.spyOn(navigator, 'onLine', 'get').mockReturnValue(false);
+    const reachable = untilReachable();
+    await vi.advanceTimersByTimeAsync(9000);
+    expect(probe).not.toHaveBeenCalled();
+    network.mockRestore();
+    window.dispatchEvent(new Event('online'));
+    await reachable;
+  });
 });
 
 describe('load', () => {

@@ -57,9 +57,9 @@ export function expectAnswer(milliseconds: number): () => void {
   };
 }
 
-/** Asks, and waits for as long as nobody answers. */
+/** Asks, unless there is no network to ask over, and waits for as long as nobody answers. */
 export async function untilReachable(): Promise<void> {
-  if (!(await probe().catch(() => false))) reportSilence();
+  if (navigator.onLine && !(await probe().catch(() => false))) reportSilence();
   if (isReachable()) return;
   await new Promise<void>((resolve) => {
     const unsubscribe = subscribeConnection(() => {

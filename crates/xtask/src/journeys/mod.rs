@@ -72,15 +72,19 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode> {
     };
     let controls = Controls::listen(scratch.path())?;
     let ends = Ends::ByItself { steps: 1 };
+    let mut passed = false;
     dev::operate(settings, ends, async |stack, steps| {
         let journeys = journeys(stack, &arguments.playwright)?
             .env("STACK_CONTROL", controls.program())
             .env("QUICK", if arguments.quick { "1" } else { "0" })
             .env(admin[0].0, &admin[0].1)
             .env(admin[1].0, &admin[1].1);
-        walk(stack, journeys, &controls, steps).await
+        passed = walk(stack, journeys, &controls, steps).await?;
+        Ok(())
     })
     .await?;
+    // Playwright has said which, and that is the last that is read.
+    ensure!(passed, "journeys failed; they are listed above");
     line("The journeys found no fault; everything is stopped.");
     Ok(ExitCode::SUCCESS)
 }
@@ -102,13 +106,13 @@ fn journeys(stack: &Stack, arguments: &[String]) -> Result<Launch> {
         .env("CHROMIUM", chromium))
 }
 
-/// Runs `journeys` to their end, and does to the API what they want.
+/// Runs `journeys` to their end, does to the API what they want, and answers whether all passed.
 async fn walk(
     stack: &mut Stack,
     journeys: Launch,
     controls: &Controls,
     steps: &mut Steps,
-) -> Result<()> {
+) -> Result<bool> {
     let mut step = steps.begin("Journeys");
     step.note("");
     let mut playwright: Child = journeys.spawn()?;
@@ -121,7 +125,8 @@ async fn walk(
             wish = controls.next() => wish?.grant(stack).await?,
         }
     };
-    ensure!(status.success(), "the journeys found fault");
-    step.done("walked");
-    Ok(())
+    if status.success() {
+        step.done("walked");
+    }
+    Ok(status.success())
 }
