@@ -131,3 +131,21 @@ test.describe('a phone without a network', () => {
     await expect(page.getByText('You are offline.')).toBeHidden();
   });
 });
+
+test.describe('a picture that is gone', () => {
+  test.use({ refusals: ['net /favicon.svg'] });
+
+  test('is replaced by one of the shop', async ({ page, baseURL, admin }) => {
+    // There is one, but not for this browser: others meet this product, too.
+    const image_url = new URL('/favicon.svg?hing', baseURL).href;
+    await page.route(image_url, (route) => route.abort());
+    const product = { name: 'Hing', price: 95, stock_quantity: 9 };
+    const id = await admin.addProduct({ ...product, image_url });
+    await page.goto(`/products/${id}`);
+    const picture = page.getByRole('main').locator('img').first();
+    await expect(picture).not.toHaveAttribute('src', image_url);
+    await expect
+      .poll(() => picture.evaluate((image: HTMLImageElement) => image.naturalWidth))
+      .toBeGreaterThan(0);
+  });
+});

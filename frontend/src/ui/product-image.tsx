@@ -1,3 +1,5 @@
+import { useState } from 'react';
+
 const files = import.meta.glob<string>('../assets/placeholders/*.svg', {
   eager: true,
   query: '?url',
@@ -22,11 +24,17 @@ type Props = {
   className?: string;
 };
 
-/** The picture of a product, beside its name and therefore without a text of its own. */
+/**
+ * The picture of a product, beside its name and therefore without a text of its own. One that is gone, or that the
+ * policy of the page refuses, is replaced.
+ */
 export function ProductImage({ product, size, eager = false, className = '' }: Props) {
+  const [missing, setMissing] = useState<string>();
+  const url = product.image_url === missing ? undefined : product.image_url;
   return (
     <img
-      src={product.image_url ?? placeholderOf(product.id)}
+      src={url ?? placeholderOf(product.id)}
+      onError={() => setMissing(url ?? undefined)}
       alt=""
       width={size}
       height={size}

@@ -34,7 +34,13 @@ export const ADMIN: Credentials = {
   password: process.env.ADMIN_PASSWORD ?? 'bharatmart-admin',
 };
 
-type NewProduct = { name: string; price: number; stock_quantity: number; category?: string };
+type NewProduct = {
+  name: string;
+  price: number;
+  stock_quantity: number;
+  category?: string;
+  image_url?: string;
+};
 
 /** The administrator, who does things over the API while a customer is in the shop. */
 export class Admin {
