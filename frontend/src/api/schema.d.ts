@@ -3580,6 +3580,8 @@ export interface operations {
                 from?: string;
                 /** @description Only those placed before. */
                 to?: string;
+                /** @description Only those whose id ends in these eight hexadecimal digits: the number that a customer sees. */
+                number?: string;
                 /** @description The order of the list; `-created_at` if not given. */
                 sort?: "created_at" | "-created_at";
                 /** @description How many rows a page has; 50 if not given. */
@@ -3858,6 +3860,8 @@ export interface operations {
                 from?: string;
                 /** @description Only those placed before. */
                 to?: string;
+                /** @description Only those whose id ends in these eight hexadecimal digits: the number that a customer sees. */
+                number?: string;
             };
             header?: {
                 /** @description What to call the request in the logs: up to 128 visible characters. */

@@ -33,6 +33,35 @@ impl PartialSchema for Time {
     }
 }
 
+/// The end of an order's id as a parameter, with the `#` and the capitals that the pages show it in, or without.
+struct Number(String);
+
+impl Number {
+    const DIGITS: usize = 8;
+}
+
+impl FromStr for Number {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let digits = text.strip_prefix('#').unwrap_or(text);
+        if digits.len() == Self::DIGITS && digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            Ok(Self(digits.to_ascii_lowercase()))
+        } else {
+            Err("must be the last 8 hexadecimal digits of an order's id, such as 6B9C678E")
+        }
+    }
+}
+
+impl PartialSchema for Number {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .pattern(Some("^#?[0-9A-Fa-f]{8}$"))
+            .into()
+    }
+}
+
 impl FromParams for OrderFilter {
     fn from_params(params: &mut Params) -> Self {
         let filter = Self {
@@ -47,6 +76,12 @@ impl FromParams for OrderFilter {
             to: params
                 .optional("to", "Only those placed before.")
                 .map(|Time(time)| time),
+            number: params
+                .optional(
+                    "number",
+                    "Only those whose id ends in these eight hexadecimal digits: the number that a customer sees.",
+                )
+                .map(|Number(digits)| digits),
         };
         if let (Some(from), Some(to)) = (filter.from, filter.to)
             && to < from

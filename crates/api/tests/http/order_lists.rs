@@ -71,6 +71,31 @@ async fn orders_are_listed_by_the_time_they_were_placed_from_either_end() {
 }
 
 #[tokio::test]
+async fn an_order_is_found_by_the_number_that_its_customer_sees() {
+    let api = Api::start().await;
+    let (admin, priya) = (api.admin().await, api.customer("priya").await);
+    let arjun = api.customer("arjun").await;
+    place_orders(&api, &priya).await;
+    let page = api.get("/api/orders?limit=1&offset=3", Some(&admin)).await;
+    let id = page.body["data"][0]["id"].as_str().unwrap();
+    let digits = &id[id.len() - 8..];
+    let shown = format!("%23{}", digits.to_uppercase());
+    for (person, number, found) in [
+        (&admin, digits, 1),
+        (&admin, shown.as_str(), 1),
+        (&priya, digits, 1),
+        (&arjun, digits, 0),
+        (&admin, "00000000", 0),
+    ] {
+        let path = format!("/api/orders?number={number}");
+        let answer = api.get(&path, Some(person)).await;
+        let orders = answer.body["data"].as_array().unwrap();
+        assert_eq!(orders.len(), found, "{number}: {}", answer.body);
+        assert!(orders.iter().all(|order| order["id"] == id));
+    }
+}
+
+#[tokio::test]
 async fn a_list_of_orders_refuses_what_it_does_not_understand() {
     let api = Api::start().await;
     let (admin, priya) = (api.admin().await, api.customer("priya").await);
@@ -84,7 +109,10 @@ async fn a_list_of_orders_refuses_what_it_does_not_understand() {
             "from=2026-01-02T00:00:00Z&to=2026-01-01T00:00:00Z".to_owned(),
             "to",
         ),
+        ("number=6B9C".to_owned(), "number"),
+        ("number=not-hexa".to_owned(), "number"),
         (format!("cursor={cursor}&sort=created_at"), "cursor"),
+        (format!("cursor={cursor}&number=6B9C678E"), "cursor"),
         (format!("cursor={cursor}&to=2027-01-01T00:00:00Z"), "cursor"),
     ] {
         let answer = api.get(&format!("/api/orders?{query}"), Some(&admin)).await;

@@ -82,6 +82,8 @@ pub struct OrderFilter {
     pub from: Option<DateTime<Utc>>,
     /// Only those placed before.
     pub to: Option<DateTime<Utc>>,
+    /// Only those whose id ends in this, eight lower-case hexadecimal digits: what people read out to each other.
+    pub number: Option<String>,
 }
 
 impl OrderFilter {
@@ -98,6 +100,10 @@ impl OrderFilter {
         if let Some(to) = self.to {
             query.push(" AND created_at < ").push_bind(to);
         }
+        if let Some(number) = &self.number {
+            // As in orders_number_idx.
+            query.push(" AND right(id::text, 8) = ").push_bind(number.clone());
+        }
     }
 
     /// Tells the cursors of this filter in this order from those of others.
@@ -108,14 +114,18 @@ impl OrderFilter {
             status,
             from,
             to,
+            number,
         } = self;
-        // As releases wrote it that knew neither days nor orders: while both serve, their cursors are for each other.
+        // As releases wrote it that knew none of the others: while both serve, their cursors are for each other.
         let known = format!("ordersOrderFilter {{ user_id: {user_id:?}, status: {status:?} }}");
-        let is_old = from.is_none() && to.is_none() && sort == OrderSort::default();
+        let is_old = from.is_none()
+            && to.is_none()
+            && number.is_none()
+            && sort == OrderSort::default();
         list::fingerprint(&if is_old {
             known
         } else {
-            format!("{known}{from:?}{to:?}{}", sort.as_str())
+            format!("{known}{from:?}{to:?}{number:?}{}", sort.as_str())
         })
     }
 }
@@ -136,8 +146,11 @@ pub async fn list(
                       processed_at, created_at, updated_at",
             sort: sort.key(),
             fingerprint: filter.fingerprint(sort),
-            // Nearly all have one status, and few have another; a range may be a day or all years.
-            plan_each: filter.status.is_some() || filter.from.is_some() || filter.to.is_some(),
+            // Nearly all have one status, and few have another; a range may be a day or all years; a number is of one.
+            plan_each: filter.status.is_some()
+                || filter.from.is_some()
+                || filter.to.is_some()
+                || filter.number.is_some(),
         },
         |query| filter.push(query),
         page,
@@ -176,5 +189,10 @@ mod tests {
         let always = of(None, newest_first);
         assert_ne!(of(None, OrderSort::CreatedAt), always);
         assert_ne!(of(Some(DateTime::UNIX_EPOCH), newest_first), always);
+        let numbered = OrderFilter {
+            number: Some("6b9c678e".to_owned()),
+            ..filter.clone()
+        };
+        assert_ne!(numbered.fingerprint(newest_first), always);
     }
 }

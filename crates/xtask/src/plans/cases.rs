@@ -184,6 +184,9 @@ fn orders(cases: &mut Vec<Case>) {
             cases.push(ranged(&format!("&user_id={CUSTOMER}")));
         }
     }
+    for number in [&ORDER[28..], "00000000"] {
+        cases.push(case(&format!("&number={number}")).varies());
+    }
     for user in [RESELLER, CUSTOMER] {
         cases.push(case(&format!("&user_id={user}")));
         for status in ["delivered", "pending"] {

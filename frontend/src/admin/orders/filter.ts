@@ -4,13 +4,20 @@ import type { ExportFilter } from './queries';
 import { ORDER_STATUSES } from './transitions';
 
 /** What the address of the list says; `from` and `to` are days in India, both of them included. */
-export const FILTERS = ['status', 'from', 'to', 'user_id', 'sort'] as const;
+export const FILTERS = ['status', 'from', 'to', 'user_id', 'number', 'sort'] as const;
 
 export const SORTS = ['-created_at', 'created_at'] as const;
 
+const NUMBER = /^#?[0-9a-f]{8}$/i;
+
+/** Whether this is what customers see of an order's id, which the list can be narrowed to. */
+export function isOrderNumber(text: string): boolean {
+  return NUMBER.test(text);
+}
+
 type Filters = Record<(typeof FILTERS)[number], string>;
 
-/** Which orders these filters mean, as the API takes them. What is no status and no day is left out. */
+/** Which orders these filters mean, as the API takes them. What is no status, no day and no number is left out. */
 export function ordersOf(filters: Filters): ExportFilter {
   const status = oneOf(ORDER_STATUSES, filters.status);
   const from = startOfDay(filters.from);
@@ -20,5 +27,6 @@ export function ordersOf(filters: Filters): ExportFilter {
     ...(from && { from }),
     ...(to && { to }),
     ...(filters.user_id && { user_id: filters.user_id }),
+    ...(isOrderNumber(filters.number) && { number: filters.number }),
   };
 }

@@ -15,7 +15,7 @@ import { shortId } from '../ui/short-id';
 import type { Column } from '../ui/table';
 import { DaysForm } from './days-form';
 import { ExportForm } from './export-form';
-import { FILTERS, SORTS, ordersOf } from './filter';
+import { FILTERS, SORTS, isOrderNumber, ordersOf } from './filter';
 import { ordersQuery } from './queries';
 import { StatusBadge } from './status-badge';
 import { ORDER_STATUSES } from './transitions';
@@ -55,7 +55,11 @@ export function OrdersPage() {
             </option>
           ))}
         </Select>
-        <GoToOrder />
+        <FindOrder
+          key={list.key}
+          number={list.filters.number}
+          onNumber={(number) => list.narrow({ number })}
+        />
         <div className="self-start sm:col-span-2 lg:col-span-3">
           <DaysForm key={list.key} from={from} to={to} onChange={list.narrow} />
         </div>
@@ -127,17 +131,20 @@ function useColumns(): Column<Order>[] {
   ];
 }
 
-/** Customers quote the whole number of an order; the API finds none by a part of it. */
-function GoToOrder() {
+type FindOrderProps = { number: string; onNumber: (number: string) => void };
+
+/** Customers quote the number that they see; tools have whole ids. */
+function FindOrder({ number, onNumber }: FindOrderProps) {
   const { t } = useTranslation('admin');
   const [, navigate] = useLocation();
   return (
     <SearchForm
       label={t('orders.find')}
-      value=""
+      value={number}
       button={t('orders.open')}
-      onSearch={(id) => {
-        if (id) navigate(`/admin/orders/${encodeURIComponent(id)}`);
+      onSearch={(text) => {
+        if (text === '' || isOrderNumber(text)) onNumber(text);
+        else navigate(`/admin/orders/${encodeURIComponent(text)}`);
       }}
     />
   );
