@@ -30,8 +30,10 @@ source "$here/lib/autoscaling.sh"
 # shellcheck source=lib/times.sh
 source "$here/lib/times.sh"
 option=([pool-id]='' [compartment-id]=${OCI_COMPARTMENT_ID:-} [name]=business-hours-scale [time-zone]=Asia/Kolkata [days]='*'
-    [up-at]=08:00 [up-size]=8 [down-at]=22:00 [down-size]=2 [replace]=no [cooldown-seconds]=300)
+    [up-at]=08:00 [up-size]=8 [down-at]=22:00 [down-size]=2 [replace]=no)
 read_options "$@"
+# Required, and of no effect on schedules.
+option[cooldown-seconds]=300
 check_compartment
 need pool-id
 check_ocid pool-id instancepool

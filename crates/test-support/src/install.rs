@@ -34,6 +34,8 @@ pub enum Requirement {
     Python,
     /// `node`, version 18 or newer, and `npm`.
     Node,
+    /// `jq` and `openssl`, which scripts of deployments use.
+    JqAndOpenssl,
 }
 
 impl Requirement {
@@ -49,6 +51,7 @@ impl Requirement {
             Self::Wrk => "wrk",
             Self::Python => "Python 3 with venv",
             Self::Node => "Node.js 18 or newer, with npm",
+            Self::JqAndOpenssl => "jq and OpenSSL",
         }
     }
 
@@ -69,6 +72,9 @@ impl Requirement {
                 node_version().is_some_and(|version| version >= OLDEST_NODE)
                     && find_program("npm").is_some()
             }
+            Self::JqAndOpenssl => ["jq", "openssl"]
+                .iter()
+                .all(|program| find_program(program).is_some()),
         }
     }
 }

@@ -51,6 +51,7 @@ const MANAGERS: [Manager; 5] = [
             Requirement::Wrk => &["wrk"],
             Requirement::Python => &["python3", "python3-venv"],
             Requirement::Node => &["nodejs", "npm"],
+            Requirement::JqAndOpenssl => &["jq", "openssl"],
         },
     },
     Manager {
@@ -66,6 +67,7 @@ const MANAGERS: [Manager; 5] = [
             Requirement::Wrk => &["wrk"],
             Requirement::Python => &["python3"],
             Requirement::Node => &["nodejs", "npm"],
+            Requirement::JqAndOpenssl => &["jq", "openssl"],
         },
     },
     Manager {
@@ -81,6 +83,7 @@ const MANAGERS: [Manager; 5] = [
             Requirement::Wrk => &["wrk"],
             Requirement::Python => &["python3"],
             Requirement::Node => &["nodejs", "npm"],
+            Requirement::JqAndOpenssl => &["jq", "openssl"],
         },
     },
     Manager {
@@ -96,6 +99,7 @@ const MANAGERS: [Manager; 5] = [
             Requirement::Wrk => &["wrk"],
             Requirement::Python => &["python"],
             Requirement::Node => &["nodejs", "npm"],
+            Requirement::JqAndOpenssl => &["jq", "openssl"],
         },
     },
     Manager {
@@ -111,6 +115,7 @@ const MANAGERS: [Manager; 5] = [
             Requirement::Wrk => &["wrk"],
             Requirement::Python => &["python@3.13"],
             Requirement::Node => &["node"],
+            Requirement::JqAndOpenssl => &["jq", "openssl"],
         },
     },
 ];

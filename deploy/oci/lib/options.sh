@@ -94,8 +94,8 @@ check_compartment() {
 # check_number NAME LEAST MOST: a whole number in these bounds.
 check_number() {
     local value=${option[$1]}
-    [[ $value =~ ^(0|[1-9][0-9]{0,8})$ ]] && ((value >= $2 && value <= $3)) ||
-        misuse "--$1 is \`$value\`; expected: a whole number from $2 to $3"
+    [[ $value =~ ^(0|[1-9][0-9]{0,8})$ ]] && ((value >= $2 && value <= $3)) && return
+    misuse "--$1 is \`$value\`; expected: a whole number from $2 to $3"
 }
 
 # check_name NAME: what a resource may be called.
