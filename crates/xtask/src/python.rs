@@ -37,6 +37,8 @@ pub async fn environment(
         "install",
         "--quiet",
         "--disable-pip-version-check",
+        // The largest of the packages takes minutes and 10 GB of memory to compile, and is only read from.
+        "--no-compile",
         "--requirement",
     ];
     run(&programs.join("python3"), &arguments, &wanted).await?;

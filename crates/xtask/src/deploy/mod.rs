@@ -10,7 +10,7 @@ use clap::ValueEnum;
 /// What can be checked.
 #[derive(Clone, Copy, ValueEnum)]
 enum Check {
-    /// The scripts and the Terraform of `deploy/oci`
+    /// The scripts of `deploy/oci`
     Oci,
 }
 

@@ -1,10 +1,8 @@
-//! `deploy/oci`: the scripts are run by the real `oci` CLI against a recorder, and what they ask for is looked at; the Terraform
-//! is validated and planned against the provider's real schema.
+//! `deploy/oci`: the scripts are run by the real `oci` CLI against a recorder, and what they ask for is looked at.
 
 mod recorder;
 mod scripts;
 mod stage;
-mod terraform;
 
 use std::{fs, path::PathBuf, process::Stdio};
 
@@ -13,10 +11,7 @@ use bharatmart_test_support::install::{self, Requirement};
 use tokio::process::Command;
 
 use self::stage::Stage;
-use crate::{
-    console::{Steps, line},
-    paths, python,
-};
+use crate::{console::Steps, paths, python};
 
 const FOLDER: &str = "deploy/oci";
 
@@ -39,7 +34,7 @@ fn scripts() -> Result<Vec<PathBuf>> {
 }
 
 pub async fn check() -> Result<()> {
-    let mut steps = Steps::new(5);
+    let mut steps = Steps::new(4);
     let mut step = steps.begin("Requirements");
     let needed = [Requirement::Python, Requirement::JqAndOpenssl];
     install::ensure(&needed, |text| step.note(text))?;
@@ -70,7 +65,10 @@ pub async fn check() -> Result<()> {
         "not every script was run: {:?} were",
         stage.run
     );
-    step.done(&format!("{} changes, none of them twice", stage.changes.len()));
+    step.done(&format!(
+        "{} changes, none of them twice",
+        stage.changes.len()
+    ));
 
     let step = steps.begin("Bodies by the SDK's models");
     let requests = stage.write_requests()?;
@@ -78,15 +76,6 @@ pub async fn check() -> Result<()> {
     let judge = paths::workspace().join("tests/deploy/oci/bodies.py");
     bodies.arg(judge).arg(requests);
     step.done(output(&mut bodies).await?.trim());
-
-    let step = steps.begin("Terraform");
-    match terraform::check().await? {
-        Some(outcome) => step.done(&outcome),
-        None => {
-            step.done("NOT checked");
-            line("      terraform is not installed on this machine, and no package manager here has it");
-        }
-    }
     Ok(())
 }
 

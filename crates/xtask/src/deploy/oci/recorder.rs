@@ -109,7 +109,11 @@ async fn answer(
     });
     let query: BTreeMap<String, String> =
         serde_urlencoded::from_str(uri.query().unwrap_or_default()).unwrap_or_default();
-    let parts: Vec<&str> = uri.path().split('/').filter(|part| !part.is_empty()).collect();
+    let parts: Vec<&str> = uri
+        .path()
+        .split('/')
+        .filter(|part| !part.is_empty())
+        .collect();
     let found = match parts.as_slice() {
         ["n", rest @ ..] => cloud.objects(&method, rest, &text, &body),
         // The first part is the version of the service's interface.
@@ -125,7 +129,8 @@ async fn answer(
     match found {
         Some(value) => (headers, value.to_string()).into_response(),
         None => {
-            let error = json!({ "code": "NotAuthorizedOrNotFound", "message": "there is no such thing" });
+            let error =
+                json!({ "code": "NotAuthorizedOrNotFound", "message": "there is no such thing" });
             (StatusCode::NOT_FOUND, headers, error.to_string()).into_response()
         }
     }
@@ -133,7 +138,13 @@ async fn answer(
 
 impl Cloud {
     /// Object Storage.
-    fn objects(&mut self, method: &Method, parts: &[&str], body: &Value, bytes: &Bytes) -> Option<Value> {
+    fn objects(
+        &mut self,
+        method: &Method,
+        parts: &[&str],
+        body: &Value,
+        bytes: &Bytes,
+    ) -> Option<Value> {
         match (method.as_str(), parts) {
             ("GET", []) => Some(json!(NAMESPACE)),
             ("GET", [_, "b"]) => Some(json!(self.all("buckets"))),
@@ -142,12 +153,15 @@ impl Cloud {
                 bucket.push(body.clone());
                 Some(body.clone())
             }
-            ("GET", [_, "b", bucket, "o"]) => {
-                Some(json!({ "objects": self.all(&format!("objects of {bucket}")), "prefixes": [] }))
-            }
+            ("GET", [_, "b", bucket, "o"]) => Some(
+                json!({ "objects": self.all(&format!("objects of {bucket}")), "prefixes": [] }),
+            ),
             ("PUT", [_, "b", bucket, "o", name @ ..]) => {
                 let name = name.join("/").replace("%2F", "/");
-                let objects = self.collections.entry(format!("objects of {bucket}")).or_default();
+                let objects = self
+                    .collections
+                    .entry(format!("objects of {bucket}"))
+                    .or_default();
                 objects.retain(|object| object["name"] != name.as_str());
                 objects.push(json!({ "name": name, "md5": STANDARD.encode(Md5::digest(bytes)) }));
                 Some(Value::Null)
@@ -172,7 +186,9 @@ impl Cloud {
             ("GET", [collection]) => {
                 let is_wanted = |resource: &&Value| {
                     ["displayName", "name"].iter().all(|field| {
-                        query.get(*field).is_none_or(|name| name_of(resource) == Some(name))
+                        query
+                            .get(*field)
+                            .is_none_or(|name| name_of(resource) == Some(name))
                     })
                 };
                 let all = self.all(collection);

@@ -43,7 +43,13 @@ impl Stage {
     pub async fn set(programs: &Path) -> Result<Self> {
         let scratch = ScratchDir::create()?;
         let key = scratch.path().join("key.pem");
-        output(Command::new("openssl").args(["genrsa", "-out"]).arg(&key).arg("2048")).await?;
+        output(
+            Command::new("openssl")
+                .args(["genrsa", "-out"])
+                .arg(&key)
+                .arg("2048"),
+        )
+        .await?;
         let config = format!(
             "[DEFAULT]\nuser=ocid1.user.oc1..shop\ntenancy={TENANCY}\nregion=ap-mumbai-1\nfingerprint={}\nkey_file={}\n",
             ["00"; 16].join(":"),
@@ -98,7 +104,10 @@ impl Stage {
         let mut dry = arguments.to_vec();
         dry.push("--dry-run");
         self.succeed(script, &dry).await?;
-        ensure!(self.take_changes().is_empty(), "{script} --dry-run changed something");
+        ensure!(
+            self.take_changes().is_empty(),
+            "{script} --dry-run changed something"
+        );
         let printed = self.succeed(script, arguments).await?;
         let changes = self.take_changes();
         let again = self.succeed(script, arguments).await?;
@@ -111,7 +120,11 @@ impl Stage {
         self.run.insert(script.to_owned());
         self.changes.extend(changes.iter().cloned());
         let last = printed.lines().last().unwrap_or_default().to_owned();
-        Ok(Outcome { last, printed, changes })
+        Ok(Outcome {
+            last,
+            printed,
+            changes,
+        })
     }
 
     fn take_changes(&self) -> Vec<Recorded> {
@@ -121,11 +134,19 @@ impl Stage {
     }
 
     /// Calls a script with what it must refuse, naming what is wrong, before it asks the cloud for anything.
-    pub async fn refuse(&self, script: &str, arguments: &[&str], code: i32, says: &str) -> Result<()> {
+    pub async fn refuse(
+        &self,
+        script: &str,
+        arguments: &[&str],
+        code: i32,
+        says: &str,
+    ) -> Result<()> {
         let output = self.call(script, arguments).await?;
         let said = String::from_utf8_lossy(&output.stderr);
         ensure!(
-            output.status.code() == Some(code) && said.contains(says) && self.take_changes().is_empty(),
+            output.status.code() == Some(code)
+                && said.contains(says)
+                && self.take_changes().is_empty(),
             "{script} {} should be refused with {code} and `{says}`; it ended with {} and said {said}",
             arguments.join(" "),
             output.status
@@ -143,20 +164,29 @@ impl Stage {
             .and_then(|(_, rest)| rest.split_once("\nread_options"))
             .with_context(|| format!("{name} declares no options"))?
             .0;
-        for option in declared.split('[').skip(1).filter_map(|text| text.split_once("]=")) {
+        for option in declared
+            .split('[')
+            .skip(1)
+            .filter_map(|text| text.split_once("]="))
+        {
             ensure!(
                 help.contains(&format!("--{} ", option.0)),
                 "{name} --help does not explain --{}",
                 option.0
             );
         }
-        ensure!(help.contains("--dry-run"), "{name} --help does not explain --dry-run");
+        ensure!(
+            help.contains("--dry-run"),
+            "{name} --help does not explain --dry-run"
+        );
         Ok(())
     }
 
     pub fn has_run_all(&self, scripts: &[PathBuf]) -> bool {
         let names = scripts.iter().filter_map(|script| script.file_name());
-        names.into_iter().all(|name| self.run.contains(name.to_string_lossy().as_ref()))
+        names
+            .into_iter()
+            .all(|name| self.run.contains(name.to_string_lossy().as_ref()))
     }
 
     /// The changes in the form that `bodies.py` reads.
