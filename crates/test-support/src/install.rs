@@ -36,6 +36,8 @@ pub enum Requirement {
     Node,
     /// A browser, and letters for Hindi.
     Chromium,
+    /// `jq` and `openssl`, which scripts of deployments use.
+    JqAndOpenssl,
 }
 
 impl Requirement {
@@ -52,6 +54,7 @@ impl Requirement {
             Self::Python => "Python 3 with venv",
             Self::Node => "Node.js 18.18 or newer, with npm",
             Self::Chromium => "Chromium",
+            Self::JqAndOpenssl => "jq and OpenSSL",
         }
     }
 
@@ -73,6 +76,9 @@ impl Requirement {
                     && find_program("npm").is_some()
             }
             Self::Chromium => chromium().is_some(),
+            Self::JqAndOpenssl => ["jq", "openssl"]
+                .iter()
+                .all(|program| find_program(program).is_some()),
         }
     }
 }

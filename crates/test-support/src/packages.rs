@@ -52,6 +52,7 @@ const MANAGERS: [Manager; 5] = [
             Requirement::Python => &["python3", "python3-venv"],
             Requirement::Node => &["nodejs", "npm"],
             Requirement::Chromium => &["chromium", "fonts-lohit-deva"],
+            Requirement::JqAndOpenssl => &["jq", "openssl"],
         },
     },
     Manager {
@@ -68,6 +69,7 @@ const MANAGERS: [Manager; 5] = [
             Requirement::Python => &["python3"],
             Requirement::Node => &["nodejs", "npm"],
             Requirement::Chromium => &["chromium", "lohit-devanagari-fonts"],
+            Requirement::JqAndOpenssl => &["jq", "openssl"],
         },
     },
     Manager {
@@ -84,6 +86,7 @@ const MANAGERS: [Manager; 5] = [
             Requirement::Python => &["python3"],
             Requirement::Node => &["nodejs", "npm"],
             Requirement::Chromium => &["chromium", "font-noto-devanagari"],
+            Requirement::JqAndOpenssl => &["jq", "openssl"],
         },
     },
     Manager {
@@ -100,6 +103,7 @@ const MANAGERS: [Manager; 5] = [
             Requirement::Python => &["python"],
             Requirement::Node => &["nodejs", "npm"],
             Requirement::Chromium => &["chromium", "noto-fonts"],
+            Requirement::JqAndOpenssl => &["jq", "openssl"],
         },
     },
     Manager {
@@ -116,6 +120,7 @@ const MANAGERS: [Manager; 5] = [
             Requirement::Python => &["python@3.13"],
             Requirement::Node => &["node"],
             Requirement::Chromium => &["chromium"],
+            Requirement::JqAndOpenssl => &["jq", "openssl"],
         },
     },
 ];

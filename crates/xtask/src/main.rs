@@ -3,6 +3,7 @@
 mod bench;
 mod cargo;
 mod console;
+mod deploy;
 mod dev;
 mod fuzz;
 mod interrupts;
@@ -11,6 +12,7 @@ mod npm;
 mod openapi;
 mod paths;
 mod plans;
+mod python;
 mod sqlx;
 mod storefront;
 mod test;
@@ -35,6 +37,8 @@ enum Command {
     /// Measure, each figure beside another one of the same run
     #[command(subcommand)]
     Bench(bench::Bench),
+    /// Check what deploys the shop, each part with the tool that reads it
+    CheckDeploy(deploy::Arguments),
     /// Run the whole shop on this machine, with servers of its own, until Ctrl-C
     Dev(dev::Arguments),
     /// Send the API what its OpenAPI document allows and what it forbids, as each role, and look at every answer
@@ -58,6 +62,7 @@ enum Command {
 async fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Bench(bench) => bench::run(bench).await,
+        Command::CheckDeploy(arguments) => deploy::run(arguments).await,
         Command::Dev(arguments) => dev::run(arguments).await,
         Command::Fuzz(arguments) => fuzz::run(arguments).await,
         Command::Journeys(arguments) => journeys::run(arguments).await,
