@@ -3,6 +3,7 @@
 mod bench;
 mod cargo;
 mod console;
+mod deploy;
 mod dev;
 mod fuzz;
 mod interrupts;
@@ -10,6 +11,7 @@ mod npm;
 mod openapi;
 mod paths;
 mod plans;
+mod python;
 mod sqlx;
 mod test;
 
@@ -33,6 +35,8 @@ enum Command {
     /// Measure, each figure beside another one of the same run
     #[command(subcommand)]
     Bench(bench::Bench),
+    /// Check what is under `deploy/` with the tools that it is made for: everything, or the parts that are named
+    CheckDeploy(deploy::Arguments),
     /// Run the whole shop on this machine, with servers of its own, until Ctrl-C
     Dev(dev::Arguments),
     /// Send the API what its OpenAPI document allows and what it forbids, as each role, and look at every answer
@@ -51,6 +55,7 @@ enum Command {
 async fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Bench(bench) => bench::run(bench).await,
+        Command::CheckDeploy(arguments) => deploy::run(arguments).await,
         Command::Dev(arguments) => dev::run(arguments).await,
         Command::Fuzz(arguments) => fuzz::run(arguments).await,
         Command::Openapi(arguments) => openapi::run(arguments).await,

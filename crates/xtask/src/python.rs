@@ -1,0 +1,58 @@
+//! Tools that are written in Python, in virtual environments of their own.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
+
+use anyhow::{Context, Result, ensure};
+use bharatmart_test_support::install::find_program;
+use tokio::process::Command;
+
+use crate::paths;
+
+/// The folder `name` under `target/`, a virtual environment with exactly what the file `requirements` of the checkout says.
+/// `options` are pip's; `progress` is told before anything slow.
+pub async fn environment(
+    name: &str,
+    requirements: &str,
+    options: &[&str],
+    mut progress: impl FnMut(&str),
+) -> Result<PathBuf> {
+    let wanted = paths::workspace().join(requirements);
+    let wanted_text =
+        fs::read(&wanted).with_context(|| format!("cannot read {}", wanted.display()))?;
+    let environment = paths::target()?.join(name);
+    let installed = environment.join("installed-requirements.txt");
+    if fs::read(&installed).is_ok_and(|text| text == wanted_text) {
+        return Ok(environment);
+    }
+    progress(&format!("pip install --requirement {requirements}"));
+    let python = find_program("python3").context("python3 is not installed")?;
+    run(&python, &["-m", "venv", "--clear"], &environment).await?;
+    let mut install = vec!["-m", "pip", "install", "--quiet"];
+    install.extend(options);
+    install.extend(["--disable-pip-version-check", "--requirement"]);
+    run(&environment.join("bin/python3"), &install, &wanted).await?;
+    fs::write(&installed, wanted_text).context("cannot note what is installed")?;
+    Ok(environment)
+}
+
+/// Runs Python with these arguments, of which `last` is the last.
+pub async fn run(python: &Path, arguments: &[&str], last: &Path) -> Result<()> {
+    let output = Command::new(python)
+        .args(arguments)
+        .arg(last)
+        .stdin(Stdio::null())
+        .output()
+        .await
+        .with_context(|| format!("cannot start {}", python.display()))?;
+    ensure!(
+        output.status.success(),
+        "`python3 {}` failed: {}",
+        arguments.join(" "),
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
+    Ok(())
+}
