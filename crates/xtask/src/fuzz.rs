@@ -26,6 +26,7 @@ use crate::{
 
 /// Its settings, the hooks and the pinned version are here.
 const FOLDER: &str = "tests/openapi";
+const REQUIREMENTS: &str = "tests/openapi/requirements.txt";
 const ADMIN: &str = "admin@example.in";
 /// Where Schemathesis writes what was asked and answered.
 const HAR: &str = "requests.har";
@@ -86,10 +87,9 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode> {
         Requirement::Python,
     ];
     install::ensure(&needed, |text| step.note(text))?;
-    let requirements = format!("{FOLDER}/requirements.txt");
-    let environment =
-        python::environment("schemathesis", &requirements, &[], |text| step.note(text)).await?;
-    let schemathesis = environment.join("bin/schemathesis");
+    let schemathesis = python::environment("schemathesis", REQUIREMENTS, |text| step.note(text))
+        .await?
+        .join("schemathesis");
     step.note("cargo build");
     cargo::run(&["build", "--bin", "bharatmart-api", "--locked"]).await?;
     step.done("built");

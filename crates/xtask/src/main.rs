@@ -35,7 +35,7 @@ enum Command {
     /// Measure, each figure beside another one of the same run
     #[command(subcommand)]
     Bench(bench::Bench),
-    /// Check what is under `deploy/` with the tools that it is made for: everything, or the parts that are named
+    /// Check what deploys the shop, each part with the tool that reads it
     CheckDeploy(deploy::Arguments),
     /// Run the whole shop on this machine, with servers of its own, until Ctrl-C
     Dev(dev::Arguments),

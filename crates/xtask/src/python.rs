@@ -1,4 +1,4 @@
-//! Tools that are written in Python, in virtual environments of their own.
+//! Programs of other people's that are written in Python, in virtual environments of their own.
 
 use std::{
     fs,
@@ -12,12 +12,11 @@ use tokio::process::Command;
 
 use crate::paths;
 
-/// The folder `name` under `target/`, a virtual environment with exactly what the file `requirements` of the checkout says.
-/// `options` are pip's; `progress` is told before anything slow.
+/// The folder with the programs of the environment `name`, in which exactly what the file `requirements` of the checkout says
+/// is installed; `progress` is told before it is.
 pub async fn environment(
     name: &str,
     requirements: &str,
-    options: &[&str],
     mut progress: impl FnMut(&str),
 ) -> Result<PathBuf> {
     let wanted = paths::workspace().join(requirements);
@@ -25,22 +24,27 @@ pub async fn environment(
         fs::read(&wanted).with_context(|| format!("cannot read {}", wanted.display()))?;
     let environment = paths::target()?.join(name);
     let installed = environment.join("installed-requirements.txt");
+    let programs = environment.join("bin");
     if fs::read(&installed).is_ok_and(|text| text == wanted_text) {
-        return Ok(environment);
+        return Ok(programs);
     }
-    progress(&format!("pip install --requirement {requirements}"));
+    progress(&format!("pip install -r {requirements}"));
     let python = find_program("python3").context("python3 is not installed")?;
     run(&python, &["-m", "venv", "--clear"], &environment).await?;
-    let mut install = vec!["-m", "pip", "install", "--quiet"];
-    install.extend(options);
-    install.extend(["--disable-pip-version-check", "--requirement"]);
-    run(&environment.join("bin/python3"), &install, &wanted).await?;
+    let arguments = [
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--requirement",
+    ];
+    run(&programs.join("python3"), &arguments, &wanted).await?;
     fs::write(&installed, wanted_text).context("cannot note what is installed")?;
-    Ok(environment)
+    Ok(programs)
 }
 
-/// Runs Python with these arguments, of which `last` is the last.
-pub async fn run(python: &Path, arguments: &[&str], last: &Path) -> Result<()> {
+async fn run(python: &Path, arguments: &[&str], last: &Path) -> Result<()> {
     let output = Command::new(python)
         .args(arguments)
         .arg(last)

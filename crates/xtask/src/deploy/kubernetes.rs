@@ -22,7 +22,7 @@ use wiring::Asked;
 
 const FOLDER: &str = "deploy/kubernetes";
 
-pub async fn run() -> Result<()> {
+pub async fn check() -> Result<()> {
     let mut steps = Steps::new(6);
     let mut step = steps.begin("Requirements");
     let needed = [

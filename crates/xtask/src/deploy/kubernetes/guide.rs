@@ -93,8 +93,7 @@ pub fn numbers(base: &Build, further: &[Object]) -> Result<()> {
         .iter()
         .filter(|object| object.kind() == "ScaledObject")
     {
-        let behavior =
-            &scaler.spec()["advanced"]["horizontalPodAutoscalerConfig"]["behavior"];
+        let behavior = &scaler.spec()["advanced"]["horizontalPodAutoscalerConfig"]["behavior"];
         ensure!(
             behavior["scaleUp"].is_object() && behavior["scaleDown"].is_object(),
             "{scaler} has no behavior of its own"
@@ -189,8 +188,13 @@ fn named(word: &str, names: &BTreeSet<&str>) -> Result<()> {
     let is_ours = name.starts_with("bharatmart-") || name.ends_with("-scaler");
     let is_image = name.contains(':') || name.contains('=');
     // Of the guide's Secrets, which commands make, and of what the HPAs of KEDA are called.
-    let is_made = ["bharatmart-secrets", "bharatmart-cache-auth", "bharatmart-tls", "bharatmart-ocir"]
-        .contains(&name);
+    let is_made = [
+        "bharatmart-secrets",
+        "bharatmart-cache-auth",
+        "bharatmart-tls",
+        "bharatmart-ocir",
+    ]
+    .contains(&name);
     let is_known = names.contains(name) || FOREIGN_NAMES.contains(&name);
     ensure!(
         !is_ours || is_image || is_made || is_known,
@@ -232,10 +236,7 @@ pub fn variant(scratch: &Path, components: &[&str]) -> Result<std::path::PathBuf
         "resources": [format!("{ours}/base")],
         "components": components,
     });
-    fs::write(
-        folder.join("kustomization.yaml"),
-        kustomization.to_string(),
-    )?;
+    fs::write(folder.join("kustomization.yaml"), kustomization.to_string())?;
     Ok(folder)
 }
 
@@ -244,7 +245,10 @@ pub fn formulas(build: &Build) -> Result<usize> {
     let mut count = 0;
     for scaler in build.kinds("ScaledObject") {
         let formula = text(&scaler.spec()["advanced"]["scalingModifiers"]["formula"]);
-        let named: BTreeSet<_> = formula.split(" + ").filter(|name| !name.is_empty()).collect();
+        let named: BTreeSet<_> = formula
+            .split(" + ")
+            .filter(|name| !name.is_empty())
+            .collect();
         let there: BTreeSet<_> = items(&scaler.spec()["triggers"])
             .map(|trigger| text(&trigger["name"]))
             .filter(|name| !name.is_empty())

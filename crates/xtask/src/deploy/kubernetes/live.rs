@@ -1,9 +1,6 @@
 //! What the manifests promise, asked of running programs and servers.
 
-use std::{
-    process::Stdio,
-    time::Duration,
-};
+use std::{process::Stdio, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use bharatmart_config::Process;
@@ -35,7 +32,11 @@ END $$";
 /// Asks our programs for every path, and has real requests make real jobs. Returns how many paths and lists there were.
 pub async fn ask(mut asked: Asked) -> Result<(usize, usize)> {
     asked.paths.sort_by_key(|(process, port, path)| {
-        (*process == Process::Worker, *port == Port::Http, path.clone())
+        (
+            *process == Process::Worker,
+            *port == Port::Http,
+            path.clone(),
+        )
     });
     asked.paths.dedup();
     asked.lists.sort();
@@ -69,10 +70,16 @@ pub async fn ask(mut asked: Asked) -> Result<(usize, usize)> {
             (Process::Worker, _) => worker.metrics_port,
         };
         let url = format!("http://127.0.0.1:{port}{path}");
-        wait_until(&format!("200 from {process:?} at {path}"), PATIENCE, async || {
-            let answer = reqwest::get(&url).await;
-            answer.is_ok_and(|answer| answer.status() == 200).then_some(())
-        })
+        wait_until(
+            &format!("200 from {process:?} at {path}"),
+            PATIENCE,
+            async || {
+                let answer = reqwest::get(&url).await;
+                answer
+                    .is_ok_and(|answer| answer.status() == 200)
+                    .then_some(())
+            },
+        )
         .await?;
     }
     worker.stop().await?;
@@ -83,12 +90,17 @@ pub async fn ask(mut asked: Asked) -> Result<(usize, usize)> {
 /// An order, a payment and a mail, with no worker there to do what they make necessary.
 async fn enqueue(servers: &Servers, url: &str) -> Result<()> {
     let mut command = servers.command("bharatmart-api")?;
-    command.args(["create-admin", "--email", ADMIN, "--password", TEST_PASSWORD]);
+    command.args([
+        "create-admin",
+        "--email",
+        ADMIN,
+        "--password",
+        TEST_PASSWORD,
+    ]);
     ensure!(command.status().await?.success(), "`create-admin` failed");
     let mut admin = ShopClient::new(url)?;
     admin.login(ADMIN, TEST_PASSWORD).await?;
-    let product =
-        json!({ "name": "Kite", "price": 20, "category": "Toys", "stock_quantity": 10 });
+    let product = json!({ "name": "Kite", "price": 20, "category": "Toys", "stock_quantity": 10 });
     let (_, product) = admin.post("/api/products", &product).await?;
     let mut customer = ShopClient::new(url)?;
     customer.sign_up().await?;
@@ -142,7 +154,15 @@ pub async fn redis(build: &Build) -> Result<usize> {
         let port = free_port().to_string();
         let mut running = Command::new(&server)
             .arg(&file)
-            .args(["--port", &port, "--bind", "127.0.0.1", "--requirepass", "secret", "--dir"])
+            .args([
+                "--port",
+                &port,
+                "--bind",
+                "127.0.0.1",
+                "--requirepass",
+                "secret",
+                "--dir",
+            ])
             .arg(folder.path())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -156,7 +176,11 @@ pub async fn redis(build: &Build) -> Result<usize> {
             wait_until(&format!("{probe} of {workload}"), PATIENCE, async || {
                 let mut shell = Command::new("sh");
                 shell.args(["-c", &command]).env("REDISCLI_AUTH", "secret");
-                shell.status().await.is_ok_and(|status| status.success()).then_some(())
+                shell
+                    .status()
+                    .await
+                    .is_ok_and(|status| status.success())
+                    .then_some(())
             })
             .await?;
         }

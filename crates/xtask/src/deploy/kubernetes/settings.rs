@@ -112,7 +112,10 @@ fn variables(
             .with_context(|| format!("there is no ConfigMap {name:?}"))?;
         let known = names(&[Process::Api, Process::Worker]);
         for (name, value) in map.0["data"].as_object().into_iter().flatten() {
-            ensure!(known.contains(name.as_str()), "neither program reads {name}");
+            ensure!(
+                known.contains(name.as_str()),
+                "neither program reads {name}"
+            );
             variables.insert(name.clone(), text(value).to_owned());
         }
     }

