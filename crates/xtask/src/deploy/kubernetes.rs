@@ -52,8 +52,8 @@ pub async fn check() -> Result<()> {
     ensure!(formulas == Some(3), "not every worker has a formula");
     let further = guide::single_files(&base)?;
     builds.push(Build {
-        name: "further".to_owned(),
-        objects: further.clone(),
+        name: "single-files".to_owned(),
+        objects: [base.objects.clone(), further.clone()].concat(),
     });
     step.done(&format!("{} builds", builds.len()));
 
@@ -72,16 +72,15 @@ pub async fn check() -> Result<()> {
     step.done("content");
 
     let step = steps.begin("Settings, names and numbers");
-    builds.pop();
     let mut asked = Asked::default();
     let mut connections = 0;
     for build in &builds {
-        let context = || format!("overlay {}", build.name);
-        connections = connections.max(wiring::check(build, &mut asked).with_context(context)?);
+        let found = wiring::check(build, &mut asked).with_context(|| build.name.clone())?;
+        connections = connections.max(found);
     }
     guide::numbers(&base, &further)?;
     guide::release(&base)?;
-    let commands = guide::readme(&builds, &further, connections)?;
+    let commands = guide::readme(&builds, connections)?;
     step.done(&format!(
         "at most {connections} connections to the database; {commands} commands in the README"
     ));

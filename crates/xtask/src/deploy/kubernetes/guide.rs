@@ -129,7 +129,7 @@ pub fn release(base: &Build) -> Result<()> {
 }
 
 /// Every file and object that a command of the README names is there. Returns how many commands there are.
-pub fn readme(builds: &[Build], further: &[Object], connections: usize) -> Result<usize> {
+pub fn readme(builds: &[Build], connections: usize) -> Result<usize> {
     let markdown = fs::read_to_string(paths::workspace().join(README))
         .with_context(|| format!("cannot read {README}"))?;
     ensure!(
@@ -139,7 +139,6 @@ pub fn readme(builds: &[Build], further: &[Object], connections: usize) -> Resul
     let names: BTreeSet<&str> = builds
         .iter()
         .flat_map(|build| &build.objects)
-        .chain(further)
         .map(Object::name)
         .collect();
     let mut count = 0;
