@@ -33,8 +33,15 @@ pub async fn check() -> Result<()> {
     install::ensure(&needed, |text| step.note(text))?;
     let tools = Tools::prepare(|text| step.note(text)).await?;
     step.note("cargo build");
-    let programs = ["--bin", "bharatmart-api", "--bin", "bharatmart-worker"];
-    cargo::run(&[&["build", "--locked"], &programs[..]].concat()).await?;
+    cargo::run(&[
+        "build",
+        "--locked",
+        "--bin",
+        "bharatmart-api",
+        "--bin",
+        "bharatmart-worker",
+    ])
+    .await?;
     step.done("there");
 
     let step = steps.begin("kubectl kustomize");

@@ -24,8 +24,15 @@ const STEPS: [&str; 10] = [
 /// Applied by themselves, with KEDA and once.
 const FURTHER: [&str; 2] = ["workers-scaledobjects.yaml", "admin-job.yaml"];
 const README: &str = "deploy/kubernetes/README.md";
-/// Of whoever is installed by other means.
-const FOREIGN_NAMES: [&str; 4] = ["keda", "redis-operator", "nginx-ingress", "metrics-server"];
+/// What no manifest makes: our programs, and Secrets that commands make.
+const MADE_OTHERWISE: [&str; 6] = [
+    "bharatmart-api",
+    "bharatmart-worker",
+    "bharatmart-secrets",
+    "bharatmart-cache-auth",
+    "bharatmart-tls",
+    "bharatmart-ocir",
+];
 
 /// The files one after the other are the base; returns those of them that are not.
 pub fn single_files(base: &Build) -> Result<Vec<Object>> {
@@ -186,17 +193,9 @@ fn named(word: &str, names: &BTreeSet<&str>) -> Result<()> {
     let name = word.split_once('/').map_or(word, |(_, name)| name);
     let is_ours = name.starts_with("bharatmart-") || name.ends_with("-scaler");
     let is_image = name.contains(':') || name.contains('=');
-    // Of the guide's Secrets, which commands make, and of what the HPAs of KEDA are called.
-    let is_made = [
-        "bharatmart-secrets",
-        "bharatmart-cache-auth",
-        "bharatmart-tls",
-        "bharatmart-ocir",
-    ]
-    .contains(&name);
-    let is_known = names.contains(name) || FOREIGN_NAMES.contains(&name);
+    let is_known = names.contains(name) || MADE_OTHERWISE.contains(&name);
     ensure!(
-        !is_ours || is_image || is_made || is_known,
+        !is_ours || is_image || is_known,
         "there is nothing called {name}"
     );
     Ok(())

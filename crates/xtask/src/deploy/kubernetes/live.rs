@@ -29,6 +29,9 @@ const LOCK_ALL: &str = "DO $$ DECLARE name text; BEGIN
     PERFORM pg_sleep(60);
 END $$";
 
+const END_LOCK: &str =
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
+
 /// Asks our programs for every path, and has real requests make real jobs. Returns how many paths and lists there were.
 pub async fn ask(mut asked: Asked) -> Result<(usize, usize)> {
     asked.paths.sort_by_key(|(process, port, path)| {
@@ -51,7 +54,7 @@ pub async fn ask(mut asked: Asked) -> Result<(usize, usize)> {
         appears(&servers, list).await?;
     }
     // Jobs that cannot go on are seen at work.
-    let mut lock = lock_all(&servers)?;
+    let mut lock = lock_all(&servers).await?;
     let folder = ScratchDir::create()?;
     let mut worker = servers.command("bharatmart-worker")?;
     worker
@@ -62,7 +65,10 @@ pub async fn ask(mut asked: Asked) -> Result<(usize, usize)> {
     for list in active {
         appears(&servers, list).await?;
     }
-    lock.kill().await.context("cannot end the session")?;
+    // The server would not notice before the end of the sleep that its client is gone.
+    let ended = psql(&servers, END_LOCK)?.status().await?;
+    ensure!(ended.success(), "the session with the lock does not end");
+    lock.wait().await?;
     for (process, port, path) in &asked.paths {
         let port = match (process, port) {
             (Process::Api, Port::Http) => api.port,
@@ -127,14 +133,30 @@ async fn appears(servers: &Servers, list: &str) -> Result<()> {
         .with_context(|| format!("nothing comes into {list}"))
 }
 
-fn lock_all(servers: &Servers) -> Result<Child> {
-    let folder = postgres_programs().context("PostgreSQL is not installed")?;
-    Command::new(folder.join("psql"))
-        .args([&servers.database_url, "--quiet", "--command", LOCK_ALL])
-        .stdin(Stdio::null())
+/// Starts a session that holds every row of the shop until it is ended, and waits until it does.
+async fn lock_all(servers: &Servers) -> Result<Child> {
+    let session = psql(servers, LOCK_ALL)?
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
         .kill_on_drop(true)
         .spawn()
-        .context("cannot start psql")
+        .context("cannot start psql")?;
+    let sleeps = "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
+    wait_until("the lock", PATIENCE, async || -> Result<bool> {
+        Ok(!psql(servers, sleeps)?.output().await?.stdout.is_empty())
+    })
+    .await?;
+    Ok(session)
+}
+
+fn psql(servers: &Servers, statement: &str) -> Result<Command> {
+    let folder = postgres_programs().context("PostgreSQL is not installed")?;
+    let mut command = Command::new(folder.join("psql"));
+    command
+        .args(["--quiet", "--no-align", "--tuples-only", "--no-psqlrc"])
+        .args([&servers.database_url, "--command", statement])
+        .stdin(Stdio::null());
+    Ok(command)
 }
 
 /// Starts Redis with each redis.conf of a build, and asks it what the probes ask.
@@ -198,7 +220,8 @@ pub async fn redis(build: &Build) -> Result<usize> {
 }
 
 async fn ask_redis(port: &str, question: &[&str]) -> Result<String> {
-    let mut command = Command::new("redis-cli");
+    let cli = find_program("redis-cli").context("redis-cli is not installed")?;
+    let mut command = Command::new(cli);
     command
         .args(["-p", port])
         .args(question)
