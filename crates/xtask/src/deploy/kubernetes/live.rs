@@ -66,7 +66,7 @@ pub async fn ask(mut asked: Asked) -> Result<(usize, usize)> {
         appears(&servers, list).await?;
     }
     // The server would not notice before the end of the sleep that its client is gone.
-    let ended = psql(&servers, END_LOCK)?.status().await?;
+    let ended = psql(&servers, END_LOCK)?.output().await?.status;
     ensure!(ended.success(), "the session with the lock does not end");
     lock.wait().await?;
     for (process, port, path) in &asked.paths {
@@ -154,7 +154,7 @@ fn psql(servers: &Servers, statement: &str) -> Result<Command> {
     let mut command = Command::new(folder.join("psql"));
     command
         .args(["--quiet", "--no-align", "--tuples-only", "--no-psqlrc"])
-        .args([&servers.database_url, "--command", statement])
+        .args([servers.database_url.as_str(), "--command", statement])
         .stdin(Stdio::null());
     Ok(command)
 }

