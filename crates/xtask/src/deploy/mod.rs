@@ -1,5 +1,6 @@
 //! `cargo xtask check-deploy`: what deploys the shop, checked with the tools that read it.
 
+mod kubernetes;
 mod oci;
 
 use std::process::ExitCode;
@@ -12,6 +13,8 @@ use clap::ValueEnum;
 enum Check {
     /// The scripts of `deploy/oci`
     Oci,
+    /// The manifests of `deploy/kubernetes`
+    Kubernetes,
 }
 
 #[derive(clap::Args)]
@@ -29,6 +32,7 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode> {
     for name in names {
         match name {
             Check::Oci => oci::check().await?,
+            Check::Kubernetes => kubernetes::check().await?,
         }
     }
     Ok(ExitCode::SUCCESS)
