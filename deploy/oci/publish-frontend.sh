@@ -82,12 +82,12 @@ put() {
     say "$name"
 }
 
-# The names have the content's hash in them: what is there is right. Copies that are compressed are nginx's; a CDN makes its own.
+# The names have the content's hash in them: what is there is right. Compressed copies are nginx's; a CDN makes its own.
 new_assets() {
     local path name
     for path in "$dist"/assets/*; do
         name=assets/${path##*/}
-        [[ $name == *.gz ]] || grep --quiet " $name\$" <<<"$stored" || echo "${path##*/}"
+        [[ $name == *.gz || $name == *.br ]] || grep --quiet " $name\$" <<<"$stored" || echo "${path##*/}"
     done
 }
 
@@ -110,7 +110,7 @@ say "${#assets[@]} new files in assets/"
 
 while read -r path; do
     put "${path#"$dist"/}"
-done < <(find "$dist" -type f -not -path "$dist/assets/*" -not -path "$dist/.*" -not -name '*.gz' -not -name index.html | sort)
+done < <(find "$dist" -type f -not -path "$dist/assets/*" -not -path "$dist/.*" -not -name '*.gz' -not -name '*.br' -not -name index.html | sort)
 put index.html
 
 say "Origin for a CDN, whose default page and page for unknown paths is index.html:"

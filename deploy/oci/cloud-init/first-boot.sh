@@ -67,44 +67,19 @@ install_release() {
     echo "$release_sha256  $folder/release.tar.gz" | sha256sum --check
     mkdir "$folder/release"
     tar --extract --gzip --file "$folder/release.tar.gz" --directory "$folder/release" --strip-components 1
-    if [ "$role" = frontend ]; then
-        mkdir --parents /var/www/bharatmart
-        cp --recursive "$folder/release/frontend/." /var/www/bharatmart/
-    else
-        "$folder/release/install.sh"
+    "$folder/release/install.sh"
+    if [ "$role" != frontend ]; then
         retry fetch_settings "$folder"
-        install --directory --group bharatmart --mode 0750 /etc/bharatmart
         base64 --decode "$folder/settings.base64" |
             install --group bharatmart --mode 0640 /dev/stdin /etc/bharatmart/bharatmart.env
     fi
     rm --recursive "$folder"
 }
 
-# /api goes to the API's instances in the load balancer, so only files are served here.
+# /api goes to the API's instances in the load balancer, so this server is only asked for files.
 serve_frontend() {
     rm --force /etc/nginx/sites-enabled/default
-    cat >/etc/nginx/conf.d/bharatmart.conf <<'SITE'
-server {
-    listen 80 default_server;
-    root /var/www/bharatmart;
-    gzip_static on;
-    add_header X-Content-Type-Options nosniff;
-    location / {
-        add_header Cache-Control no-cache;
-        add_header X-Content-Type-Options nosniff;
-        try_files $uri /index.html;
-    }
-    location /assets/ {
-        add_header Cache-Control "public, max-age=31536000, immutable";
-        add_header X-Content-Type-Options nosniff;
-        try_files $uri =404;
-    }
-}
-SITE
-    # Oracle Linux has SELinux.
-    if command -v restorecon >/dev/null; then
-        restorecon -R /var/www/bharatmart
-    fi
+    cp /opt/bharatmart/nginx/bharatmart.conf /etc/nginx/conf.d/
     nginx -t
     systemctl enable nginx
     systemctl restart nginx
@@ -123,8 +98,7 @@ case $role in
     api)
         install_release
         # Whoever comes first migrates; the others wait for it and find nothing left to do.
-        systemd-run --wait --pipe --uid bharatmart --property EnvironmentFile=/etc/bharatmart/bharatmart.env \
-            /opt/bharatmart/bin/bharatmart-api migrate
+        systemctl start bharatmart-migrate
         systemctl enable --now bharatmart-api
         open_port 3000
         open_port 9090

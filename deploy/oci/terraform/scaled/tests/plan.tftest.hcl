@@ -59,7 +59,7 @@ run "leads_to_https_with_a_certificate" {
   }
 
   assert {
-    condition     = length(oci_load_balancer_listener.https) == 1 && oci_load_balancer_listener.http.routing_policy_name == null
+    condition     = length(oci_load_balancer_listener.https) == 1 && oci_load_balancer_listener.http.rule_set_names == tolist(["to_https"])
     error_message = "There is no HTTPS, or HTTP leads to the shop."
   }
 }
