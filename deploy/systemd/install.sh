@@ -56,7 +56,7 @@ if [ -z "$root" ]; then
 fi
 
 home=$root/opt/bharatmart
-install -d -m 0755 "$home/bin" "$home/config" "$home/frontend" "$home/nginx" "$root/etc/systemd/system" "$root/etc/logrotate.d"
+install -d -m 0755 "$home/bin" "$home/config/always-free" "$home/frontend" "$home/nginx" "$root/etc/systemd/system" "$root/etc/logrotate.d"
 install -d -m 0750 -g "$group" "$root/etc/bharatmart"
 # `install` puts a new file in the place of the old one, so that programs may go on running.
 install -m 0755 "$here/bin/bharatmart-api" "$here/bin/bharatmart-worker" "$home/bin"
@@ -64,6 +64,7 @@ install -m 0644 "$here"/systemd/*.service "$root/etc/systemd/system"
 install -m 0644 "$here/systemd/bharatmart.logrotate" "$root/etc/logrotate.d/bharatmart"
 install -m 0644 "$here"/nginx/*.conf "$home/nginx"
 cp -R "$here/config/." "$home/config"
+install -m 0644 "$here"/systemd/always-free/*.conf "$home/config/always-free"
 # Parts first, then the page that names them. Those of earlier releases stay for the pages that are open.
 if [ -d "$here/frontend/assets" ]; then
     cp -R "$here/frontend/assets" "$home/frontend"
