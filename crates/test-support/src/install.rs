@@ -38,6 +38,10 @@ pub enum Requirement {
     Chromium,
     /// `jq` and `openssl`, which scripts of deployments use.
     JqAndOpenssl,
+    /// Prometheus, Alertmanager and the exporters that they look through.
+    Monitoring,
+    /// What judges services: `systemd-analyze`, `nginx` and `logrotate`.
+    ServiceTools,
 }
 
 impl Requirement {
@@ -55,6 +59,8 @@ impl Requirement {
             Self::Node => "Node.js 18.18 or newer, with npm",
             Self::Chromium => "Chromium",
             Self::JqAndOpenssl => "jq and OpenSSL",
+            Self::Monitoring => "Prometheus, Alertmanager and exporters",
+            Self::ServiceTools => "systemd-analyze, nginx and logrotate",
         }
     }
 
@@ -76,7 +82,20 @@ impl Requirement {
                     && find_program("npm").is_some()
             }
             Self::Chromium => chromium().is_some(),
+            Self::Monitoring => [
+                "prometheus",
+                "promtool",
+                "amtool",
+                "prometheus-blackbox-exporter",
+                "prometheus-postgres-exporter",
+                "prometheus-redis-exporter",
+            ]
+            .iter()
+            .all(|program| find_program(program).is_some()),
             Self::JqAndOpenssl => ["jq", "openssl"]
+                .iter()
+                .all(|program| find_program(program).is_some()),
+            Self::ServiceTools => ["systemd-analyze", "nginx", "logrotate"]
                 .iter()
                 .all(|program| find_program(program).is_some()),
         }

@@ -53,6 +53,14 @@ const MANAGERS: [Manager; 5] = [
             Requirement::Node => &["nodejs", "npm"],
             Requirement::Chromium => &["chromium", "fonts-lohit-deva"],
             Requirement::JqAndOpenssl => &["jq", "openssl"],
+            Requirement::Monitoring => &[
+                "prometheus",
+                "prometheus-alertmanager",
+                "prometheus-blackbox-exporter",
+                "prometheus-postgres-exporter",
+                "prometheus-redis-exporter",
+            ],
+            Requirement::ServiceTools => &["systemd", "nginx-light", "logrotate", "debootstrap"],
         },
     },
     Manager {
@@ -70,6 +78,8 @@ const MANAGERS: [Manager; 5] = [
             Requirement::Node => &["nodejs", "npm"],
             Requirement::Chromium => &["chromium", "lohit-devanagari-fonts"],
             Requirement::JqAndOpenssl => &["jq", "openssl"],
+            Requirement::Monitoring => &["prometheus", "alertmanager"],
+            Requirement::ServiceTools => &["systemd", "nginx", "logrotate", "debootstrap"],
         },
     },
     Manager {
@@ -87,6 +97,8 @@ const MANAGERS: [Manager; 5] = [
             Requirement::Node => &["nodejs", "npm"],
             Requirement::Chromium => &["chromium", "font-noto-devanagari"],
             Requirement::JqAndOpenssl => &["jq", "openssl"],
+            Requirement::Monitoring => &["prometheus", "alertmanager"],
+            Requirement::ServiceTools => &["systemd", "nginx", "logrotate", "debootstrap"],
         },
     },
     Manager {
@@ -104,6 +116,8 @@ const MANAGERS: [Manager; 5] = [
             Requirement::Node => &["nodejs", "npm"],
             Requirement::Chromium => &["chromium", "noto-fonts"],
             Requirement::JqAndOpenssl => &["jq", "openssl"],
+            Requirement::Monitoring => &["prometheus", "alertmanager"],
+            Requirement::ServiceTools => &["systemd", "nginx", "logrotate", "debootstrap"],
         },
     },
     Manager {
@@ -121,6 +135,8 @@ const MANAGERS: [Manager; 5] = [
             Requirement::Node => &["node"],
             Requirement::Chromium => &["chromium"],
             Requirement::JqAndOpenssl => &["jq", "openssl"],
+            Requirement::Monitoring => &["prometheus", "alertmanager"],
+            Requirement::ServiceTools => &["systemd", "nginx", "logrotate", "debootstrap"],
         },
     },
 ];

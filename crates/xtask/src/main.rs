@@ -5,6 +5,7 @@ mod cargo;
 mod console;
 mod deploy;
 mod dev;
+mod dist;
 mod fuzz;
 mod interrupts;
 mod journeys;
@@ -41,6 +42,8 @@ enum Command {
     CheckDeploy(deploy::Arguments),
     /// Run the whole shop on this machine, with servers of its own, until Ctrl-C
     Dev(dev::Arguments),
+    /// Make the archive that is installed on machines without containers: programs, units, storefront, sums, bills of materials
+    Dist(dist::Arguments),
     /// Send the API what its OpenAPI document allows and what it forbids, as each role, and look at every answer
     Fuzz(fuzz::Arguments),
     /// Walk through the storefront in a browser, against the whole shop, on a desktop and on a phone
@@ -64,6 +67,7 @@ async fn main() -> ExitCode {
         Command::Bench(bench) => bench::run(bench).await,
         Command::CheckDeploy(arguments) => deploy::run(arguments).await,
         Command::Dev(arguments) => dev::run(arguments).await,
+        Command::Dist(arguments) => dist::run(arguments).await,
         Command::Fuzz(arguments) => fuzz::run(arguments).await,
         Command::Journeys(arguments) => journeys::run(arguments).await,
         Command::JourneysControl(arguments) => journeys::control::run(arguments).await,
