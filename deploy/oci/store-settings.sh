@@ -6,7 +6,7 @@
 # --vault-id OCID
 # --key-id OCID           the vault's key that encrypts the secret
 # --name NAME             bharatmart-settings
-# --file FILE             such as a filled-in copy of config/samples/single-vm.env
+# --file FILE             such as a filled-in copy of config/samples/oci-instances.env
 # --dry-run               only shows what would be changed
 #
 # Prints the OCID of the secret.

@@ -4,13 +4,20 @@ mod recorder;
 mod scripts;
 mod stage;
 
-use std::{fs, path::PathBuf, process::Stdio};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result, ensure};
-use bharatmart_test_support::install::{self, Requirement};
+use bharatmart_test_support::{
+    ScratchDir,
+    install::{self, Requirement},
+};
 use tokio::process::Command;
 
-use self::stage::Stage;
+use super::{readme::commands, tool::output};
 use crate::{console::Steps, paths, python};
 
 const FOLDER: &str = "deploy/oci";
@@ -33,8 +40,62 @@ fn scripts() -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
+fn name_of(script: &Path) -> String {
+    let name = script.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
+}
+
+/// The options that a script declares, but for those that every one has.
+fn options(script: &Path) -> Result<Vec<String>> {
+    let source = fs::read_to_string(script)?;
+    let declared = source
+        .split_once("\noption=(")
+        .and_then(|(_, rest)| rest.split_once("\nread_options"))
+        .with_context(|| format!("{} declares no options", name_of(script)))?
+        .0;
+    let names = declared.split('[').filter_map(|text| text.split_once("]="));
+    Ok(names.map(|(name, _)| name.to_owned()).collect())
+}
+
+/// What the README has people run are scripts that there are, with options that they know, and no script is left out. Returns how
+/// many commands there are.
+fn readme(scripts: &[PathBuf]) -> Result<usize> {
+    let markdown = fs::read_to_string(folder().join("README.md"))
+        .context("cannot read the README of deploy/oci")?;
+    for script in scripts {
+        let name = name_of(script);
+        ensure!(
+            markdown.contains(&format!("| `{name}` |")),
+            "the README does not list {name}"
+        );
+    }
+    let commands = commands(&markdown);
+    for command in &commands {
+        let Some((_, call)) = command.split_once("deploy/oci/") else {
+            continue;
+        };
+        let mut words = call.split([' ', ')', '/']);
+        let name = words.next().unwrap_or_default();
+        let Some(script) = scripts.iter().find(|script| name_of(script) == name) else {
+            ensure!(
+                folder().join(name).is_dir(),
+                "there is no {name}: {command}"
+            );
+            continue;
+        };
+        let known = options(script)?;
+        for option in words.filter_map(|word| word.strip_prefix("--")) {
+            ensure!(
+                known.iter().any(|name| name == option),
+                "{name} has no option --{option}"
+            );
+        }
+    }
+    Ok(commands.len())
+}
+
 pub async fn check() -> Result<()> {
-    let mut steps = Steps::new(4);
+    let mut steps = Steps::new(5);
     let mut step = steps.begin("Requirements");
     let needed = [Requirement::Python, Requirement::JqAndOpenssl];
     install::ensure(&needed, |text| step.note(text))?;
@@ -53,46 +114,30 @@ pub async fn check() -> Result<()> {
     output(&mut shellcheck).await?;
     step.done(&format!("{} scripts", scripts.len()));
 
-    let mut step = steps.begin("Scripts");
-    let mut stage = Stage::set(&programs).await?;
+    let step = steps.begin("README");
+    step.done(&format!("{} commands", readme(&scripts)?));
+
+    let step = steps.begin("Scripts");
+    let stages = scripts::run_all(&programs, &scripts).await?;
+    let run: BTreeSet<_> = stages.iter().flat_map(|stage| &stage.run).collect();
     for script in &scripts {
-        stage.has_help(script).await?;
+        let name = name_of(script);
+        ensure!(run.contains(&name), "{name} was not run");
     }
-    scripts::refuse_bad_input(&stage).await?;
-    scripts::run_all(&mut stage, |text| step.note(text)).await?;
-    ensure!(
-        stage.has_run_all(&scripts),
-        "not every script was run: {:?} were",
-        stage.run
-    );
-    step.done(&format!(
-        "{} changes, none of them twice",
-        stage.changes.len()
-    ));
+    let changes: Vec<_> = stages
+        .iter()
+        .flat_map(|stage| &stage.changes)
+        .cloned()
+        .collect();
+    step.done(&format!("{} changes, none of them twice", changes.len()));
 
     let step = steps.begin("Bodies by the SDK's models");
-    let requests = stage.write_requests()?;
+    let scratch = ScratchDir::create()?;
+    let requests = scratch.path().join("requests");
+    fs::write(&requests, stage::lines(&changes)).context("cannot write the requests")?;
     let mut bodies = Command::new(programs.join("python3"));
     let judge = paths::workspace().join("tests/deploy/oci/bodies.py");
     bodies.arg(judge).arg(requests);
     step.done(output(&mut bodies).await?.trim());
     Ok(())
-}
-
-/// What the command printed; an error with all that it said if it failed.
-async fn output(command: &mut Command) -> Result<String> {
-    let name = format!("{:?}", command.as_std().get_program());
-    let output = command
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output()
-        .await
-        .with_context(|| format!("cannot start {name}"))?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    ensure!(
-        output.status.success(),
-        "{name} failed:\n{text}{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    Ok(text)
 }

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use super::manifests::{Build, Object, by_id, items, parse, text};
-use crate::paths;
+use crate::{deploy::readme::commands, paths};
 
 /// The guide's steps, and what goes between them, one `kubectl apply -f` each.
 const STEPS: [&str; 10] = [
@@ -156,27 +156,6 @@ pub fn readme(builds: &[Build], connections: usize) -> Result<usize> {
         count += 1;
     }
     Ok(count)
-}
-
-/// The lines of the blocks of shell, those that go on put together.
-fn commands(markdown: &str) -> Vec<String> {
-    let mut commands = Vec::new();
-    let mut inside = false;
-    let mut begun = String::new();
-    for line in markdown.lines() {
-        if line.starts_with("```") {
-            inside = line == "```sh";
-            continue;
-        }
-        if !inside || line.starts_with('#') || line.is_empty() {
-            continue;
-        }
-        begun.push_str(line.trim_end_matches('\\'));
-        if !line.ends_with('\\') {
-            commands.push(std::mem::take(&mut begun));
-        }
-    }
-    commands
 }
 
 fn named(word: &str, names: &BTreeSet<&str>) -> Result<()> {

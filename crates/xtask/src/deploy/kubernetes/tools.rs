@@ -12,7 +12,7 @@ use anyhow::{Context, Result, ensure};
 use tokio::{io::AsyncWriteExt, process::Command};
 
 use super::manifests::{Build, parse};
-use crate::{paths, python};
+use crate::{cargo, deploy::tool::output, paths, python};
 
 /// The oldest, the newest and one between of those that clusters have today.
 const VERSIONS: [&str; 3] = ["1.33", "1.35", "1.37"];
@@ -33,13 +33,12 @@ impl Tools {
         let kubectl = kubectl(&python.join("python3"), &mut progress).await?;
         progress("cargo build of tests/deploy/custom-resources");
         let target = paths::target()?.join("custom-resources");
-        let mut command = Command::new("cargo");
+        let mut command = cargo::command(&["build", "--quiet", "--locked", "--manifest-path"]);
         command
-            .args(["build", "--quiet", "--locked", "--manifest-path"])
             .arg(paths::workspace().join("tests/deploy/custom-resources/Cargo.toml"))
             .arg("--target-dir")
             .arg(&target);
-        output(command).await?;
+        output(&mut command).await?;
         Ok(Self {
             kubectl,
             python,
@@ -52,7 +51,7 @@ impl Tools {
         let mut command = Command::new(&self.kubectl);
         command.arg("kustomize").arg(folder);
         let name = folder.file_name().unwrap_or_default().to_string_lossy();
-        let yaml = output(command).await?;
+        let yaml = output(&mut command).await?;
         let objects = parse(&yaml).with_context(|| name.to_string())?;
         ensure!(!objects.is_empty(), "{name} makes nothing");
         Ok(Build {
@@ -111,7 +110,7 @@ impl Tools {
                 .arg("--file")
                 .arg(scratch.join(format!("{}.yaml", build.name)));
         }
-        output_of_both(&mut command).await?;
+        output(&mut command).await?;
         Ok(())
     }
 }
@@ -134,7 +133,7 @@ async fn kubectl(python: &Path, mut progress: impl FnMut(&str)) -> Result<PathBu
     let run = async |module: &str, arguments: &[&OsStr]| {
         let mut command = Command::new(python);
         command.args(["-m", module]).args(arguments);
-        output(command).await
+        output(&mut command).await
     };
     let options = [
         "install",
@@ -181,34 +180,12 @@ fn find(folder: &Path, end: &str) -> Result<PathBuf> {
     anyhow::bail!("no {end} below {}", folder.display())
 }
 
-/// What a command writes to its standard output; its failure with what it wrote to the other.
-async fn output(mut command: Command) -> Result<String> {
-    let output = command.stdin(Stdio::null()).output().await;
-    let name = command
-        .as_std()
-        .get_program()
-        .to_string_lossy()
-        .into_owned();
-    let output = output.with_context(|| format!("cannot start {name}"))?;
-    ensure!(
-        output.status.success(),
-        "{name} failed: {}",
-        String::from_utf8_lossy(&output.stderr).trim()
-    );
-    Ok(String::from_utf8(output.stdout)?)
-}
-
-/// What a command writes to both of its outputs, also when it fails.
+/// What a command writes to both of its outputs; when it fails, an error with it.
 async fn output_of_both(command: &mut Command) -> Result<String> {
     let output = command.stdin(Stdio::null()).output().await;
-    let name = command
-        .as_std()
-        .get_program()
-        .to_string_lossy()
-        .into_owned();
-    let output = output.with_context(|| format!("cannot start {name}"))?;
+    let output = output.context("cannot start a tool")?;
     let said = [output.stdout, output.stderr].concat();
     let said = String::from_utf8_lossy(&said).trim().to_owned();
-    ensure!(output.status.success(), "{name} found fault:\n{said}");
+    ensure!(output.status.success(), "{said}");
     Ok(said)
 }

@@ -153,6 +153,10 @@ impl Cloud {
                 bucket.push(body.clone());
                 Some(body.clone())
             }
+            ("GET", [_, "b", bucket]) => {
+                let mut buckets = self.all("buckets").iter();
+                buckets.find(|each| each["name"] == *bucket).cloned()
+            }
             ("GET", [_, "b", bucket, "o"]) => Some(
                 json!({ "objects": self.all(&format!("objects of {bucket}")), "prefixes": [] }),
             ),
@@ -179,8 +183,12 @@ impl Cloud {
         body: Value,
     ) -> Option<Value> {
         match (method.as_str(), parts) {
-            ("GET", ["workRequests", id]) => {
-                Some(json!({ "id": id, "lifecycleState": "SUCCEEDED", "status": "SUCCEEDED" }))
+            ("GET", ["workRequests", id]) => Some(json!({ "id": id, "status": "SUCCEEDED" })),
+            ("GET", ["loadBalancerWorkRequests", id]) => {
+                let newest = self.all("loadBalancers").last()?;
+                Some(
+                    json!({ "id": id, "lifecycleState": "SUCCEEDED", "loadBalancerId": newest["id"] }),
+                )
             }
             ("GET", ["dbSystems", _, "connectionDetails"]) => Some(connection_details()),
             ("GET", [collection]) => {

@@ -3,7 +3,8 @@
 use std::{
     collections::BTreeSet,
     fs,
-    path::{Path, PathBuf},
+    os::unix::fs::PermissionsExt,
+    path::Path,
     process::{Output, Stdio},
 };
 
@@ -13,9 +14,10 @@ use serde_json::json;
 use tokio::process::Command;
 
 use super::{
-    folder, output,
+    folder, name_of, options,
     recorder::{Recorded, Recorder},
 };
+use crate::deploy::tool::output;
 
 pub const COMPARTMENT: &str = "ocid1.compartment.oc1..shop";
 pub const TENANCY: &str = "ocid1.tenancy.oc1..shop";
@@ -55,7 +57,12 @@ impl Stage {
             ["00"; 16].join(":"),
             key.display()
         );
-        fs::write(scratch.path().join("config"), config).context("cannot write the settings")?;
+        let settings = scratch.path().join("config");
+        fs::write(&settings, config).context("cannot write the settings")?;
+        // The CLI warns of others who may read them.
+        for file in [&settings, &key] {
+            fs::set_permissions(file, fs::Permissions::from_mode(0o600))?;
+        }
         Ok(Self {
             recorder: Recorder::start().await?,
             scratch,
@@ -76,7 +83,7 @@ impl Stage {
             .env("LANG", "C.UTF-8")
             .env("OCI_CLI_CONFIG_FILE", file("config"))
             .env("OCI_CLI_ENDPOINT", &self.recorder.url)
-            .env("OCI_CLI_SUPPRESS_FILE_PERMISSIONS_WARNING", "true")
+            .env("SUPPRESS_LABEL_WARNING", "True")
             .env("OCI_COMPARTMENT_ID", COMPARTMENT)
             .current_dir(self.scratch.path())
             .stdin(Stdio::null())
@@ -98,16 +105,17 @@ impl Stage {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
-    /// Runs a script three times: with `--dry-run`, which may change nothing; for real, which must; and again, which may change
-    /// nothing and has to print the same.
+    /// Runs a script: at its first time with `--dry-run`, which may change nothing; for real; and again, which may change nothing
+    /// and has to print the same.
     pub async fn perform(&mut self, script: &str, arguments: &[&str]) -> Result<Outcome> {
-        let mut dry = arguments.to_vec();
-        dry.push("--dry-run");
-        self.succeed(script, &dry).await?;
-        ensure!(
-            self.take_changes().is_empty(),
-            "{script} --dry-run changed something"
-        );
+        if self.run.insert(script.to_owned()) {
+            let dry = [arguments, &["--dry-run"]].concat();
+            self.succeed(script, &dry).await?;
+            ensure!(
+                self.take_changes().is_empty(),
+                "{script} --dry-run changed something"
+            );
+        }
         let printed = self.succeed(script, arguments).await?;
         let changes = self.take_changes();
         let again = self.succeed(script, arguments).await?;
@@ -117,7 +125,6 @@ impl Stage {
             "the second run of {script} sent {:?} and printed\n{again}after\n{printed}",
             twice.iter().map(|change| &change.path).collect::<Vec<_>>()
         );
-        self.run.insert(script.to_owned());
         self.changes.extend(changes.iter().cloned());
         let last = printed.lines().last().unwrap_or_default().to_owned();
         Ok(Outcome {
@@ -156,23 +163,12 @@ impl Stage {
 
     /// Whether `--help` explains the script, and every option that it knows.
     pub async fn has_help(&self, script: &Path) -> Result<()> {
-        let name = script.file_name().unwrap_or_default().to_string_lossy();
+        let name = name_of(script);
         let help = self.succeed(&name, &["--help"]).await?;
-        let source = fs::read_to_string(script)?;
-        let declared = source
-            .split_once("\noption=(")
-            .and_then(|(_, rest)| rest.split_once("\nread_options"))
-            .with_context(|| format!("{name} declares no options"))?
-            .0;
-        for option in declared
-            .split('[')
-            .skip(1)
-            .filter_map(|text| text.split_once("]="))
-        {
+        for option in options(script)? {
             ensure!(
-                help.contains(&format!("--{} ", option.0)),
-                "{name} --help does not explain --{}",
-                option.0
+                help.contains(&format!("--{option} ")),
+                "{name} --help does not explain --{option}"
             );
         }
         ensure!(
@@ -181,22 +177,14 @@ impl Stage {
         );
         Ok(())
     }
+}
 
-    pub fn has_run_all(&self, scripts: &[PathBuf]) -> bool {
-        let names = scripts.iter().filter_map(|script| script.file_name());
-        names
-            .into_iter()
-            .all(|name| self.run.contains(name.to_string_lossy().as_ref()))
-    }
-
-    /// The changes in the form that `bodies.py` reads.
-    pub fn write_requests(&self) -> Result<PathBuf> {
-        let lines = self.changes.iter().map(|change| {
-            let line = json!({ "method": change.method.as_str(), "path": change.path, "body": change.body });
-            format!("{line}\n")
-        });
-        let path = self.scratch.path().join("requests");
-        fs::write(&path, lines.collect::<String>()).context("cannot write the requests")?;
-        Ok(path)
-    }
+/// The changes in the form that `bodies.py` reads.
+pub fn lines(changes: &[Recorded]) -> String {
+    let line = |change: &Recorded| {
+        let line =
+            json!({ "method": change.method.as_str(), "path": change.path, "body": change.body });
+        format!("{line}\n")
+    };
+    changes.iter().map(line).collect()
 }
