@@ -40,6 +40,9 @@ pub struct Arguments {
     /// The machines that it is for
     #[arg(long, value_enum, default_value_t = Target::host())]
     target: Target,
+    /// A folder with programs for them that are built already
+    #[arg(long)]
+    programs: Option<PathBuf>,
 }
 
 pub async fn run(arguments: Arguments) -> Result<ExitCode> {
@@ -51,7 +54,11 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode> {
     step.done("there");
 
     let mut step = steps.begin("Programs");
-    let programs = programs::build(target, |text| step.note(text)).await?;
+    let programs = match arguments.programs {
+        Some(built) => built,
+        None => programs::build(target, |text| step.note(text)).await?,
+    };
+    programs::check(&programs)?;
     step.done(&format!("for {}", target.triple()));
 
     let mut step = steps.begin("Storefront");

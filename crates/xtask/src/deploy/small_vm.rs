@@ -35,7 +35,8 @@ const TURNED_AWAY: f64 = 0.01;
 /// How long the jobs of the last orders may take.
 const REST: Duration = Duration::from_mins(1);
 
-pub async fn check(length: Duration) -> Result<()> {
+/// With the programs in the folder `built`, or those of a release.
+pub async fn check(length: Duration, built: Option<&Path>) -> Result<()> {
     let mut steps = Steps::new(5);
     let mut step = steps.begin("Requirements");
     let cgroup = match Cgroup::create(MEMORY) {
@@ -56,7 +57,10 @@ pub async fn check(length: Duration) -> Result<()> {
     step.done("there");
 
     let mut step = steps.begin("Programs of a release");
-    let programs = dist::build_programs(|text| step.note(text)).await?;
+    let programs = match built {
+        Some(built) => built.to_owned(),
+        None => dist::build_programs(|text| step.note(text)).await?,
+    };
     step.done("built");
 
     let step = steps.begin("The whole shop in 900 MB");

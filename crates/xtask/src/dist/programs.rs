@@ -1,6 +1,9 @@
 //! The programs of a release, which run wherever the C library is not older than [`OLDEST_GLIBC`].
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
@@ -48,7 +51,7 @@ impl Target {
 }
 
 /// Where the programs for `target` are built.
-pub fn folder(target: Target) -> Result<PathBuf> {
+fn folder(target: Target) -> Result<PathBuf> {
     Ok(paths::target()?.join(target.triple()).join("release"))
 }
 
@@ -70,17 +73,25 @@ pub async fn build(target: Target, mut progress: impl FnMut(&str)) -> Result<Pat
         .await
         .context("cannot start cargo")?;
     ensure!(status.success(), "`cargo {}` failed", arguments.join(" "));
-    let folder = folder(target)?;
+    folder(target)
+}
+
+/// Programs that run where they should are in `folder`.
+pub fn check(folder: &Path) -> Result<()> {
     for program in PROGRAMS {
-        let needed = needed_glibc(&fs::read(folder.join(program))?);
+        let path = folder.join(program);
+        let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let needed = needed_glibc(&bytes);
         ensure!(
             needed <= OLDEST_GLIBC,
-            "{program} needs glibc {}.{}, and {major}.{minor} has to do",
+            "{program} needs glibc {}.{}, and {}.{} has to do",
             needed.0,
-            needed.1
+            needed.1,
+            OLDEST_GLIBC.0,
+            OLDEST_GLIBC.1
         );
     }
-    Ok(folder)
+    Ok(())
 }
 
 /// Programs of the same sources are the same wherever they are built, and do not tell where that was.
