@@ -125,8 +125,8 @@ async fn services(compose: &Path) -> Result<Services> {
 
 /// Whoever has no `.env` is told of it.
 async fn refuses_without_settings(compose: &Path) -> Result<()> {
-    let empty = ScratchDir::create()?.path().join("none.env");
-    fs::create_dir_all(empty.parent().context("no folder")?)?;
+    let scratch = ScratchDir::create()?;
+    let empty = scratch.path().join("none.env");
     fs::write(&empty, "")?;
     let output = config(compose, &empty).output().await?;
     let said = String::from_utf8_lossy(&output.stderr);
