@@ -55,7 +55,9 @@ pub fn metrics(expression: &str) -> BTreeSet<String> {
         let end = rest.find(|letter| !is_word(letter)).unwrap_or(rest.len());
         let (word, after) = rest.split_at(end);
         rest = after;
-        let called = after.trim_start().starts_with('(');
+        let next = after.trim_start();
+        // `sum(…)` and `sum by (…) (…)`.
+        let called = ["(", "by (", "without ("].iter().any(|open| next.starts_with(open));
         if GROUPINGS.contains(&word) && called {
             rest = after.split_once(')').map_or("", |(_, behind)| behind);
         } else if !called && !KEYWORDS.contains(&word) && !word.starts_with(|first: char| first.is_ascii_digit()) {
