@@ -72,7 +72,7 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode> {
             Check::Compose => compose::check().await?,
             Check::Containers => images::check(true).await?,
             Check::Images => images::check(false).await?,
-            Check::Kubernetes => kubernetes::check().await?,
+            Check::Kubernetes => kubernetes::check(!arguments.names.is_empty()).await?,
             Check::Monitoring => monitoring::check().await?,
             Check::Oci => oci::check().await?,
             Check::SmallVm => {

@@ -172,7 +172,10 @@ pub async fn redis(build: &Build) -> Result<usize> {
         };
         let folder = ScratchDir::create()?;
         let file = folder.path().join("redis.conf");
-        std::fs::write(&file, text(&map.0["data"]["redis.conf"]))?;
+        // The volume of the pods is not on this machine.
+        let data = format!("dir {}", folder.path().display());
+        let config = text(&map.0["data"]["redis.conf"]).replace("dir /data", &data);
+        std::fs::write(&file, config)?;
         let port = free_port().to_string();
         let mut running = Command::new(&server)
             .arg(&file)
@@ -183,9 +186,7 @@ pub async fn redis(build: &Build) -> Result<usize> {
                 "127.0.0.1",
                 "--requirepass",
                 "secret",
-                "--dir",
             ])
-            .arg(folder.path())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .kill_on_drop(true)
@@ -197,7 +198,10 @@ pub async fn redis(build: &Build) -> Result<usize> {
             let command = command.replace("redis-cli", &format!("redis-cli -p {port}"));
             wait_until(&format!("{probe} of {workload}"), PATIENCE, async || {
                 let mut shell = Command::new("sh");
-                shell.args(["-c", &command]).env("REDISCLI_AUTH", "secret");
+                shell
+                    .args(["-c", &command])
+                    .env("REDISCLI_AUTH", "secret")
+                    .stderr(Stdio::null());
                 shell
                     .status()
                     .await

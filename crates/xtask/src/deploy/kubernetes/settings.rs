@@ -164,7 +164,9 @@ fn secrets(build: &Build) -> Result<BTreeMap<String, Option<String>>> {
     let entries = own.0["data"].as_object().into_iter().flatten();
     entries
         .map(|(name, value)| {
-            let value = String::from_utf8(STANDARD.decode(text(value))?)?;
+            // kustomize breaks long lines.
+            let value: String = text(value).split_whitespace().collect();
+            let value = String::from_utf8(STANDARD.decode(value)?)?;
             Ok((name.clone(), Some(value)))
         })
         .collect()

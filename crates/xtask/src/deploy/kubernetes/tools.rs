@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use serde_json::Value;
 use tokio::{io::AsyncWriteExt, process::Command};
 
 use super::manifests::{Build, parse};
@@ -23,27 +24,37 @@ const KUBECTL: &str = "tests/deploy/kubectl-requirements.txt";
 pub struct Tools {
     kubectl: PathBuf,
     python: PathBuf,
-    custom_resources: PathBuf,
+    /// Judges custom resources, where it has been built.
+    custom_resources: Option<PathBuf>,
 }
 
 impl Tools {
-    pub async fn prepare(mut progress: impl FnMut(&str)) -> Result<Self> {
+    /// With `build`, also builds what judges custom resources.
+    pub async fn prepare(build: bool, mut progress: impl FnMut(&str)) -> Result<Self> {
         let requirements = "tests/deploy/kubernetes-requirements.txt";
         let python = python::environment("kubernetes", requirements, &mut progress).await?;
         let kubectl = kubectl(&python.join("python3"), &mut progress).await?;
-        progress("cargo build of tests/deploy/custom-resources");
         let target = paths::target()?.join("custom-resources");
-        let mut command = cargo::command(&["build", "--quiet", "--locked", "--manifest-path"]);
-        command
-            .arg(paths::workspace().join("tests/deploy/custom-resources/Cargo.toml"))
-            .arg("--target-dir")
-            .arg(&target);
-        output(&mut command).await?;
+        let program = target.join("debug/custom-resources");
+        if build {
+            progress("cargo build of tests/deploy/custom-resources");
+            let arguments = ["build", "--quiet", "--locked", "--manifest-path"];
+            let mut command = cargo::command(&arguments);
+            command
+                .arg(paths::workspace().join("tests/deploy/custom-resources/Cargo.toml"))
+                .arg("--target-dir")
+                .arg(&target);
+            output(&mut command).await?;
+        }
         Ok(Self {
             kubectl,
             python,
-            custom_resources: target.join("debug/custom-resources"),
+            custom_resources: program.is_file().then_some(program),
         })
+    }
+
+    pub fn judge_custom_resources(&self) -> bool {
+        self.custom_resources.is_some()
     }
 
     /// What a kustomization makes.
@@ -80,13 +91,22 @@ impl Tools {
             );
         }
         let custom: Vec<_> = custom.iter().map(|object| &object.0).collect();
-        let mut checker = Command::new(&self.custom_resources)
+        let judged = self.validate_custom(build, &custom).await?;
+        Ok((own.len(), judged))
+    }
+
+    async fn validate_custom(&self, build: &Build, objects: &[&Value]) -> Result<usize> {
+        let Some(program) = &self.custom_resources else {
+            return Ok(0);
+        };
+        let mut checker = Command::new(program)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .kill_on_drop(true)
             .spawn()
             .context("cannot start custom-resources")?;
         let mut input = checker.stdin.take().context("no standard input")?;
-        input.write_all(&serde_json::to_vec(&custom)?).await?;
+        input.write_all(&serde_json::to_vec(objects)?).await?;
         drop(input);
         let output = checker.wait_with_output().await?;
         ensure!(
@@ -95,7 +115,7 @@ impl Tools {
             build.name,
             String::from_utf8_lossy(&output.stdout).trim()
         );
-        Ok((own.len(), custom.len()))
+        Ok(objects.len())
     }
 
     /// Looks for what is unsafe, in files that [`Self::validate`] has left.
