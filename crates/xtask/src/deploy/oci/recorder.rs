@@ -126,14 +126,11 @@ async fn answer(
         ("opc-request-id", "recorded"),
         ("opc-work-request-id", "ocid1.workrequest.oc1..recorded"),
     ];
-    match found {
-        Some(value) => (headers, value.to_string()).into_response(),
-        None => {
-            let error =
-                json!({ "code": "NotAuthorizedOrNotFound", "message": "there is no such thing" });
-            (StatusCode::NOT_FOUND, headers, error.to_string()).into_response()
-        }
+    if let Some(value) = found {
+        return (headers, value.to_string()).into_response();
     }
+    let error = json!({ "code": "NotAuthorizedOrNotFound", "message": "there is no such thing" });
+    (StatusCode::NOT_FOUND, headers, error.to_string()).into_response()
 }
 
 impl Cloud {
