@@ -73,7 +73,20 @@ async fn write(mut command: Command, folder: &Path, program: &str) -> Result<Pat
     if let Some(about) = bill["metadata"].as_object_mut() {
         about.remove("timestamp");
     }
+    sort(&mut bill);
     let path = folder.join(format!("{program}.cdx.json"));
     fs::write(&path, serde_json::to_string_pretty(&bill)? + "\n")?;
     Ok(path)
+}
+
+/// Brings what is in no order into one.
+fn sort(value: &mut Value) {
+    match value {
+        Value::Array(list) => {
+            list.iter_mut().for_each(sort);
+            list.sort_by_cached_key(Value::to_string);
+        }
+        Value::Object(fields) => fields.values_mut().for_each(sort),
+        _ => {}
+    }
 }
