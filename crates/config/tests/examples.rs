@@ -34,12 +34,6 @@ fn names_in(text: &str) -> Vec<&str> {
 }
 
 #[test]
-fn the_examples_start_both_programs() {
-    ApiConfig::read(&Source::from_map(pairs("backend.env.example"))).unwrap();
-    WorkerProcessConfig::read(&Source::from_map(pairs("workers.env.example"))).unwrap();
-}
-
-#[test]
 fn the_examples_name_exactly_the_variables_that_are_read() {
     for (name, process) in [
         ("backend.env.example", Process::Api),
@@ -76,33 +70,76 @@ fn a_commented_out_default_is_the_default() {
     }
 }
 
-#[test]
-fn the_samples_work() {
-    for name in [
-        "samples/single-vm.env",
-        "samples/development.env",
-        "samples/replicas.env",
-        "samples/supabase.env",
-    ] {
-        ApiConfig::read(&Source::from_map(pairs(name))).unwrap();
-        WorkerProcessConfig::read(&Source::from_map(pairs(name))).unwrap();
+/// All files of settings in `config/`.
+fn all_files() -> Vec<String> {
+    let mut names = Vec::new();
+    for folder in ["", "samples/"] {
+        for entry in std::fs::read_dir(file(folder)).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            if name.ends_with(".env") || name.ends_with(".env.example") {
+                names.push(format!("{folder}{name}"));
+            }
+        }
     }
-    // No worker runs there.
-    ApiConfig::read(&Source::from_map(pairs("samples/small-vm.env"))).unwrap();
-    let secrets = [
-        ("DATABASE_URL", "postgres://localhost/shop"),
-        ("JWT_SECRET", "0123456789abcdef0123456789abcdef"),
-    ]
-    .map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let with_secrets = || {
-        Source::from_map(
-            pairs("samples/kubernetes.env")
-                .into_iter()
-                .chain(secrets.clone()),
-        )
+    names.sort_unstable();
+    names
+}
+
+/// What a file leaves to be filled in from elsewhere.
+fn secrets_of(name: &str) -> Vec<(String, String)> {
+    let secrets: &[(&str, &str)] = if name == "samples/kubernetes.env" {
+        &[
+            ("DATABASE_URL", "postgres://localhost/shop"),
+            ("JWT_SECRET", "0123456789abcdef0123456789abcdef"),
+        ]
+    } else {
+        &[]
     };
-    ApiConfig::read(&with_secrets()).unwrap();
-    WorkerProcessConfig::read(&with_secrets()).unwrap();
+    let owned = |&(name, value): &(&str, &str)| (name.to_owned(), value.to_owned());
+    secrets.iter().map(owned).collect()
+}
+
+#[test]
+fn every_file_starts_the_programs_that_it_is_for() {
+    let files = all_files();
+    assert!(files.len() > 10, "{files:?}");
+    for name in files {
+        let values = [pairs(&name), secrets_of(&name)].concat();
+        let is_set =
+            |name: &str, value: &str| values.contains(&(name.to_owned(), value.to_owned()));
+        let source = || Source::from_map(values.clone());
+        let (for_api, for_worker) = match name.as_str() {
+            // For the build of the pages.
+            "frontend.env.example" => (false, false),
+            "workers.env.example" => (false, true),
+            "backend.env.example" => (true, false),
+            _ => (true, !is_set("WORKER_MODE", "in-process")),
+        };
+        if for_api {
+            ApiConfig::read(&source()).unwrap_or_else(|error| panic!("{name}: {error}"));
+        }
+        if for_worker {
+            WorkerProcessConfig::read(&source()).unwrap_or_else(|error| panic!("{name}: {error}"));
+        }
+    }
+}
+
+#[test]
+fn every_name_in_the_files_is_one_that_a_program_reads() {
+    let known: Vec<_> = [Process::Api, Process::Worker]
+        .into_iter()
+        .flat_map(variables)
+        .flat_map(|variable| [&[variable.name][..], variable.aliases].concat())
+        .collect();
+    for name in all_files() {
+        if name == "frontend.env.example" {
+            continue;
+        }
+        let text = std::fs::read_to_string(file(&name)).unwrap();
+        for variable in names_in(&text) {
+            assert!(known.contains(&variable), "{variable} in {name}");
+        }
+    }
 }
 
 #[test]
@@ -113,6 +150,9 @@ fn every_file_says_where_it_caches_and_sets_nothing_else_for_it() {
         ("samples/kubernetes.env", "redis"),
         ("samples/single-vm.env", "redis"),
         ("samples/small-vm.env", "memory"),
+        ("samples/always-free.env", "redis"),
+        ("samples/always-free-supabase.env", "memory"),
+        ("samples/oci-instances.env", "redis"),
         ("samples/development.env", "redis"),
         ("samples/replicas.env", "redis"),
         ("samples/supabase.env", "redis"),
@@ -132,6 +172,9 @@ fn every_database_of_the_files_is_taken_as_it_is_written() {
         ("workers.env.example", 1, 0),
         ("samples/single-vm.env", 1, 0),
         ("samples/small-vm.env", 1, 0),
+        ("samples/always-free.env", 1, 0),
+        ("samples/always-free-supabase.env", 1, 0),
+        ("samples/oci-instances.env", 1, 1),
         ("samples/development.env", 1, 0),
         ("samples/replicas.env", 2, 2),
         ("samples/supabase.env", 1, 0),

@@ -36,6 +36,12 @@ pub enum Requirement {
     Node,
     /// A browser, and letters for Hindi.
     Chromium,
+    /// `jq` and `openssl`, which scripts of deployments use.
+    JqAndOpenssl,
+    /// Prometheus, Alertmanager and the exporters that they look through.
+    Monitoring,
+    /// What judges services: `systemd-analyze`, `nginx` and `logrotate`.
+    ServiceTools,
 }
 
 impl Requirement {
@@ -52,6 +58,9 @@ impl Requirement {
             Self::Python => "Python 3 with venv",
             Self::Node => "Node.js 18.18 or newer, with npm",
             Self::Chromium => "Chromium",
+            Self::JqAndOpenssl => "jq and OpenSSL",
+            Self::Monitoring => "Prometheus, Alertmanager and exporters",
+            Self::ServiceTools => "systemd-analyze, nginx and logrotate",
         }
     }
 
@@ -73,6 +82,22 @@ impl Requirement {
                     && find_program("npm").is_some()
             }
             Self::Chromium => chromium().is_some(),
+            Self::Monitoring => [
+                "prometheus",
+                "promtool",
+                "amtool",
+                "prometheus-blackbox-exporter",
+                "prometheus-postgres-exporter",
+                "prometheus-redis-exporter",
+            ]
+            .iter()
+            .all(|program| find_program(program).is_some()),
+            Self::JqAndOpenssl => ["jq", "openssl"]
+                .iter()
+                .all(|program| find_program(program).is_some()),
+            Self::ServiceTools => ["systemd-analyze", "nginx", "logrotate"]
+                .iter()
+                .all(|program| find_program(program).is_some()),
         }
     }
 }

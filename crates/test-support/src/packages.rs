@@ -52,6 +52,15 @@ const MANAGERS: [Manager; 5] = [
             Requirement::Python => &["python3", "python3-venv"],
             Requirement::Node => &["nodejs", "npm"],
             Requirement::Chromium => &["chromium", "fonts-lohit-deva"],
+            Requirement::JqAndOpenssl => &["jq", "openssl"],
+            Requirement::Monitoring => &[
+                "prometheus",
+                "prometheus-alertmanager",
+                "prometheus-blackbox-exporter",
+                "prometheus-postgres-exporter",
+                "prometheus-redis-exporter",
+            ],
+            Requirement::ServiceTools => &["systemd", "nginx-light", "logrotate", "debootstrap"],
         },
     },
     Manager {
@@ -68,6 +77,9 @@ const MANAGERS: [Manager; 5] = [
             Requirement::Python => &["python3"],
             Requirement::Node => &["nodejs", "npm"],
             Requirement::Chromium => &["chromium", "lohit-devanagari-fonts"],
+            Requirement::JqAndOpenssl => &["jq", "openssl"],
+            Requirement::Monitoring => &["prometheus", "alertmanager"],
+            Requirement::ServiceTools => &["systemd", "nginx", "logrotate", "debootstrap"],
         },
     },
     Manager {
@@ -84,6 +96,9 @@ const MANAGERS: [Manager; 5] = [
             Requirement::Python => &["python3"],
             Requirement::Node => &["nodejs", "npm"],
             Requirement::Chromium => &["chromium", "font-noto-devanagari"],
+            Requirement::JqAndOpenssl => &["jq", "openssl"],
+            Requirement::Monitoring => &["prometheus", "alertmanager"],
+            Requirement::ServiceTools => &["systemd", "nginx", "logrotate", "debootstrap"],
         },
     },
     Manager {
@@ -100,6 +115,9 @@ const MANAGERS: [Manager; 5] = [
             Requirement::Python => &["python"],
             Requirement::Node => &["nodejs", "npm"],
             Requirement::Chromium => &["chromium", "noto-fonts"],
+            Requirement::JqAndOpenssl => &["jq", "openssl"],
+            Requirement::Monitoring => &["prometheus", "alertmanager"],
+            Requirement::ServiceTools => &["systemd", "nginx", "logrotate", "debootstrap"],
         },
     },
     Manager {
@@ -116,6 +134,9 @@ const MANAGERS: [Manager; 5] = [
             Requirement::Python => &["python@3.13"],
             Requirement::Node => &["node"],
             Requirement::Chromium => &["chromium"],
+            Requirement::JqAndOpenssl => &["jq", "openssl"],
+            Requirement::Monitoring => &["prometheus", "alertmanager"],
+            Requirement::ServiceTools => &["systemd", "nginx", "logrotate", "debootstrap"],
         },
     },
 ];

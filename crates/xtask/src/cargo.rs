@@ -1,4 +1,7 @@
+use std::path::{Path, PathBuf};
+
 use anyhow::{Context, Result, ensure};
+use nix::unistd::{User, geteuid};
 use tokio::process::Command;
 
 use crate::paths;
@@ -7,10 +10,25 @@ use crate::paths;
 /// package, as that of `ring` does, would run again, and with them all that stands on it, at each turn from one to the other.
 const OF_OUR_PACKAGE: [&str; 3] = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"];
 
+/// Where Cargo keeps the sources of other people's crates.
+pub fn home() -> Result<PathBuf> {
+    let named = std::env::vars_os().find(|(name, _)| name == "CARGO_HOME");
+    if let Some((_, folder)) = named {
+        return Ok(folder.into());
+    }
+    let user = User::from_uid(geteuid())?.context("this user has no home")?;
+    Ok(user.dir.join(".cargo"))
+}
+
 /// A `cargo` command in the checkout that ends with this process. It compiles with what `.sqlx/`
 /// says, even where the shell has a `DATABASE_URL`.
 pub fn command(arguments: &[&str]) -> Command {
-    let mut command = Command::new("cargo");
+    command_of(Path::new("cargo"), arguments)
+}
+
+/// The same with `program`, which calls `cargo`.
+pub fn command_of(program: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
         if OF_OUR_PACKAGE.iter().any(|start| text.starts_with(start)) {

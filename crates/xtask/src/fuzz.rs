@@ -4,7 +4,7 @@ use std::{
     collections::BTreeSet,
     fmt::Write as _,
     fs,
-    path::{Path, PathBuf},
+    path::Path,
     process::{ExitCode, Stdio},
     time::Duration,
 };
@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use bharatmart_test_support::{
     ScratchDir, ShopClient, TEST_PASSWORD,
-    install::{self, Requirement, find_program},
+    install::{self, Requirement},
 };
 use serde_json::{Value, json};
 use tokio::process::Command;
@@ -21,11 +21,12 @@ use crate::{
     bench::program::{Program, Servers},
     cargo,
     console::{Steps, line},
-    openapi, paths,
+    openapi, paths, python,
 };
 
 /// Its settings, the hooks and the pinned version are here.
 const FOLDER: &str = "tests/openapi";
+const REQUIREMENTS: &str = "tests/openapi/requirements.txt";
 const ADMIN: &str = "admin@example.in";
 /// Where Schemathesis writes what was asked and answered.
 const HAR: &str = "requests.har";
@@ -86,7 +87,9 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode> {
         Requirement::Python,
     ];
     install::ensure(&needed, |text| step.note(text))?;
-    let schemathesis = schemathesis(|text| step.note(text)).await?;
+    let schemathesis = python::environment("schemathesis", REQUIREMENTS, |text| step.note(text))
+        .await?
+        .join("schemathesis");
     step.note("cargo build");
     cargo::run(&["build", "--bin", "bharatmart-api", "--locked"]).await?;
     step.done("built");
@@ -414,53 +417,4 @@ parameters = {{ "path.id" = {{ dictionary = "{name}", probability = 0.7 }} }}
         );
     }
     Ok(text)
-}
-
-/// The program, in a virtual environment of its own; `progress` is told before it is installed.
-async fn schemathesis(mut progress: impl FnMut(&str)) -> Result<PathBuf> {
-    let wanted = paths::workspace().join(FOLDER).join("requirements.txt");
-    let wanted_text =
-        fs::read(&wanted).with_context(|| format!("cannot read {}", wanted.display()))?;
-    let environment = paths::target()?.join("schemathesis");
-    let installed = environment.join("installed-requirements.txt");
-    let program = environment.join("bin/schemathesis");
-    if fs::read(&installed).is_ok_and(|text| text == wanted_text) {
-        return Ok(program);
-    }
-    progress("pip install schemathesis");
-    let python = find_program("python3").context("python3 is not installed")?;
-    python_run(&python, &["-m", "venv", "--clear"], &environment).await?;
-    let pip = environment.join("bin/python3");
-    python_run(
-        &pip,
-        &[
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            "--requirement",
-        ],
-        &wanted,
-    )
-    .await?;
-    fs::write(&installed, wanted_text).context("cannot note what is installed")?;
-    Ok(program)
-}
-
-async fn python_run(python: &Path, arguments: &[&str], last: &Path) -> Result<()> {
-    let output = Command::new(python)
-        .args(arguments)
-        .arg(last)
-        .stdin(Stdio::null())
-        .output()
-        .await
-        .with_context(|| format!("cannot start {}", python.display()))?;
-    ensure!(
-        output.status.success(),
-        "`python3 {}` failed: {}",
-        arguments.join(" "),
-        String::from_utf8_lossy(&output.stderr).trim()
-    );
-    Ok(())
 }

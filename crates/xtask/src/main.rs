@@ -3,7 +3,9 @@
 mod bench;
 mod cargo;
 mod console;
+mod deploy;
 mod dev;
+mod dist;
 mod fuzz;
 mod interrupts;
 mod journeys;
@@ -11,6 +13,7 @@ mod npm;
 mod openapi;
 mod paths;
 mod plans;
+mod python;
 mod sqlx;
 mod storefront;
 mod test;
@@ -35,8 +38,12 @@ enum Command {
     /// Measure, each figure beside another one of the same run
     #[command(subcommand)]
     Bench(bench::Bench),
+    /// Check what deploys the shop, each part with the tool that reads it
+    CheckDeploy(deploy::Arguments),
     /// Run the whole shop on this machine, with servers of its own, until Ctrl-C
     Dev(dev::Arguments),
+    /// Make the archive that is installed on machines without containers: programs, units, storefront, sums, bills of materials
+    Dist(dist::Arguments),
     /// Send the API what its OpenAPI document allows and what it forbids, as each role, and look at every answer
     Fuzz(fuzz::Arguments),
     /// Walk through the storefront in a browser, against the whole shop, on a desktop and on a phone
@@ -58,7 +65,9 @@ enum Command {
 async fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Bench(bench) => bench::run(bench).await,
+        Command::CheckDeploy(arguments) => deploy::run(arguments).await,
         Command::Dev(arguments) => dev::run(arguments).await,
+        Command::Dist(arguments) => dist::run(arguments).await,
         Command::Fuzz(arguments) => fuzz::run(arguments).await,
         Command::Journeys(arguments) => journeys::run(arguments).await,
         Command::JourneysControl(arguments) => journeys::control::run(arguments).await,

@@ -1,9 +1,11 @@
 //! Hashing passwords: argon2id, the first choice of the OWASP Password Storage Cheat Sheet.
 
+mod memory;
+
 use std::sync::Arc;
 
 use argon2::{
-    Argon2, PasswordHash, PasswordHasher, PasswordVerifier,
+    PasswordHash,
     password_hash::{SaltString, rand_core::OsRng},
 };
 use bharatmart_telemetry::metrics::REQUESTS_SHED_TOTAL;
@@ -14,6 +16,7 @@ use tokio::{
     task::spawn_blocking,
 };
 
+use self::memory::Memory;
 use super::AccountError;
 
 /// Passwords that are hashed at a time. Each takes 19 MiB and some 20 ms of a core, so more would
@@ -29,6 +32,7 @@ pub(super) struct Hashing {
     at_work: Arc<Semaphore>,
     /// For those who are at work or wait.
     queue: Arc<Semaphore>,
+    memory: Memory,
 }
 
 /// A place among those who are at work or wait.
@@ -41,6 +45,7 @@ impl Hashing {
         Self {
             at_work: Arc::new(Semaphore::new(HASHES_AT_A_TIME)),
             queue: Arc::new(Semaphore::new(HASHES_AT_A_TIME + WAITING)),
+            memory: Memory::default(),
         }
     }
 
@@ -56,12 +61,10 @@ impl Hashing {
     /// Makes a PHC string of a password.
     pub(super) async fn hash(&self, password: &SecretString) -> Result<String, AccountError> {
         let password = password.clone();
+        let memory = self.memory.clone();
         self.blocking(self.place()?, move || {
             let salt = SaltString::generate(&mut OsRng);
-            Argon2::default()
-                .hash_password(password.expose_secret().as_bytes(), &salt)
-                .map(|hash| hash.to_string())
-                .map_err(|error| AccountError::Hash(error.to_string()))
+            memory.hash(password.expose_secret().as_bytes(), &salt)
         })
         .await
     }
@@ -75,18 +78,15 @@ impl Hashing {
     ) -> Result<bool, AccountError> {
         let password = password.clone();
         let known = known.map(str::to_owned);
+        let memory = self.memory.clone();
         self.blocking(place, move || {
             let bytes = password.expose_secret().as_bytes();
             let Some(known) = known else {
                 // As much work as a comparison, so that the time tells nothing.
-                let _ = Argon2::default()
-                    .hash_password(bytes, &SaltString::generate(&mut OsRng))
-                    .map_err(|error| AccountError::Hash(error.to_string()))?;
+                memory.hash(bytes, &SaltString::generate(&mut OsRng))?;
                 return Ok(false);
             };
-            let known =
-                PasswordHash::new(&known).map_err(|error| AccountError::Hash(error.to_string()))?;
-            Ok(Argon2::default().verify_password(bytes, &known).is_ok())
+            memory.matches(bytes, &PasswordHash::new(&known)?)
         })
         .await
     }
@@ -94,7 +94,7 @@ impl Hashing {
     async fn blocking<T: Send + 'static>(
         &self,
         place: Place,
-        work: impl FnOnce() -> Result<T, AccountError> + Send + 'static,
+        work: impl FnOnce() -> argon2::password_hash::Result<T> + Send + 'static,
     ) -> Result<T, AccountError> {
         let permit = self.at_work.clone().acquire_owned().await;
         let permit = permit.map_err(|error| AccountError::Hash(error.to_string()))?;
@@ -105,5 +105,6 @@ impl Hashing {
         })
         .await
         .map_err(|error| AccountError::Hash(error.to_string()))?
+        .map_err(|error| AccountError::Hash(error.to_string()))
     }
 }

@@ -96,7 +96,7 @@ fn to_f64(number: u64) -> f64 {
 }
 
 /// What psql prints of `statement`.
-async fn psql(database_url: &str, statement: &str) -> Result<String> {
+pub async fn psql(database_url: &str, statement: &str) -> Result<String> {
     let psql = install::find_program("psql").context("psql is not installed")?;
     let output = Command::new(psql)
         .args([

@@ -98,7 +98,7 @@ pub fn example(name: &str) -> Result<PathBuf> {
 pub struct Program {
     child: Child,
     pub port: u16,
-    metrics_port: u16,
+    pub metrics_port: u16,
     /// From the start of the process to its first `ready`.
     pub start_up: Duration,
 }

@@ -1,0 +1,237 @@
+//! The guide's files, names and numbers, and the commands of our own README.
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+
+use super::manifests::{Build, Object, by_id, items, parse, text};
+use crate::{deploy::readme::commands, paths};
+
+/// The guide's steps, and what goes between them, one `kubectl apply -f` each.
+const STEPS: [&str; 10] = [
+    "namespace.yaml",
+    "configmap.yaml",
+    "network-policies.yaml",
+    "redis-cache.yaml",
+    "redis-queue.yaml",
+    "migrate-job.yaml",
+    "backend-deployment.yaml",
+    "workers-deployment.yaml",
+    "frontend-deployment.yaml",
+    "ingress.yaml",
+];
+/// Applied by themselves, with KEDA and once.
+const FURTHER: [&str; 2] = ["workers-scaledobjects.yaml", "admin-job.yaml"];
+const README: &str = "deploy/kubernetes/README.md";
+/// What no manifest makes: our programs, and Secrets that commands make.
+const MADE_OTHERWISE: [&str; 6] = [
+    "bharatmart-api",
+    "bharatmart-worker",
+    "bharatmart-secrets",
+    "bharatmart-cache-auth",
+    "bharatmart-tls",
+    "bharatmart-ocir",
+];
+
+/// The files one after the other are the base; returns those of them that are not.
+pub fn single_files(base: &Build) -> Result<Vec<Object>> {
+    let folder = paths::workspace().join("deploy/kubernetes");
+    let read = |names: &[&str]| -> Result<Vec<Object>> {
+        let mut objects = Vec::new();
+        for name in names {
+            let yaml = fs::read_to_string(folder.join(name))
+                .with_context(|| format!("cannot read {name}"))?;
+            objects.extend(parse(&yaml).with_context(|| (*name).to_owned())?);
+        }
+        Ok(objects)
+    };
+    let single = read(&STEPS)?;
+    let (single, built) = (by_id(&single)?, by_id(&base.objects)?);
+    let names: BTreeSet<_> = single.keys().chain(built.keys()).collect();
+    for name in names {
+        ensure!(
+            single.get(name) == built.get(name),
+            "{name} is not the same from its file and from kustomize"
+        );
+    }
+    read(&FURTHER)
+}
+
+/// The guide's numbers.
+pub fn numbers(base: &Build, further: &[Object]) -> Result<()> {
+    let hpa = base
+        .find("HorizontalPodAutoscaler", "bharatmart-backend-hpa")
+        .context("there is no HPA of the backend")?;
+    let spec = hpa.spec();
+    ensure!(
+        spec["minReplicas"] == 2 && spec["maxReplicas"] == 10,
+        "{hpa}: not 2 to 10"
+    );
+    let target = |name: &str, value: u32| {
+        json!({ "type": "Resource", "resource": { "name": name,
+            "target": { "type": "Utilization", "averageUtilization": value } } })
+    };
+    ensure!(
+        spec["metrics"] == json!([target("cpu", 70), target("memory", 80)]),
+        "{hpa}: not CPU at 70 % and memory at 80 %"
+    );
+    let behavior = json!({
+        "scaleUp": { "stabilizationWindowSeconds": 0, "selectPolicy": "Max", "policies": [
+            { "type": "Percent", "value": 100, "periodSeconds": 30 },
+            { "type": "Pods", "value": 2, "periodSeconds": 30 } ] },
+        "scaleDown": { "stabilizationWindowSeconds": 300, "policies": [
+            { "type": "Percent", "value": 50, "periodSeconds": 60 } ] } });
+    ensure!(spec["behavior"] == behavior, "{hpa}: another behavior");
+    let scaler = further
+        .iter()
+        .find(|object| object.name() == "order-worker-scaler")
+        .context("there is no order-worker-scaler")?;
+    let spec = scaler.spec();
+    let metadata = &spec["triggers"][0]["metadata"];
+    ensure!(
+        spec["minReplicaCount"] == 2
+            && spec["maxReplicaCount"] == 50
+            && metadata["listName"] == "bull:order-processing:wait"
+            && metadata["listLength"] == "10",
+        "{scaler} is not the guide's"
+    );
+    for scaler in further
+        .iter()
+        .filter(|object| object.kind() == "ScaledObject")
+    {
+        let behavior = &scaler.spec()["advanced"]["horizontalPodAutoscalerConfig"]["behavior"];
+        ensure!(
+            behavior["scaleUp"].is_object() && behavior["scaleDown"].is_object(),
+            "{scaler} has no behavior of its own"
+        );
+    }
+    Ok(())
+}
+
+/// `config/samples/kubernetes.env` says the same as the `ConfigMap`, and our images have the version of this release.
+pub fn release(base: &Build) -> Result<()> {
+    let file = paths::workspace().join("config/samples/kubernetes.env");
+    let sample = dotenvy::from_path_iter(&file)?.collect::<Result<Vec<_>, _>>()?;
+    let sample: serde_json::Map<String, Value> = sample
+        .into_iter()
+        .map(|(name, value)| (name, value.into()))
+        .collect();
+    let map = base.find("ConfigMap", "bharatmart-config");
+    let data = map.and_then(|map| map.0["data"].as_object());
+    ensure!(
+        data == Some(&sample),
+        "config/samples/kubernetes.env and the ConfigMap differ"
+    );
+    for container in base.workloads().flat_map(Object::containers) {
+        let image = text(&container["image"]);
+        let (name, tag) = image.split_once(':').context("an image without a tag")?;
+        ensure!(
+            !name.starts_with("bharatmart-") || tag == env!("CARGO_PKG_VERSION"),
+            "{image} is not of version {}",
+            env!("CARGO_PKG_VERSION")
+        );
+    }
+    Ok(())
+}
+
+/// Every file and object that a command of the README names is there. Returns how many commands there are.
+pub fn readme(builds: &[Build], connections: usize) -> Result<usize> {
+    let markdown = fs::read_to_string(paths::workspace().join(README))
+        .with_context(|| format!("cannot read {README}"))?;
+    ensure!(
+        markdown.contains(&format!("{connections} connections")),
+        "{README} does not say that there may be {connections} connections to the database"
+    );
+    let names: BTreeSet<&str> = builds
+        .iter()
+        .flat_map(|build| &build.objects)
+        .map(Object::name)
+        .collect();
+    let mut count = 0;
+    for command in commands(&markdown) {
+        for word in command.split_whitespace() {
+            named(word.trim_matches(['"', '\'']), &names).with_context(|| command.clone())?;
+        }
+        count += 1;
+    }
+    Ok(count)
+}
+
+fn named(word: &str, names: &BTreeSet<&str>) -> Result<()> {
+    if word.starts_with("deploy/") || word.starts_with("config/") {
+        let path = word.trim_end_matches(['.', ',']);
+        // Made by the command before it.
+        let is_made = path.ends_with("/secrets.env");
+        ensure!(
+            is_made || paths::workspace().join(path).exists(),
+            "there is no {word}"
+        );
+        return Ok(());
+    }
+    let name = word.split_once('/').map_or(word, |(_, name)| name);
+    let is_ours = name.starts_with("bharatmart-") || name.ends_with("-scaler");
+    let is_image = name.contains(':') || name.contains('=');
+    let is_known = names.contains(name) || MADE_OTHERWISE.contains(&name);
+    ensure!(
+        !is_ours || is_image || is_known,
+        "there is nothing called {name}"
+    );
+    Ok(())
+}
+
+/// Names of the folders with overlays, each of which is built.
+pub fn overlays(folder: &Path) -> Result<Vec<std::path::PathBuf>> {
+    let mut overlays = fs::read_dir(folder)?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<Result<Vec<_>>>()?;
+    overlays.sort();
+    for wanted in ["local", "oke", "sentinel"] {
+        ensure!(
+            overlays.iter().any(|path| path.ends_with(wanted)),
+            "there is no overlay {wanted}"
+        );
+    }
+    Ok(overlays)
+}
+
+/// All components together that none of the overlays has, on top of the base and KEDA.
+pub fn variant(scratch: &Path, components: &[&str]) -> Result<std::path::PathBuf> {
+    let folder = scratch.join("variant");
+    fs::create_dir(&folder)?;
+    // kustomize takes relative paths only.
+    let up = "../".repeat(folder.components().count() - 1);
+    let ours = paths::workspace().join("deploy/kubernetes");
+    let ours = format!("{up}{}", ours.display().to_string().trim_start_matches('/'));
+    let components: Vec<_> = components
+        .iter()
+        .map(|name| format!("{ours}/components/{name}"))
+        .collect();
+    let kustomization = json!({
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": [format!("{ours}/base")],
+        "components": components,
+    });
+    fs::write(folder.join("kustomization.yaml"), kustomization.to_string())?;
+    Ok(folder)
+}
+
+/// Whether a formula of KEDA's names triggers that are there.
+pub fn formulas(build: &Build) -> Result<usize> {
+    let mut count = 0;
+    for scaler in build.kinds("ScaledObject") {
+        let formula = text(&scaler.spec()["advanced"]["scalingModifiers"]["formula"]);
+        let named: BTreeSet<_> = formula
+            .split(" + ")
+            .filter(|name| !name.is_empty())
+            .collect();
+        let there: BTreeSet<_> = items(&scaler.spec()["triggers"])
+            .map(|trigger| text(&trigger["name"]))
+            .filter(|name| !name.is_empty())
+            .collect();
+        ensure!(named == there, "{scaler}: {formula:?} of {there:?}");
+        count += usize::from(!named.is_empty());
+    }
+    Ok(count)
+}

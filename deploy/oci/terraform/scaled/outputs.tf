@@ -1,0 +1,15 @@
+output "load_balancer_addresses" {
+  value = oci_load_balancer_load_balancer.this.ip_address_details[*].ip_address
+}
+
+output "pool_ids" {
+  value = { for name, pool in oci_core_instance_pool.this : name => pool.id }
+}
+
+output "cache_redis_url" {
+  value = "rediss://${oci_redis_redis_cluster.this["cache"].primary_fqdn}:6379"
+}
+
+output "queue_redis_url" {
+  value = "rediss://${oci_redis_redis_cluster.this["queue"].primary_fqdn}:6379"
+}
