@@ -74,9 +74,13 @@ fn a_commented_out_default_is_the_default() {
 fn all_files() -> Vec<String> {
     let mut names = Vec::new();
     for folder in ["", "samples/"] {
-        for entry in std::fs::read_dir(file(folder)).unwrap() {
-            let name = entry.unwrap().file_name().into_string().unwrap();
-            if name.ends_with(".env") || name.ends_with(".env.example") {
+        for entry in std::fs::read_dir(file(folder)).expect("the folder is there") {
+            let name = entry.expect("the folder can be read").file_name();
+            let name = name.to_string_lossy();
+            if [".env", ".env.example"]
+                .iter()
+                .any(|ending| name.ends_with(ending))
+            {
                 names.push(format!("{folder}{name}"));
             }
         }

@@ -102,7 +102,9 @@ impl OrderFilter {
         }
         if let Some(number) = &self.number {
             // As in orders_number_idx.
-            query.push(" AND right(id::text, 8) = ").push_bind(number.clone());
+            query
+                .push(" AND right(id::text, 8) = ")
+                .push_bind(number.clone());
         }
     }
 
@@ -118,10 +120,8 @@ impl OrderFilter {
         } = self;
         // As releases wrote it that knew none of the others: while both serve, their cursors are for each other.
         let known = format!("ordersOrderFilter {{ user_id: {user_id:?}, status: {status:?} }}");
-        let is_old = from.is_none()
-            && to.is_none()
-            && number.is_none()
-            && sort == OrderSort::default();
+        let is_old =
+            from.is_none() && to.is_none() && number.is_none() && sort == OrderSort::default();
         list::fingerprint(&if is_old {
             known
         } else {
