@@ -153,7 +153,9 @@ async fn shellcheck(programs: &Path) -> Result<()> {
 
 /// What holds for every service.
 fn sound(name: &str, service: &Value, services: &Services) -> Result<()> {
-    let (_, tag) = text(&service["image"]).rsplit_once(':').context("an image without a tag")?;
+    let (_, tag) = text(&service["image"])
+        .rsplit_once(':')
+        .context("an image without a tag")?;
     ensure!(
         tag.starts_with(|first: char| first.is_ascii_digit() || first == 'v') && tag.contains('.'),
         "the tag {tag:?} is no version"
@@ -165,8 +167,12 @@ fn sound(name: &str, service: &Value, services: &Services) -> Result<()> {
     }
     for (other, how) in service["depends_on"].as_object().into_iter().flatten() {
         let condition = text(&how["condition"]);
-        let healthy = condition == "service_healthy" && items(&services[other]["healthcheck"]["test"]).next().is_some();
-        let once = condition == "service_completed_successfully" && services[other]["restart"] == "no";
+        let healthy = condition == "service_healthy"
+            && items(&services[other]["healthcheck"]["test"])
+                .next()
+                .is_some();
+        let once =
+            condition == "service_completed_successfully" && services[other]["restart"] == "no";
         ensure!(healthy || once, "it waits for {other} by {condition}");
     }
     if name.starts_with("worker-") {
@@ -190,14 +196,20 @@ fn started(program: &str, help: &str, service: &Value, services: &Services) -> R
         .lines()
         .skip_while(|line| *line != "Commands:")
         .take_while(|line| !line.is_empty())
-        .filter_map(|line| line.strip_prefix("  ").filter(|word| !word.starts_with(' ')))
+        .filter_map(|line| {
+            line.strip_prefix("  ")
+                .filter(|word| !word.starts_with(' '))
+        })
         .collect();
     let command = items(&service["command"]).next().map_or("", text);
     ensure!(
         command.is_empty() || commands.contains(command),
         "{program} has no subcommand {command:?}"
     );
-    let names = help.split("[env: ").skip(1).filter_map(|rest| rest.split(']').next());
+    let names = help
+        .split("[env: ")
+        .skip(1)
+        .filter_map(|rest| rest.split(']').next());
     let known: BTreeSet<_> = names.flat_map(|names| names.split(", ")).collect();
     let mut variables = BTreeMap::new();
     for (name, value) in service["environment"].as_object().into_iter().flatten() {
@@ -216,7 +228,10 @@ fn started(program: &str, help: &str, service: &Value, services: &Services) -> R
     ensure!(service["cap_drop"][0] == "ALL", "it has capabilities");
 
     let Some(process) = process else {
-        ensure!(service["healthcheck"]["disable"] == true, "a job has no health");
+        ensure!(
+            service["healthcheck"]["disable"] == true,
+            "a job has no health"
+        );
         return Ok(());
     };
     let test: Vec<_> = items(&service["healthcheck"]["test"]).map(text).collect();
@@ -256,17 +271,27 @@ fn read(program: &str, command: &str, source: &Source) -> Result<Option<ProcessC
 /// A server that a setting names is there, and healthy before the program starts.
 fn reached(name: &str, value: &str, service: &Value, services: &Services) -> Result<()> {
     let host = match value.split_once("://") {
-        Some((_, rest)) => rest.rsplit('@').next().unwrap_or(rest).split([':', '/']).next(),
+        Some((_, rest)) => rest
+            .rsplit('@')
+            .next()
+            .unwrap_or(rest)
+            .split([':', '/'])
+            .next(),
         None if name.ends_with("_HOST") => Some(value),
         None => None,
     };
     let Some(host) = host.filter(|host| *host != "localhost") else {
         return Ok(());
     };
-    ensure!(services.contains_key(host), "{name} names {host}, which is no service");
+    ensure!(
+        services.contains_key(host),
+        "{name} names {host}, which is no service"
+    );
     // Only `migrate` uses the direct way.
     ensure!(
-        name == "DATABASE_DIRECT_URL" || service["depends_on"][host].is_object() || service["restart"] == "no",
+        name == "DATABASE_DIRECT_URL"
+            || service["depends_on"][host].is_object()
+            || service["restart"] == "no",
         "it does not wait for {host} of {name}"
     );
     Ok(())
@@ -274,15 +299,27 @@ fn reached(name: &str, value: &str, service: &Value, services: &Services) -> Res
 
 /// The frontend's image reads what its entrypoint says.
 fn frontend(service: &Value) -> Result<()> {
-    let script = fs::read_to_string(paths::workspace().join("deploy/images/frontend-entrypoint.sh"))?;
-    for name in service["environment"].as_object().into_iter().flatten().map(|(name, _)| name) {
+    let script =
+        fs::read_to_string(paths::workspace().join("deploy/images/frontend-entrypoint.sh"))?;
+    for name in service["environment"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(name, _)| name)
+    {
         ensure!(
             script.contains(&format!("${{{name}:-")),
             "the frontend's entrypoint does not read {name}"
         );
     }
-    ensure!(service["read_only"] == true, "the frontend's root may be written");
-    ensure!(text(&service["tmpfs"][0]).starts_with("/tmp"), "the frontend has no /tmp to write to");
+    ensure!(
+        service["read_only"] == true,
+        "the frontend's root may be written"
+    );
+    ensure!(
+        text(&service["tmpfs"][0]).starts_with("/tmp"),
+        "the frontend has no /tmp to write to"
+    );
     Ok(())
 }
 

@@ -47,7 +47,14 @@ pub async fn check(release: bool) -> Result<()> {
     let needed = [Requirement::Postgres, Requirement::Redis, Requirement::Node];
     install::ensure(&needed, |text| step.note(text))?;
     step.note("cargo build");
-    let mut build = vec!["build", "--locked", "--bin", "bharatmart-api", "--bin", "bharatmart-worker"];
+    let mut build = vec![
+        "build",
+        "--locked",
+        "--bin",
+        "bharatmart-api",
+        "--bin",
+        "bharatmart-worker",
+    ];
     build.extend(release.then_some("--release"));
     cargo::run(&build).await?;
     storefront::make(storefront::Pages::Built, |text| step.note(text)).await?;
@@ -70,7 +77,11 @@ pub async fn check(release: bool) -> Result<()> {
         let mut sizes = Vec::new();
         for image in IMAGES {
             let (own, all) = containers.size(image).await?;
-            sizes.push(format!("{image} {:.1} of {:.1} MB", megabytes(own), megabytes(all)));
+            sizes.push(format!(
+                "{image} {:.1} of {:.1} MB",
+                megabytes(own),
+                megabytes(all)
+            ));
             ensure!(own <= LARGEST, "{image} adds {:.1} MB", megabytes(own));
         }
         step.done(&format!("compressed, over the base: {}", sizes.join(", ")));
@@ -80,7 +91,10 @@ pub async fn check(release: bool) -> Result<()> {
 
 /// What this machine lacks for containers.
 fn missing() -> Option<String> {
-    let lacking: Vec<_> = TOOLS.into_iter().filter(|tool| find_program(tool).is_none()).collect();
+    let lacking: Vec<_> = TOOLS
+        .into_iter()
+        .filter(|tool| find_program(tool).is_none())
+        .collect();
     if !lacking.is_empty() {
         return Some(lacking.join(", "));
     }

@@ -103,7 +103,9 @@ pub async fn check() -> Result<()> {
         pods == 4,
         "{pods} ports of pods are scraped, not those of one API and three workers"
     );
-    global.answers("up{cluster=\"oke\", pod!=\"\"}", PATIENCE).await?;
+    global
+        .answers("up{cluster=\"oke\", pod!=\"\"}", PATIENCE)
+        .await?;
     global
         .answers("queue:backlog:max{cluster=\"compose\"}", PATIENCE)
         .await?;

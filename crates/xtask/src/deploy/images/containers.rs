@@ -38,7 +38,8 @@ impl Containers {
         let containers = Self { scratch };
         let bases = containers.path().join("bases");
         fs::create_dir(&bases)?;
-        let mut command = containers.command(paths::workspace().join("tests/deploy/base-images.sh"));
+        let mut command =
+            containers.command(paths::workspace().join("tests/deploy/base-images.sh"));
         tool::output(command.arg(&bases)).await?;
         containers.stage(release)?;
         Ok(containers)
@@ -76,11 +77,27 @@ impl Containers {
         let workspace = paths::workspace();
         let mut command = self.command("buildah");
         command
-            .args(["bud", "--quiet", "--isolation", "chroot", "--network", "host"])
-            .args(["--pull-never", "--format", "docker", "--build-arg", "TARGETARCH=amd64"])
+            .args([
+                "bud",
+                "--quiet",
+                "--isolation",
+                "chroot",
+                "--network",
+                "host",
+            ])
+            .args([
+                "--pull-never",
+                "--format",
+                "docker",
+                "--build-arg",
+                "TARGETARCH=amd64",
+            ])
             .arg("--signature-policy")
             .arg(self.path().join("policy.json"))
-            .arg(format!("--build-context=build={}", self.path().join("build").display()))
+            .arg(format!(
+                "--build-context=build={}",
+                self.path().join("build").display()
+            ))
             .arg("--file")
             .arg(workspace.join(format!("deploy/images/{image}.Dockerfile")))
             .args(["--tag", &name(image)])
@@ -94,7 +111,11 @@ impl Containers {
         let about = self.podman(&["image", "inspect", &name(image)]).await?;
         let about: Value = serde_json::from_str(&about)?;
         let (config, health) = (&about[0]["Config"], &about[0]["Healthcheck"]);
-        let user = if image == "frontend" { "10101:10101" } else { "65532:65532" };
+        let user = if image == "frontend" {
+            "10101:10101"
+        } else {
+            "65532:65532"
+        };
         ensure!(config["User"] == user, "{image} runs as {}", config["User"]);
         ensure!(health["Test"].is_array(), "{image} has no health check");
         let labels = &config["Labels"];
@@ -120,7 +141,14 @@ impl Containers {
     ) -> Result<String> {
         let mut podman = self.command("podman");
         podman
-            .args(["run", "--name", container, "--network", "host", "--read-only"])
+            .args([
+                "run",
+                "--name",
+                container,
+                "--network",
+                "host",
+                "--read-only",
+            ])
             .args(["--read-only-tmpfs=false", "--cap-drop", "all"])
             .args(["--security-opt", "no-new-privileges", "--pull", "never"])
             .args(options)
@@ -157,7 +185,10 @@ impl Containers {
         let manifest = blob(&index["manifests"][0]["digest"])?;
         let manifest: Value = serde_json::from_slice(&fs::read(manifest)?)?;
         let layers = manifest["layers"].as_array().context("no layers")?;
-        let sizes: Vec<_> = layers.iter().filter_map(|layer| layer["size"].as_u64()).collect();
+        let sizes: Vec<_> = layers
+            .iter()
+            .filter_map(|layer| layer["size"].as_u64())
+            .collect();
         // The base is one layer, and came first.
         let own = sizes.iter().skip(1).sum();
         Ok((own, sizes.iter().sum()))

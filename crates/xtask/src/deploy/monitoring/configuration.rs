@@ -17,8 +17,10 @@ use super::{
 const META: &str = "__meta_kubernetes_pod_";
 
 fn read(folder: &Path, name: &str) -> Result<Value> {
-    let text = fs::read_to_string(folder.join(name)).with_context(|| format!("cannot read {name}"))?;
-    let mut configuration: Value = serde_norway::from_str(&text).with_context(|| name.to_owned())?;
+    let text =
+        fs::read_to_string(folder.join(name)).with_context(|| format!("cannot read {name}"))?;
+    let mut configuration: Value =
+        serde_norway::from_str(&text).with_context(|| name.to_owned())?;
     // A check has no time for four scrapes a minute.
     for interval in ["scrape_interval", "evaluation_interval"] {
         configuration["global"][interval] = json!("1s");
@@ -63,7 +65,10 @@ pub fn compose(shop: &Shop, own_port: u16, folder: &Path) -> Result<String> {
     let own = ("localhost:9090".to_owned(), local(own_port));
     for (name, address) in shop.addresses.iter().chain([(&own.0, &own.1)]) {
         let quoted = format!("\"{name}\"");
-        ensure!(text.contains(&quoted), "prometheus.yml does not scrape {name}");
+        ensure!(
+            text.contains(&quoted),
+            "prometheus.yml does not scrape {name}"
+        );
         text = text.replace(&quoted, &format!("\"{address}\""));
     }
     Ok(text)
@@ -116,7 +121,10 @@ fn discovered(folder: &Path, pods: &Value) -> Result<Value> {
         job["static_configs"] = pods.clone();
         replaced += 1;
     }
-    ensure!(replaced == 2, "{replaced} jobs look for pods, not the guide's two");
+    ensure!(
+        replaced == 2,
+        "{replaced} jobs look for pods, not the guide's two"
+    );
     Ok(configuration)
 }
 

@@ -6,9 +6,18 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 /// Words of the language itself, which Prometheus writes in small letters.
-const KEYWORDS: [&str; 8] = ["and", "or", "unless", "offset", "bool", "atan2", "inf", "nan"];
+const KEYWORDS: [&str; 8] = [
+    "and", "or", "unless", "offset", "bool", "atan2", "inf", "nan",
+];
 /// What may follow an expression, with labels in parentheses behind it.
-const GROUPINGS: [&str; 6] = ["by", "without", "on", "ignoring", "group_left", "group_right"];
+const GROUPINGS: [&str; 6] = [
+    "by",
+    "without",
+    "on",
+    "ignoring",
+    "group_left",
+    "group_right",
+];
 
 /// The queries of every panel of every dashboard.
 pub fn of_dashboards(folder: &Path) -> Result<Vec<String>> {
@@ -18,14 +27,20 @@ pub fn of_dashboards(folder: &Path) -> Result<Vec<String>> {
         let dashboard: Value = serde_json::from_str(&fs::read_to_string(&path)?)
             .with_context(|| path.display().to_string())?;
         let panels = dashboard["panels"].as_array().context("no panels")?;
-        let targets = panels.iter().filter_map(|panel| panel["targets"].as_array());
+        let targets = panels
+            .iter()
+            .filter_map(|panel| panel["targets"].as_array());
         let before = queries.len();
         queries.extend(
             targets
                 .flatten()
                 .filter_map(|target| target["expr"].as_str().map(str::to_owned)),
         );
-        ensure!(queries.len() > before, "{} asks for nothing", path.display());
+        ensure!(
+            queries.len() > before,
+            "{} asks for nothing",
+            path.display()
+        );
     }
     Ok(queries)
 }
@@ -45,7 +60,9 @@ fn of_each_rule(folder: &Path, key: &str) -> Result<Vec<String>> {
     for entry in fs::read_dir(folder)? {
         let rules: Value = serde_norway::from_str(&fs::read_to_string(entry?.path())?)?;
         let groups = rules["groups"].as_array().into_iter().flatten();
-        let rules = groups.filter_map(|group| group["rules"].as_array()).flatten();
+        let rules = groups
+            .filter_map(|group| group["rules"].as_array())
+            .flatten();
         expressions.extend(rules.filter_map(|rule| rule[key].as_str().map(str::to_owned)));
     }
     ensure!(!expressions.is_empty(), "there are no rules");
@@ -66,10 +83,15 @@ pub fn metrics(expression: &str) -> BTreeSet<String> {
         rest = after;
         let next = after.trim_start();
         // `sum(…)` and `sum by (…) (…)`.
-        let called = ["(", "by (", "without ("].iter().any(|open| next.starts_with(open));
+        let called = ["(", "by (", "without ("]
+            .iter()
+            .any(|open| next.starts_with(open));
         if GROUPINGS.contains(&word) && called {
             rest = after.split_once(')').map_or("", |(_, behind)| behind);
-        } else if !called && !KEYWORDS.contains(&word) && !word.starts_with(|first: char| first.is_ascii_digit()) {
+        } else if !called
+            && !KEYWORDS.contains(&word)
+            && !word.starts_with(|first: char| first.is_ascii_digit())
+        {
             names.insert(word.to_owned());
         }
     }

@@ -3,9 +3,7 @@
 use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use bharatmart_test_support::{
-    Child, Launch, Output, install::find_program, wait_until,
-};
+use bharatmart_test_support::{Child, Launch, Output, install::find_program, wait_until};
 use serde_json::Value;
 
 use super::{PATIENCE, answers};
@@ -93,17 +91,31 @@ impl Prometheus {
 
     /// The expression as Prometheus reads it.
     pub async fn format(&self, query: &str) -> Result<String> {
-        let data = self.ask("format_query", &[("query", &plain(query))]).await?;
+        let data = self
+            .ask("format_query", &[("query", &plain(query))])
+            .await?;
         Ok(data.as_str().context("no text")?.to_owned())
     }
 
     /// Every name that a series has, or would have once something happened.
     pub async fn names(&self) -> Result<BTreeSet<String>> {
         let mut names = BTreeSet::from(["ALERTS".to_owned()]);
-        for name in self.ask("label/__name__/values", &[]).await?.as_array().into_iter().flatten() {
+        for name in self
+            .ask("label/__name__/values", &[])
+            .await?
+            .as_array()
+            .into_iter()
+            .flatten()
+        {
             names.extend(name.as_str().map(str::to_owned));
         }
-        for metric in self.ask("targets/metadata", &[]).await?.as_array().into_iter().flatten() {
+        for metric in self
+            .ask("targets/metadata", &[])
+            .await?
+            .as_array()
+            .into_iter()
+            .flatten()
+        {
             let name = metric["metric"].as_str().context("no name")?;
             names.insert(name.to_owned());
             if metric["type"] == "histogram" {

@@ -32,7 +32,10 @@ impl Shop {
         let url = databases.create_database("bharatmart").await?;
         let standby = databases.standbys.first().context("no replica")?;
         let (replica, standby) = (standby.url("bharatmart"), standby.url("postgres"));
-        let (cache, queue) = (RedisServer::temporary().await?, RedisServer::temporary().await?);
+        let (cache, queue) = (
+            RedisServer::temporary().await?,
+            RedisServer::temporary().await?,
+        );
         let pages = scratch.join("pages");
         fs::create_dir_all(&pages)?;
         fs::write(pages.join("index.html"), "<div id=\"root\"></div>")?;
@@ -56,7 +59,8 @@ impl Shop {
             ensure!(status.success(), "`bharatmart-api {subcommand}` failed");
         }
         let mut api = command("bharatmart-api")?;
-        api.env("DATABASE_READ_URL", replica).env("FRONTEND_DIST", &pages);
+        api.env("DATABASE_READ_URL", replica)
+            .env("FRONTEND_DIST", &pages);
         let api = Program::start(api).await?;
         let mut workers = Vec::new();
         for kind in WORKERS {
@@ -67,7 +71,10 @@ impl Shop {
 
         let mut addresses = BTreeMap::from([
             ("api:9090".to_owned(), local(api.metrics_port)),
-            ("http://frontend:8080/".to_owned(), format!("http://{}/", local(api.port))),
+            (
+                "http://frontend:8080/".to_owned(),
+                format!("http://{}/", local(api.port)),
+            ),
         ]);
         for (kind, worker) in WORKERS.iter().zip(&workers) {
             addresses.insert(format!("worker-{kind}:9090"), local(worker.metrics_port));
@@ -77,8 +84,16 @@ impl Shop {
         for (name, variable, value) in [
             ("redis-exporter-cache:9121", "REDIS_ADDR", cache.url()),
             ("redis-exporter-queue:9121", "REDIS_ADDR", queue.url()),
-            ("postgres-exporter-primary:9187", "DATA_SOURCE_NAME", without_tls(&primary)),
-            ("postgres-exporter-replica:9187", "DATA_SOURCE_NAME", without_tls(&standby)),
+            (
+                "postgres-exporter-primary:9187",
+                "DATA_SOURCE_NAME",
+                without_tls(&primary),
+            ),
+            (
+                "postgres-exporter-replica:9187",
+                "DATA_SOURCE_NAME",
+                without_tls(&standby),
+            ),
             ("blackbox-exporter:9115", "", String::new()),
         ] {
             let port = free_port();
@@ -129,7 +144,12 @@ fn without_tls(url: &str) -> String {
     format!("{url}?sslmode=disable")
 }
 
-fn exporter(name: &str, (variable, value): (&str, &str), port: u16, scratch: &Path) -> Result<Child> {
+fn exporter(
+    name: &str,
+    (variable, value): (&str, &str),
+    port: u16,
+    scratch: &Path,
+) -> Result<Child> {
     let kind = name.split("-exporter").next().unwrap_or(name);
     let program = format!("prometheus-{kind}-exporter");
     let program = find_program(&program).with_context(|| format!("{program} is not installed"))?;
@@ -142,7 +162,10 @@ fn exporter(name: &str, (variable, value): (&str, &str), port: u16, scratch: &Pa
     let dashes = if kind == "redis" { "-" } else { "--" };
     launch = launch.arg(format!("{dashes}web.listen-address={}", local(port)));
     if kind == "blackbox" {
-        launch = launch.arg(format!("--config.file={}", folder().join("blackbox.yml").display()));
+        launch = launch.arg(format!(
+            "--config.file={}",
+            folder().join("blackbox.yml").display()
+        ));
     }
     launch.spawn()
 }
