@@ -66,6 +66,9 @@ pub async fn check() -> Result<()> {
     let step = steps.begin("Dashboards and alerts");
     let panels = expressions::of_dashboards(&folder().join("grafana/dashboards"))?;
     let rules = expressions::of_rules(&folder().join("rules"))?;
+    for name in expressions::recorded(&folder().join("rules"))? {
+        prometheus.answers(&name, PATIENCE).await?;
+    }
     let known = prometheus.names().await?;
     for expression in panels.iter().chain(&rules) {
         let plain = prometheus.format(expression).await?;

@@ -47,6 +47,15 @@ pub fn of_dashboards(folder: &Path) -> Result<Vec<String>> {
 
 /// The expressions of every rule of every file.
 pub fn of_rules(folder: &Path) -> Result<Vec<String>> {
+    of_each_rule(folder, "expr")
+}
+
+/// The names under which results are kept.
+pub fn recorded(folder: &Path) -> Result<Vec<String>> {
+    of_each_rule(folder, "record")
+}
+
+fn of_each_rule(folder: &Path, key: &str) -> Result<Vec<String>> {
     let mut expressions = Vec::new();
     for entry in fs::read_dir(folder)? {
         let rules: Value = serde_norway::from_str(&fs::read_to_string(entry?.path())?)?;
@@ -54,7 +63,7 @@ pub fn of_rules(folder: &Path) -> Result<Vec<String>> {
         let rules = groups
             .filter_map(|group| group["rules"].as_array())
             .flatten();
-        expressions.extend(rules.filter_map(|rule| rule["expr"].as_str().map(str::to_owned)));
+        expressions.extend(rules.filter_map(|rule| rule[key].as_str().map(str::to_owned)));
     }
     ensure!(!expressions.is_empty(), "there are no rules");
     Ok(expressions)
