@@ -110,31 +110,14 @@ impl Containers {
     pub async fn inspect(&self, image: &str) -> Result<()> {
         let about = self.podman(&["image", "inspect", &name(image)]).await?;
         let about: Value = serde_json::from_str(&about)?;
-<<<<<<< HEAD
-        let (config, health) = (&about[0]["Config"], &about[0]["HealthCheck"]);
-        let health = if health.is_null() {
-            &config["Healthcheck"]
-        } else {
-            health
-        };
-=======
         let (config, health) = (&about[0]["Config"], &about[0]["Healthcheck"]);
->>>>>>> eight
         let user = if image == "frontend" {
             "10101:10101"
         } else {
             "65532:65532"
         };
         ensure!(config["User"] == user, "{image} runs as {}", config["User"]);
-<<<<<<< HEAD
-        ensure!(
-            health["Test"].is_array(),
-            "{image} has no health check: {}",
-            about[0]
-        );
-=======
         ensure!(health["Test"].is_array(), "{image} has no health check");
->>>>>>> eight
         let labels = &config["Labels"];
         ensure!(
             labels["org.opencontainers.image.version"] == VERSION,
