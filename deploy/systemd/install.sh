@@ -3,6 +3,8 @@
 # `bharatmart`, and the folder /etc/bharatmart for the settings. It starts and restarts nothing, and running it again, or that of a
 # newer release, is how to upgrade.
 set -eu
+# nginx and the programs read what is installed, whatever root's own umask is.
+umask 022
 
 usage() {
     echo "usage: install.sh [--root FOLDER]"
@@ -69,7 +71,15 @@ install -m 0644 "$here"/systemd/always-free/*.conf "$home/config/always-free"
 if [ -d "$here/frontend/assets" ]; then
     cp -R "$here/frontend/assets" "$home/frontend"
 fi
+# Where the API is was decided here, not by the release.
+kept=
+if [ -e "$home/frontend/config.json" ]; then
+    kept=$(cat "$home/frontend/config.json")
+fi
 cp -R "$here/frontend/." "$home/frontend"
+if [ -n "$kept" ]; then
+    printf '%s\n' "$kept" >"$home/frontend/config.json"
+fi
 chown -R root:root "$home"
 
 # Where there is SELinux, systemd runs only what is labelled as a program.

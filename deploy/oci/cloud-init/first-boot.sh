@@ -97,11 +97,13 @@ case $role in
         ;;
     api)
         install_release
-        # Whoever comes first migrates; the others wait for it and find nothing left to do.
-        systemctl start bharatmart-migrate
-        systemctl enable --now bharatmart-api
         open_port 3000
         open_port 9090
+        # It is there after a restart, whatever becomes of the first start.
+        systemctl enable bharatmart-api
+        # Whoever comes first migrates; the others wait for it and find nothing left to do. The database may be new, too.
+        retry systemctl start bharatmart-migrate
+        systemctl start bharatmart-api
         ;;
     worker)
         install_release

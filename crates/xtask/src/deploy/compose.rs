@@ -24,8 +24,6 @@ use super::tool;
 use crate::{cargo, console::Steps, paths, python};
 
 pub const REQUIREMENTS: &str = "tests/deploy/containers-requirements.txt";
-/// Of the C library, not of ours.
-const FOREIGN: [&str; 1] = ["MALLOC_MMAP_THRESHOLD_"];
 /// What a service of the guide is called here.
 const SERVICES: [&str; 15] = [
     "alertmanager",
@@ -139,7 +137,12 @@ async fn refuses_without_settings(compose: &Path) -> Result<()> {
 
 async fn shellcheck(programs: &Path) -> Result<()> {
     let mut command = Command::new(programs.join("shellcheck"));
-    for folder in ["deploy/compose", "deploy/images", "tests/deploy"] {
+    for folder in [
+        "deploy/compose",
+        "deploy/images",
+        "deploy/systemd",
+        "tests/deploy",
+    ] {
         for entry in fs::read_dir(paths::workspace().join(folder))? {
             let path = entry?.path();
             if path.extension().is_some_and(|extension| extension == "sh") {
@@ -214,7 +217,7 @@ fn started(program: &str, help: &str, service: &Value, services: &Services) -> R
     let mut variables = BTreeMap::new();
     for (name, value) in service["environment"].as_object().into_iter().flatten() {
         ensure!(
-            known.contains(name.as_str()) || FOREIGN.contains(&name.as_str()),
+            known.contains(name.as_str()),
             "{program} does not read {name}"
         );
         reached(name, text(value), service, services)?;

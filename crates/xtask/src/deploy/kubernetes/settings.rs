@@ -19,8 +19,6 @@ use crate::paths;
 const SECRET: &str = "bharatmart-secrets";
 /// What the example of the Secret is made of.
 const SECRETS_EXAMPLE: &str = "deploy/kubernetes/secrets.env.example";
-/// Of the C library, not of ours.
-const FOREIGN: [&str; 1] = ["MALLOC_MMAP_THRESHOLD_"];
 
 /// One of our programs in a pod.
 pub struct Program {
@@ -122,10 +120,7 @@ fn variables(
     let known = names(&[process]);
     for variable in items(&container["env"]) {
         let name = text(&variable["name"]);
-        ensure!(
-            known.contains(name) || FOREIGN.contains(&name),
-            "the program does not read {name}"
-        );
+        ensure!(known.contains(name), "the program does not read {name}");
         let secret = &variable["valueFrom"]["secretKeyRef"];
         if secret.is_null() {
             variables.insert(name.to_owned(), text(&variable["value"]).to_owned());

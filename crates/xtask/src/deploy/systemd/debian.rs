@@ -3,6 +3,7 @@
 use std::{
     fs::{self, OpenOptions},
     io::Write,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Stdio,
 };
@@ -42,13 +43,37 @@ pub async fn install(release: &Path, mut progress: impl FnMut(&str)) -> Result<S
 
     refuses(&root, &["--prefix", "/usr"], USAGE).await?;
     damage(&root).await?;
-    for _ in 0..2 {
-        output(in_root(&root, "root").arg("/release/install.sh")).await?;
-    }
+    output(in_root(&root, "root").arg("/release/install.sh")).await?;
+    upgrade(&root).await?;
     let users = fs::read_to_string(root.join("etc/passwd"))?;
     ensure!(users.contains("\nbharatmart:"), "install.sh made no user");
     guide_knows(&root)?;
     serve(&root).await
+}
+
+/// A newer release leaves alone what the operator decided, and can be read by nginx whatever root's umask is.
+async fn upgrade(root: &Path) -> Result<()> {
+    let decided = root.join("opt/bharatmart/frontend/config.json");
+    let elsewhere = r#"{"apiUrl":"https://api.shop.example"}"#;
+    ensure!(
+        root.join("release/frontend/config.json").exists(),
+        "the release has no config.json"
+    );
+    fs::write(&decided, elsewhere)?;
+    output(in_root(root, "root").args(["sh", "-c", "umask 077; exec /release/install.sh"])).await?;
+    let kept = fs::read_to_string(&decided)?;
+    ensure!(
+        kept.trim_end() == elsewhere,
+        "the second installation wrote {kept} into config.json"
+    );
+    let page = root.join("opt/bharatmart/frontend/index.html");
+    let mode = fs::metadata(&page)?.permissions().mode();
+    ensure!(
+        mode & 0o004 != 0,
+        "nginx may not read {}: its mode is {mode:o}",
+        page.display()
+    );
+    Ok(())
 }
 
 /// The operator's guide names files that are installed, and units that are there.
