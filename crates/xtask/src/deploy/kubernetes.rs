@@ -2,6 +2,7 @@
 //! Kubernetes and of the operators, looks for what is unsafe, reads the settings with our own parser, and asks running programs
 //! for what the manifests say about them.
 
+mod flows;
 mod guide;
 mod live;
 mod manifests;
@@ -92,6 +93,7 @@ pub async fn check(named: bool) -> Result<()> {
     let mut connections = 0;
     for build in &builds {
         let found = wiring::check(build, &mut asked).with_context(|| build.name.clone())?;
+        flows::check(build).with_context(|| build.name.clone())?;
         connections = connections.max(found);
     }
     guide::numbers(&base, &further)?;

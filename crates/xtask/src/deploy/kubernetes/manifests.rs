@@ -99,7 +99,7 @@ impl Build {
 }
 
 /// Whether a label selector, `matchLabels` and `matchExpressions` with `In`, chooses these labels.
-fn chooses(selector: &Value, labels: &Value) -> bool {
+pub fn chooses(selector: &Value, labels: &Value) -> bool {
     let equal = selector["matchLabels"]
         .as_object()
         .into_iter()

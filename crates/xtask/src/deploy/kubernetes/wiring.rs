@@ -174,13 +174,15 @@ fn references(build: &Build, object: &Object, asked: &mut Asked) -> Result<()> {
 }
 
 fn network_policy(build: &Build, spec: &Value) -> Result<()> {
-    // Pods that an operator makes have labels of its own.
+    // Pods that an operator or cert-manager makes have labels of their own.
     let is_foreign = |selector: &Value| {
         let labels = selector["matchLabels"].as_object();
         labels.is_some_and(|labels| {
-            labels
-                .values()
-                .any(|value| value == "redis-failover" || value == "redis-operator")
+            labels.iter().any(|(name, value)| {
+                name.starts_with("acme.cert-manager.io/")
+                    || value == "redis-failover"
+                    || value == "redis-operator"
+            })
         })
     };
     let peers = ["ingress", "egress"].into_iter().flat_map(|direction| {
