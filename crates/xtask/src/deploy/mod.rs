@@ -29,7 +29,7 @@ enum Check {
     Kubernetes,
     /// What Prometheus, Alertmanager and Grafana read, of `deploy/monitoring`
     Monitoring,
-    /// The scripts of `deploy/oci`; only when it is named
+    /// The scripts of `deploy/oci`, which are run when it is named, and read else
     Oci,
     /// The profile for a machine with 1 GB, under load; only when it is named
     SmallVm,
@@ -40,7 +40,8 @@ enum Check {
 }
 
 /// What is checked when nothing is named. The rest takes longer, or more than every machine has.
-const USUAL: [Check; 5] = [
+const USUAL: [Check; 6] = [
+    Check::Oci,
     Check::Kubernetes,
     Check::Systemd,
     Check::Monitoring,
@@ -73,7 +74,7 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode> {
             Check::Images => images::check(false).await?,
             Check::Kubernetes => kubernetes::check(!arguments.names.is_empty()).await?,
             Check::Monitoring => monitoring::check().await?,
-            Check::Oci => oci::check().await?,
+            Check::Oci => oci::check(!arguments.names.is_empty()).await?,
             Check::SmallVm => {
                 let length = Duration::from_mins(arguments.minutes);
                 small_vm::check(length, arguments.programs.as_deref()).await?;
