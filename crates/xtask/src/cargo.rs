@@ -10,6 +10,9 @@ use crate::paths;
 /// package, as that of `ring` does, would run again, and with them all that stands on it, at each turn from one to the other.
 const OF_OUR_PACKAGE: [&str; 3] = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"];
 
+/// What a shop runs.
+pub const PROGRAMS: [&str; 2] = ["bharatmart-api", "bharatmart-worker"];
+
 /// Where Cargo keeps the sources of other people's crates.
 pub fn home() -> Result<PathBuf> {
     let named = std::env::vars_os().find(|(name, _)| name == "CARGO_HOME");
@@ -52,4 +55,15 @@ pub async fn run(arguments: &[&str]) -> Result<()> {
         .context("cannot start cargo")?;
     ensure!(status.success(), "`cargo {}` failed", arguments.join(" "));
     Ok(())
+}
+
+/// Builds the API and the worker. They are chosen by program, not by package: then features are those of the whole workspace,
+/// and what this builds serves `cargo xtask test` and `cargo check` too.
+pub async fn build_programs(release: bool) -> Result<()> {
+    let mut arguments = vec!["build", "--locked"];
+    for program in PROGRAMS {
+        arguments.extend(["--bin", program]);
+    }
+    arguments.extend(release.then_some("--release"));
+    run(&arguments).await
 }

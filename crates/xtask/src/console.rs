@@ -33,6 +33,15 @@ pub fn coloured(text: &str, colour: u8) -> String {
     }
 }
 
+/// Bytes in megabytes, to show.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "what we show is smaller than 2^52 bytes"
+)]
+pub fn megabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
+}
+
 /// Numbers the steps of a procedure.
 pub struct Steps {
     total: usize,

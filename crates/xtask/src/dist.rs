@@ -14,9 +14,10 @@ use anyhow::{Context, Result, ensure};
 use bharatmart_test_support::install::{self, Requirement};
 use tokio::process::Command;
 
-use self::programs::{PROGRAMS, Target};
+use self::programs::Target;
 use crate::{
-    console::{Steps, line},
+    cargo::PROGRAMS,
+    console::{Steps, line, megabytes},
     paths,
     storefront::{self, Pages},
 };
@@ -84,14 +85,6 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode> {
 /// Builds the programs of a release for this machine, and tells where they are.
 pub async fn build_programs(progress: impl FnMut(&str)) -> Result<PathBuf> {
     programs::build(Target::host(), progress).await
-}
-
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "files are smaller than 2^52 bytes"
-)]
-fn megabytes(bytes: u64) -> f64 {
-    bytes as f64 / 1e6
 }
 
 /// Puts a release together in the folder `release`, which is made anew: the programs from the folder `programs`, `bills` as they

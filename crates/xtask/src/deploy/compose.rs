@@ -20,7 +20,10 @@ use bharatmart_test_support::{
 use serde_json::Value;
 use tokio::process::Command;
 
-use super::tool;
+use super::{
+    json::{items, text},
+    tool,
+};
 use crate::{cargo, console::Steps, paths, python};
 
 pub const REQUIREMENTS: &str = "tests/deploy/containers-requirements.txt";
@@ -51,8 +54,7 @@ pub async fn check() -> Result<()> {
     install::ensure(&[Requirement::Python], |text| step.note(text))?;
     let programs = python::environment("containers", REQUIREMENTS, |text| step.note(text)).await?;
     step.note("cargo build");
-    let build = ["build", "--locked", "--bin", "bharatmart-api"];
-    cargo::run(&[&build[..], &["--bin", "bharatmart-worker"]].concat()).await?;
+    cargo::build_programs(false).await?;
     step.done("there");
 
     let step = steps.begin("docker compose config");
@@ -70,7 +72,7 @@ pub async fn check() -> Result<()> {
     for (name, service) in &services {
         sound(name, service, &services).with_context(|| name.clone())?;
         let image = text(&service["image"]);
-        if let Some(program) = ["bharatmart-api", "bharatmart-worker"]
+        if let Some(program) = cargo::PROGRAMS
             .into_iter()
             .find(|program| image.starts_with(&format!("{program}:")))
         {
@@ -324,12 +326,4 @@ fn frontend(service: &Value) -> Result<()> {
         "the frontend has no /tmp to write to"
     );
     Ok(())
-}
-
-fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or_default()
-}
-
-fn items(value: &Value) -> impl Iterator<Item = &Value> {
-    value.as_array().into_iter().flatten()
 }

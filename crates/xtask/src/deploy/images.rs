@@ -12,7 +12,7 @@ use tokio::process::Command;
 use super::{compose, tool};
 use crate::{
     cargo,
-    console::{Steps, line},
+    console::{Steps, line, megabytes},
     paths, python, storefront,
 };
 use containers::Containers;
@@ -47,16 +47,7 @@ pub async fn check(release: bool) -> Result<()> {
     let needed = [Requirement::Postgres, Requirement::Redis, Requirement::Node];
     install::ensure(&needed, |text| step.note(text))?;
     step.note("cargo build");
-    let mut build = vec![
-        "build",
-        "--locked",
-        "--bin",
-        "bharatmart-api",
-        "--bin",
-        "bharatmart-worker",
-    ];
-    build.extend(release.then_some("--release"));
-    cargo::run(&build).await?;
+    cargo::build_programs(release).await?;
     storefront::make(storefront::Pages::Built, |text| step.note(text)).await?;
     step.done("built");
 
@@ -99,9 +90,4 @@ fn missing() -> Option<String> {
         return Some(lacking.join(", "));
     }
     (!geteuid().is_root()).then(|| "root".to_owned())
-}
-
-#[expect(clippy::cast_precision_loss, reason = "for people")]
-fn megabytes(bytes: u64) -> f64 {
-    bytes as f64 / 1e6
 }

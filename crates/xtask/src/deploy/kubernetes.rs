@@ -40,15 +40,7 @@ pub async fn check(named: bool) -> Result<()> {
     install::ensure(&needed, |text| step.note(text))?;
     let tools = Tools::prepare(named, |text| step.note(text)).await?;
     step.note("cargo build");
-    cargo::run(&[
-        "build",
-        "--locked",
-        "--bin",
-        "bharatmart-api",
-        "--bin",
-        "bharatmart-worker",
-    ])
-    .await?;
+    cargo::build_programs(false).await?;
     step.done("there");
 
     let step = steps.begin("kubectl kustomize");

@@ -2,6 +2,7 @@
 
 mod compose;
 mod images;
+mod json;
 mod kubernetes;
 mod monitoring;
 mod oci;
@@ -62,19 +63,20 @@ pub struct Arguments {
 }
 
 pub async fn run(arguments: Arguments) -> Result<ExitCode> {
-    let names = if arguments.names.is_empty() {
-        USUAL.as_slice()
-    } else {
+    let is_named = !arguments.names.is_empty();
+    let names = if is_named {
         &arguments.names
+    } else {
+        USUAL.as_slice()
     };
     for name in names {
         match name {
             Check::Compose => compose::check().await?,
             Check::Containers => images::check(true).await?,
             Check::Images => images::check(false).await?,
-            Check::Kubernetes => kubernetes::check(!arguments.names.is_empty()).await?,
+            Check::Kubernetes => kubernetes::check(is_named).await?,
             Check::Monitoring => monitoring::check().await?,
-            Check::Oci => oci::check(!arguments.names.is_empty()).await?,
+            Check::Oci => oci::check(is_named).await?,
             Check::SmallVm => {
                 let length = Duration::from_mins(arguments.minutes);
                 small_vm::check(length, arguments.programs.as_deref()).await?;

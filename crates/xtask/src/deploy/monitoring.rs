@@ -42,8 +42,7 @@ pub async fn check() -> Result<()> {
     ];
     install::ensure(&needed, |text| step.note(text))?;
     step.note("cargo build");
-    let build = ["build", "--locked", "--bin", "bharatmart-api"];
-    cargo::run(&[&build[..], &["--bin", "bharatmart-worker"]].concat()).await?;
+    cargo::build_programs(false).await?;
     step.done("there");
 
     let step = steps.begin("promtool and amtool");

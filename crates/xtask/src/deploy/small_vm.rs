@@ -22,7 +22,7 @@ use tokio::process::Command;
 use self::{cgroup::Cgroup, load::Report};
 use crate::{
     bench::{program::Program, psql},
-    console::{Steps, line},
+    console::{Steps, line, megabytes},
     dist, paths,
 };
 
@@ -39,15 +39,7 @@ const REST: Duration = Duration::from_mins(1);
 pub async fn check(length: Duration, built: Option<&Path>) -> Result<()> {
     let mut steps = Steps::new(5);
     let mut step = steps.begin("Requirements");
-    let cgroup = match Cgroup::create(MEMORY) {
-        Ok(cgroup) => cgroup,
-        Err(error) => {
-            step.done(&format!(
-                "SKIPPED: needs a cgroup with bounded memory: {error:#}"
-            ));
-            return Ok(());
-        }
-    };
+    let cgroup = Cgroup::create(MEMORY).context("needs a cgroup with bounded memory")?;
     let needed = [
         Requirement::Postgres,
         Requirement::Redis,
@@ -111,11 +103,6 @@ fn judge(report: &Report) -> Result<()> {
         report.turned_away() * 100.0
     );
     Ok(())
-}
-
-#[expect(clippy::cast_precision_loss, reason = "far less than 2^52 bytes")]
-fn megabytes(bytes: u64) -> f64 {
-    bytes as f64 / 1e6
 }
 
 /// All that is on the machine.

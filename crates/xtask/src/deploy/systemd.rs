@@ -6,7 +6,6 @@ mod debian;
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Stdio,
 };
 
 use anyhow::{Context, Result, ensure};
@@ -16,6 +15,7 @@ use bharatmart_test_support::{
 };
 use tokio::process::Command;
 
+use super::tool::all_output;
 use crate::{cargo, console::Steps, dist, paths};
 
 const UNITS: &str = "deploy/systemd";
@@ -37,15 +37,7 @@ pub async fn check() -> Result<()> {
 
     let mut step = steps.begin("Release");
     step.note("cargo build");
-    let build = [
-        "build",
-        "--locked",
-        "--bin",
-        "bharatmart-api",
-        "--bin",
-        "bharatmart-worker",
-    ];
-    cargo::run(&build).await?;
+    cargo::build_programs(false).await?;
     let scratch = ScratchDir::create()?;
     let release = scratch.path().join("release");
     dist::stage(&release, &paths::programs(false)?, &[]).await?;
@@ -112,7 +104,7 @@ async fn verify(units: &[PathBuf]) -> Result<()> {
     command
         .args(["verify", "--recursive-errors=yes"])
         .args(units);
-    let said = output(&mut command).await?;
+    let said = all_output(&mut command).await?;
     ensure!(said.trim().is_empty(), "systemd-analyze verify: {said}");
     Ok(())
 }
@@ -129,7 +121,7 @@ async fn exposure(unit: &Path) -> Result<String> {
             EXPOSURE,
         ])
         .arg(unit);
-    let table = output(&mut command).await?;
+    let table = all_output(&mut command).await?;
     table
         .lines()
         .find_map(|line| line.split_once("Overall exposure level for bharatmart-"))
@@ -151,7 +143,7 @@ async fn nginx(folder: &Path) -> Result<()> {
     command
         .args(["-t", "-q", "-e", "stderr", "-c"])
         .arg(folder.join("nginx.conf"));
-    let said = output(&mut command).await?;
+    let said = all_output(&mut command).await?;
     ensure!(said.trim().is_empty(), "nginx -t: {said}");
     Ok(())
 }
@@ -174,29 +166,7 @@ async fn logrotate(folder: &Path) -> Result<()> {
         .args(["--debug", "--state"])
         .arg(folder.join("logrotate-state"))
         .arg(copy);
-    let said = output(&mut command).await?;
+    let said = all_output(&mut command).await?;
     ensure!(!said.contains("error:"), "logrotate: {said}");
     Ok(())
-}
-
-/// All that a command said; an error with that if it failed.
-async fn output(command: &mut Command) -> Result<String> {
-    let name = command
-        .as_std()
-        .get_program()
-        .to_string_lossy()
-        .into_owned();
-    let output = command
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output()
-        .await
-        .with_context(|| format!("cannot start {name}"))?;
-    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-    ensure!(
-        output.status.success(),
-        "{name} failed ({}):\n{said}",
-        output.status
-    );
-    Ok(said)
 }

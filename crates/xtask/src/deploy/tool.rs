@@ -1,12 +1,22 @@
 //! Runs the tools that read what we deploy.
 
-use std::process::Stdio;
+use std::process::{Output, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use tokio::process::Command;
 
 /// What a tool writes to its standard output; when it fails, an error with all that it wrote.
 pub async fn output(command: &mut Command) -> Result<String> {
+    Ok(String::from_utf8(run(command).await?.stdout)?)
+}
+
+/// The same with what it writes to its standard error, for tools that warn there and succeed.
+pub async fn all_output(command: &mut Command) -> Result<String> {
+    let Output { stdout, stderr, .. } = run(command).await?;
+    Ok(String::from_utf8_lossy(&[stdout, stderr].concat()).into_owned())
+}
+
+async fn run(command: &mut Command) -> Result<Output> {
     let name = command.as_std().get_program().to_string_lossy();
     let name = name.rsplit('/').next().unwrap_or(&name).to_owned();
     let output = command
@@ -22,5 +32,5 @@ pub async fn output(command: &mut Command) -> Result<String> {
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     );
-    Ok(String::from_utf8(output.stdout)?)
+    Ok(output)
 }

@@ -89,14 +89,7 @@ impl Stack {
 
         let mut step = steps.begin("Programs");
         step.note("cargo build (the first time takes minutes)");
-        // Chosen by program, not by package: then features are those of the whole workspace, and
-        // what this builds serves `cargo xtask test` and `cargo check` too.
-        let mut build = vec!["build", "--locked"];
-        build.extend(["--bin", "bharatmart-api", "--bin", "bharatmart-worker"]);
-        if self.settings.release {
-            build.push("--release");
-        }
-        cargo::run(&build).await?;
+        cargo::build_programs(self.settings.release).await?;
         step.done("built");
 
         if let Some(pages) = self.settings.storefront {

@@ -10,9 +10,8 @@ use bharatmart_test_support::install::find_program;
 use serde_json::Value;
 use tokio::process::Command;
 
-use super::programs::PROGRAMS;
 use crate::{
-    cargo,
+    cargo::{self, PROGRAMS},
     npm::{self, FRONTEND},
     paths,
 };

@@ -8,9 +8,10 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 
-use crate::{cargo, paths, python};
-
-pub const PROGRAMS: [&str; 2] = ["bharatmart-api", "bharatmart-worker"];
+use crate::{
+    cargo::{self, PROGRAMS},
+    paths, python,
+};
 
 /// That of Debian 11 and Ubuntu 20.04; Oracle Linux 9 has 2.34.
 const OLDEST_GLIBC: (u32, u32) = (2, 31);

@@ -11,7 +11,7 @@ use bharatmart_test_support::ScratchDir;
 use serde_json::Value;
 use tokio::process::Command;
 
-use crate::{deploy::tool, paths, storefront};
+use crate::{cargo::PROGRAMS, deploy::tool, paths, storefront};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -63,7 +63,7 @@ impl Containers {
     fn stage(&self, release: bool) -> Result<()> {
         let programs = self.path().join("build/programs");
         fs::create_dir_all(&programs)?;
-        for name in ["bharatmart-api", "bharatmart-worker"] {
+        for name in PROGRAMS {
             let built = paths::programs(release)?.join(name);
             fs::copy(&built, programs.join(name))
                 .with_context(|| format!("there is no {}", built.display()))?;

@@ -4,7 +4,8 @@
 use anyhow::{Result, ensure};
 use serde_json::Value;
 
-use super::manifests::{Build, Object, chooses, items};
+use super::manifests::{Build, Object, chooses};
+use crate::deploy::json::items;
 
 /// From one component to another one's port.
 type Flow = (&'static str, &'static str, u16);

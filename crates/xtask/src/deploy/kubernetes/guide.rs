@@ -5,7 +5,8 @@ use std::{collections::BTreeSet, fs, path::Path};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use super::manifests::{Build, Object, by_id, items, parse, text};
+use super::manifests::{Build, Object, by_id, parse};
+use crate::deploy::json::{items, text};
 use crate::{deploy::readme::commands, paths};
 
 /// The guide's steps, and what goes between them, one `kubectl apply -f` each.

@@ -13,10 +13,13 @@ use serde_json::json;
 use tokio::process::{Child, Command};
 
 use super::{
-    manifests::{Build, items, text},
+    manifests::Build,
     wiring::{Asked, Port},
 };
-use crate::bench::program::{Program, Servers};
+use crate::{
+    bench::program::{Program, Servers},
+    deploy::json::{items, text},
+};
 
 const ADMIN: &str = "admin@example.in";
 /// How long something that is to happen may take.

@@ -6,6 +6,8 @@ use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::deploy::json::{items, text};
+
 /// One object.
 #[derive(Clone, PartialEq)]
 pub struct Object(pub Value);
@@ -141,13 +143,4 @@ pub fn by_id(objects: &[Object]) -> Result<BTreeMap<String, &Object>> {
         );
     }
     Ok(found)
-}
-
-/// The text, or nothing where there is none.
-pub fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or_default()
-}
-
-pub fn items(value: &Value) -> impl Iterator<Item = &Value> {
-    value.as_array().into_iter().flatten()
 }

@@ -13,7 +13,8 @@ use bharatmart_config::{
 };
 use serde_json::Value;
 
-use super::manifests::{Build, Object, items, text};
+use super::manifests::{Build, Object};
+use crate::deploy::json::{items, text};
 use crate::paths;
 
 const SECRET: &str = "bharatmart-secrets";

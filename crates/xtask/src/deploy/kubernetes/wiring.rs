@@ -7,9 +7,11 @@ use bharatmart_config::Process;
 use serde_json::Value;
 
 use super::{
-    manifests::{Build, Object, items, text},
+    manifests::{Build, Object},
     settings::{self, Program},
 };
+
+use crate::deploy::json::{items, text};
 
 /// What KEDA's redis trigger understands of what we may want to tell it. Its definition takes any name.
 const REDIS_TRIGGER: [&str; 3] = ["address", "listName", "listLength"];

@@ -16,8 +16,11 @@ use bharatmart_test_support::{
 use nix::unistd::geteuid;
 use tokio::process::Command;
 
-use super::output;
-use crate::{bench::program::Program, deploy::readme, paths};
+use crate::{
+    bench::program::Program,
+    deploy::{readme, tool::all_output},
+    paths,
+};
 
 /// Exit codes of `install.sh`.
 const USAGE: i32 = 64;
@@ -38,12 +41,12 @@ pub async fn install(release: &Path, mut progress: impl FnMut(&str)) -> Result<S
     };
     let scratch = ScratchDir::create()?;
     let root = scratch.path().join("debian");
-    output(Command::new("cp").arg("--archive").arg(&bare).arg(&root)).await?;
+    all_output(Command::new("cp").arg("--archive").arg(&bare).arg(&root)).await?;
     fs::rename(release, root.join("release")).context("cannot move the release")?;
 
     refuses(&root, &["--prefix", "/usr"], USAGE).await?;
     damage(&root).await?;
-    output(in_root(&root, "root").arg("/release/install.sh")).await?;
+    all_output(in_root(&root, "root").arg("/release/install.sh")).await?;
     upgrade(&root).await?;
     let users = fs::read_to_string(root.join("etc/passwd"))?;
     ensure!(users.contains("\nbharatmart:"), "install.sh made no user");
@@ -60,7 +63,8 @@ async fn upgrade(root: &Path) -> Result<()> {
         "the release has no config.json"
     );
     fs::write(&decided, elsewhere)?;
-    output(in_root(root, "root").args(["sh", "-c", "umask 077; exec /release/install.sh"])).await?;
+    all_output(in_root(root, "root").args(["sh", "-c", "umask 077; exec /release/install.sh"]))
+        .await?;
     let kept = fs::read_to_string(&decided)?;
     ensure!(
         kept.trim_end() == elsewhere,
@@ -123,7 +127,7 @@ async fn bare(progress: &mut impl FnMut(&str)) -> Result<PathBuf> {
         "$(REPO_URI) $(RELEASE)",
         "Created-By: Packages",
     ]);
-    let sources = output(&mut sources).await?;
+    let sources = all_output(&mut sources).await?;
     let (mirror, release) = sources
         .lines()
         .filter_map(|line| line.split_once(' '))
@@ -135,7 +139,7 @@ async fn bare(progress: &mut impl FnMut(&str)) -> Result<PathBuf> {
         .args(["--variant=minbase", release])
         .arg(&folder)
         .arg(mirror);
-    output(&mut debootstrap).await?;
+    all_output(&mut debootstrap).await?;
     fs::write(folder.join("debootstrap-is-done"), "")?;
     Ok(folder)
 }
@@ -214,7 +218,7 @@ async fn serve(root: &Path) -> Result<String> {
             .envs(settings.iter().cloned());
         Ok(command)
     };
-    output(command("bharatmart-migrate.service")?.env("METRICS_PORT", free_port().to_string()))
+    all_output(command("bharatmart-migrate.service")?.env("METRICS_PORT", free_port().to_string()))
         .await?;
     let quiet = |mut command: Command| {
         command.stdin(Stdio::null()).stdout(Stdio::null());
