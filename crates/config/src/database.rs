@@ -307,15 +307,13 @@ fn primary(reader: &mut Reader<'_>, source: &Source) -> Option<Parts> {
         }
         return given?;
     }
-    let (Some(_), Some(password)) = (
-        source.get(&supabase::SUPABASE_URL),
-        source.get(&supabase::SUPABASE_DB_PASSWORD),
-    ) else {
+    let password = reader.optional(&supabase::SUPABASE_DB_PASSWORD, parse::secret)?;
+    let (Some(_), Some(password)) = (source.get(&supabase::SUPABASE_URL), password) else {
         reader.missing(&DATABASE_URL);
         return None;
     };
     let project = reader.optional(&supabase::SUPABASE_URL, supabase::project)??;
-    let url = supabase::database_url(&project, password);
+    let url = supabase::database_url(&project, password.expose_secret());
     Parts::parse(&url, Role::Primary)
         .map_err(|expected| reader.refuse(&supabase::SUPABASE_URL, expected))
         .ok()

@@ -43,6 +43,7 @@ pub use parse::positive_with_unit as parse_duration;
 pub use payment::{PaymentConfig, PaymentProvider, SandboxGatewayConfig, WebhookSecret};
 pub use process::{Environment, ProcessConfig};
 pub use queue::{QueueConfig, QueueServers};
+pub use reader::PLACEHOLDERS;
 pub use report::ReportConfig;
 pub use source::Source;
 pub use telemetry::{LogFormat, TelemetryConfig};

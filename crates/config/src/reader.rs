@@ -5,6 +5,9 @@ use crate::process::Environment;
 use crate::source::Source;
 use crate::variable::{Default, Variable};
 
+/// What the repository's examples have in place of secrets, for everybody to read. Production takes no secret with one of them in it.
+pub const PLACEHOLDERS: [&str; 2] = ["change-me", "replace-this"];
+
 /// Collects the problems of one concern. Every method answers `None` after noting a problem, so that
 /// [`finish`](Self::finish) can build the struct with `?` on each field.
 pub(crate) struct Reader<'a> {
@@ -108,10 +111,25 @@ impl<'a> Reader<'a> {
         text: &str,
         parse: impl FnOnce(&str) -> Option<T>,
     ) -> Option<T> {
+        if let Some(placeholder) = self.placeholder(variable, text) {
+            let expected = format!("a value of your own in place of the example's {placeholder:?}");
+            self.problems
+                .push(Problem::refused(variable, text, expected));
+            return None;
+        }
         let value = parse(text);
         if value.is_none() {
             self.problems.push(Problem::not_allowed(variable, text));
         }
         value
+    }
+
+    /// The example's words in a secret of production, with which anybody could come in.
+    fn placeholder(&self, variable: &Variable, text: &str) -> Option<&'static str> {
+        let is_at_risk =
+            variable.secret && Environment::of(self.source) == Some(Environment::Production);
+        PLACEHOLDERS
+            .into_iter()
+            .find(|placeholder| is_at_risk && text.contains(placeholder))
     }
 }

@@ -3,18 +3,31 @@
 use std::path::PathBuf;
 
 use bharatmart_config::{
-    ApiConfig, CacheConfig, DatabaseConfig, Process, Source, Variable, WorkerProcessConfig,
+    ApiConfig, CacheConfig, DatabaseConfig, PLACEHOLDERS, Process, Source, Variable,
+    WorkerProcessConfig,
 };
 
 fn file(name: &str) -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../config")).join(name)
 }
 
-fn pairs(name: &str) -> Vec<(String, String)> {
+/// As the file has it.
+fn untouched(name: &str) -> Vec<(String, String)> {
     let lines = dotenvy::from_path_iter(file(name)).expect("the example exists");
     lines
         .collect::<Result<_, _>>()
         .expect("the example is well-formed")
+}
+
+/// With secrets in the place of the words that stand for them.
+fn pairs(name: &str) -> Vec<(String, String)> {
+    let mut pairs = untouched(name);
+    for (_, value) in &mut pairs {
+        for placeholder in PLACEHOLDERS {
+            *value = value.replace(placeholder, "filled-in");
+        }
+    }
+    pairs
 }
 
 fn variables(process: Process) -> impl Iterator<Item = &'static Variable> {
@@ -126,6 +139,41 @@ fn every_file_starts_the_programs_that_it_is_for() {
             WorkerProcessConfig::read(&source()).unwrap_or_else(|error| panic!("{name}: {error}"));
         }
     }
+}
+
+#[test]
+fn production_takes_no_file_whose_secrets_were_not_filled_in() {
+    let mut refused = 0;
+    for name in all_files() {
+        let values = [untouched(&name), secrets_of(&name)].concat();
+        let named: Vec<_> = values
+            .iter()
+            .filter(|(_, value)| PLACEHOLDERS.iter().any(|words| value.contains(words)))
+            .map(|(variable, _)| variable.clone())
+            .collect();
+        if named.is_empty() {
+            continue;
+        }
+        let source = Source::from_map(values);
+        // Each reads what it needs.
+        let said = [
+            ApiConfig::read(&source).err(),
+            WorkerProcessConfig::read(&source).err(),
+        ]
+        .map(|error| error.map_or(String::new(), |error| error.to_string()))
+        .join("\n");
+        for variable in named {
+            assert!(
+                said.contains(&format!("{variable} has a value that is not allowed")),
+                "{name}: nothing about {variable} in: {said}"
+            );
+        }
+        refused += 1;
+    }
+    assert!(
+        refused > 5,
+        "only {refused} files have something to fill in"
+    );
 }
 
 #[test]

@@ -330,6 +330,21 @@ fn production_has_no_default_for_anything_secret() {
 }
 
 #[test]
+fn production_takes_no_secret_of_an_example() {
+    let example = ("JWT_SECRET", "replace-this-with-the-output-of-openssl-rand");
+    let production = [("ENVIRONMENT", "production"), example];
+    let error = AuthConfig::read(&source(&production))
+        .unwrap_err()
+        .to_string();
+    assert_eq!(
+        error,
+        "JWT_SECRET has a value that is not allowed (not shown): expected a value of your own in place of the example's \
+         \"replace-this\""
+    );
+    assert!(AuthConfig::read(&source(&[example])).is_ok());
+}
+
+#[test]
 fn development_signs_with_a_random_key_and_says_so() {
     let first = source(&[]);
     let keys = [&first, &source(&[])].map(jwt_secret);

@@ -7,6 +7,7 @@ mod kubernetes;
 mod monitoring;
 mod oci;
 mod readme;
+mod sample;
 mod small_vm;
 mod systemd;
 mod terraform;

@@ -23,6 +23,7 @@ use self::{cgroup::Cgroup, load::Report};
 use crate::{
     bench::{program::Program, psql},
     console::{Steps, line, megabytes},
+    deploy::sample,
     dist, paths,
 };
 
@@ -130,8 +131,7 @@ impl Shop {
         })
         .await?;
         let database = postgres.create_database("bharatmart").await?;
-        let profile = paths::workspace().join(PROFILE);
-        let mut settings = dotenvy::from_path_iter(&profile)?.collect::<Result<Vec<_>, _>>()?;
+        let mut settings = sample::settings(&paths::workspace().join(PROFILE))?;
         let of_here = [
             ("HOST", "127.0.0.1".to_owned()),
             ("DATABASE_URL", database.clone()),

@@ -14,8 +14,13 @@ use bharatmart_config::{
 use serde_json::Value;
 
 use super::manifests::{Build, Object};
-use crate::deploy::json::{items, text};
-use crate::paths;
+use crate::{
+    deploy::{
+        json::{items, text},
+        sample::filled_in,
+    },
+    paths,
+};
 
 const SECRET: &str = "bharatmart-secrets";
 /// What the example of the Secret is made of.
@@ -182,7 +187,7 @@ fn example() -> Result<BTreeMap<String, Option<String>>> {
             continue;
         };
         if known.contains(name) {
-            secrets.insert(name.to_owned(), (!commented).then(|| value.to_owned()));
+            secrets.insert(name.to_owned(), (!commented).then(|| filled_in(value)));
         } else if !commented {
             bail!("no program reads {name} of {SECRETS_EXAMPLE}");
         }

@@ -18,7 +18,7 @@ use tokio::process::Command;
 
 use crate::{
     bench::program::Program,
-    deploy::{readme, tool::all_output},
+    deploy::{readme, sample, tool::all_output},
     paths,
 };
 
@@ -197,7 +197,7 @@ async fn serve(root: &Path) -> Result<String> {
     let mut redis = RedisServer::temporary().await?;
     let database = postgres.create_database("bharatmart").await?;
     let sample = root.join("opt/bharatmart/config/samples/single-vm.env");
-    let mut settings = dotenvy::from_path_iter(&sample)?.collect::<Result<Vec<_>, _>>()?;
+    let mut settings = sample::settings(&sample)?;
     settings.extend([
         ("DATABASE_URL".to_owned(), database),
         ("REDIS_URL".to_owned(), redis.url()),
