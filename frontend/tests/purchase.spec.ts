@@ -1,4 +1,11 @@
-import { atCheckout, fillAddress, newCustomer, payByUpi, signUp } from './support/customer';
+import {
+  atCheckout,
+  fillAddress,
+  newCustomer,
+  orderCount,
+  payByUpi,
+  signUp,
+} from './support/customer';
 import { expect, test } from './support/fixtures';
 
 test('a new customer finds, orders and pays', async ({ page, admin }) => {
@@ -84,4 +91,22 @@ test('a change of price is shown in the cart', async ({ page, admin }) => {
   await expect(page.getByText('The price has gone up from ₹600 to ₹650.')).toBeVisible();
   await page.getByRole('button', { name: 'All right' }).click();
   await expect(page.getByText('The price has gone up')).toBeHidden();
+});
+
+test.describe('dearer meanwhile', () => {
+  test.use({ refusals: ['409 /api/orders'] });
+
+  test('nothing is ordered before the customer has seen the new total', async ({ page, admin }) => {
+    const id = await admin.addProduct({ name: 'Vanilla', price: 400, stock_quantity: 5 });
+    const customer = await atCheckout(page, id);
+    await admin.changeProduct(id, { price: 450 });
+    const place = page.getByRole('button', { name: 'Place the order and pay' });
+    await place.click();
+    await expect(page.getByText('The price has gone up meanwhile.')).toBeVisible();
+    await expect(page.getByText('₹450').first()).toBeVisible();
+    expect(await orderCount(customer)).toBe(0);
+    await place.click();
+    await expect(page.getByRole('button', { name: 'Pay ₹450' })).toBeVisible();
+    expect(await orderCount(customer)).toBe(1);
+  });
 });

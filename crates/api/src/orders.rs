@@ -9,7 +9,7 @@ use bharatmart_database::{
     orders::{self, HistoryEntry, Item, Order, OrderFilter, OrderSort},
     payments::Payment,
 };
-use bharatmart_domain::{OrderId, OrderStatus, PaymentMethod, ProductId, UserId};
+use bharatmart_domain::{Money, OrderId, OrderStatus, PaymentMethod, ProductId, UserId};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -158,6 +158,8 @@ struct CreateOrder {
     #[schema(inline)]
     shipping_address: Text<1, 1000>,
     payment_method: Option<PaymentMethod>,
+    /// The total that the customer was shown: an order that has come to cost more is refused.
+    max_total: Option<Money>,
     /// Whom an administrator orders for. Not looked at for others, whose programs may send anything.
     #[schema(value_type = Option<serde_json::Value>)]
     user_id: Option<Box<RawValue>>,
@@ -192,7 +194,7 @@ fn customer(user: &AuthUser, named: Option<&RawValue>) -> Result<UserId, ApiErro
             ("Location" = String, description = "Where the order is."),
             ("Idempotent-Replayed" = bool, description = "That this was answered before, under the same key."),
         )),
-        (status = 409, description = "Too little is left, or a request under the same key is still being carried out."),
+        (status = 409, description = "Too little is left, it costs more than `max_total`, or a request under the same key is still being carried out."),
         (status = 422, description = "A product or user is unknown, the order is too large, or the key was used for another request."),
     )
 )]
@@ -214,6 +216,7 @@ async fn create_order(
             .collect(),
         shipping_address: body.shipping_address.into_string(),
         payment_method: body.payment_method,
+        max_total: body.max_total,
         on_behalf: (customer != user.id).then(|| requested.by(user.id)),
     };
     let answer = commerce::place_order(&shop, checkout, key).await?;

@@ -7,7 +7,7 @@ use bharatmart_database::{
     self as database, Connection, Transaction,
     orders::{self, NewOrder, Order, Placement, Shortage},
 };
-use bharatmart_domain::{OrderId, PaymentMethod, ProductId, UserId};
+use bharatmart_domain::{Money, OrderId, PaymentMethod, ProductId, UserId};
 use bharatmart_telemetry::{
     metrics::{
         ORDERS_CREATED_TOTAL, ORDERS_FAILED_TOTAL, ORDERS_SUCCESS_TOTAL, ORDERS_VALUE_TOTAL,
@@ -36,6 +36,8 @@ pub struct Checkout {
     pub shipping_address: String,
     /// How it will be paid, if that is known yet.
     pub payment_method: Option<PaymentMethod>,
+    /// The most that it may cost, if the customer was told a total.
+    pub max_total: Option<Money>,
     /// Where it comes from, if not from who buys: then it is in the audit log.
     pub on_behalf: Option<Origin>,
 }
@@ -49,6 +51,9 @@ pub enum CheckoutError {
     /// Of these products too little is left.
     #[error("out of stock")]
     OutOfStock(Vec<Shortage>),
+    /// It costs this now, which is more than the customer was told.
+    #[error("the order costs {0} now")]
+    PriceChanged(Money),
     /// The total, or the sum of one product's quantities, is beyond what an order can hold.
     #[error("the order is too large")]
     TooLarge,
@@ -99,6 +104,7 @@ async fn place(
         shipping_address: checkout.shipping_address,
         payment_method: checkout.payment_method,
         lines: lines.into_iter().collect(),
+        max_total: checkout.max_total,
         trace_parent: trace::current().map(|context| context.to_string()),
     };
     let changes = order
@@ -135,6 +141,7 @@ async fn place(
         Ok(Placement::Placed(order)) => Ok(Answer::Fresh(order)),
         Ok(Placement::Unknown(products)) => Err(CheckoutError::UnknownProducts(products)),
         Ok(Placement::OutOfStock(shortages)) => Err(CheckoutError::OutOfStock(shortages)),
+        Ok(Placement::Dearer(total)) => Err(CheckoutError::PriceChanged(total)),
         Ok(Placement::TooLarge) => Err(CheckoutError::TooLarge),
         Err(error) if error.is_constraint(UNKNOWN_USER) => Err(CheckoutError::UnknownUser),
         Err(error) => Err(error.into()),

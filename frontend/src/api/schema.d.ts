@@ -931,6 +931,7 @@ export interface components {
          */
         CreateOrder: {
             items: components["schemas"]["OrderLine"][];
+            max_total?: components["schemas"]["Money"] | null;
             payment_method?: components["schemas"]["PaymentMethod"] | null;
             shipping_address: string;
             /** @description Whom an administrator orders for. Not looked at for others, whose programs may send anything. */
@@ -3769,7 +3770,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Too little is left, or a request under the same key is still being carried out. */
+            /** @description Too little is left, it costs more than `max_total`, or a request under the same key is still being carried out. */
             409: {
                 headers: {
                     "Retry-After": components["headers"]["Retry-After"];

@@ -20,6 +20,11 @@ it('has another key for another order', () => {
   );
 });
 
+it('has the same key when the price has changed, and asks for what was agreed to first', () => {
+  const first = beginAttempt('priya', { ...request, max_total: 20 });
+  expect(beginAttempt('priya', { ...request, max_total: 30 })).toEqual(first);
+});
+
 it('is not carried on for somebody else who signs in', () => {
   beginAttempt('priya', request);
   expect(interruptedAttempt('arjun')).toBeNull();

@@ -40,10 +40,16 @@ export function interruptedAttempt(userId: string): Attempt | null {
  */
 export function beginAttempt(userId: string, request: OrderRequest): Attempt {
   const open = openAttempt(userId);
-  if (open && JSON.stringify(open.request) === JSON.stringify(request)) return open;
+  if (open && isSame(open.request, request)) return open;
   const attempt = { key: randomKey(), user_id: userId, begun_at: Date.now(), request };
   stored.write(attempt);
   return attempt;
+}
+
+/** Another total is no other order: the first one may have been placed before the price rose. */
+function isSame(one: OrderRequest, other: OrderRequest): boolean {
+  const ordered = (request: OrderRequest) => JSON.stringify({ ...request, max_total: null });
+  return ordered(one) === ordered(other);
 }
 
 export function endAttempt({ key }: Attempt) {

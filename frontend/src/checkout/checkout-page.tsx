@@ -40,7 +40,12 @@ function Checkout({ user }: { user: User }) {
 
   function submit(form: CheckoutForm) {
     const items = checked.lines.map(({ product_id, quantity }) => ({ product_id, quantity }));
-    const request = { items, shipping_address: addressOf(form), payment_method: form.method };
+    const request = {
+      items,
+      shipping_address: addressOf(form),
+      payment_method: form.method,
+      max_total: checked.total,
+    };
     place.mutate(beginAttempt(user.id, request));
   }
 
@@ -111,6 +116,14 @@ function Refusal({ problem, failures, onRetry }: RefusalProps) {
         <Link href="/cart" className={buttonClass('secondary')}>
           {t('checkout.editCart')}
         </Link>
+      </Notice>
+    );
+  }
+  if (problem.code === 'price_changed') {
+    // Only the customer can decide, beside the new total.
+    return (
+      <Notice tone="danger" live>
+        {t('problem.price_changed')}
       </Notice>
     );
   }

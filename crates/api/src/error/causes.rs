@@ -95,6 +95,11 @@ impl From<CheckoutError> for ApiError {
                 }
             }
             CheckoutError::OutOfStock(shortages) => Self::OutOfStock(shortages),
+            CheckoutError::PriceChanged(total) => Self::Conflict {
+                code: "price_changed",
+                message: format!("The order costs {total} now, which is more than max_total"),
+                field: Some("max_total"),
+            },
             CheckoutError::TooLarge => Self::Unprocessable {
                 code: "order_too_large",
                 message: "The order is too large".to_owned(),

@@ -122,6 +122,47 @@ async fn what_is_out_of_stock_or_unknown_is_named() {
 }
 
 #[tokio::test]
+async fn an_order_that_costs_more_than_was_said_is_refused_and_leaves_nothing() {
+    let api = Api::start().await;
+    let admin = api.admin().await;
+    let priya = api.customer("priya").await;
+    let kite = json!({ "name": "Kite", "price": 20.5, "category": "Toys", "stock_quantity": 5 });
+    let kite = api.product(&admin, &kite).await;
+    let order = async |quantity: i32, max_total: f64| {
+        let body = json!({
+            "items": [{ "product_id": kite, "quantity": quantity }], "shipping_address": "x",
+            "max_total": max_total,
+        });
+        api.post("/api/orders", Some(&priya), &body).await
+    };
+    let dearer = order(2, 40.99).await;
+    assert_eq!(
+        (dearer.status, dearer.text("code"), dearer.fields()),
+        (StatusCode::CONFLICT, "price_changed", vec!["max_total"])
+    );
+    assert!(dearer.text("error").contains("costs 41 now"));
+    let short = order(6, 1.0).await;
+    assert_eq!(
+        short.text("code"),
+        "out_of_stock",
+        "what cannot be had comes before what it costs"
+    );
+    let path = format!("/api/products/{kite}");
+    assert_eq!(api.get(&path, None).await.body["stock_quantity"], 5);
+
+    for max_total in [41.0, 100.0] {
+        let placed = order(2, max_total).await;
+        assert_eq!(placed.status, StatusCode::CREATED);
+        assert_eq!(placed.body["total_amount"], 41, "never more than the price");
+    }
+    let bad = order(1, -1.0).await;
+    assert_eq!(
+        (bad.status, bad.fields()),
+        (StatusCode::BAD_REQUEST, vec!["max_total"])
+    );
+}
+
+#[tokio::test]
 async fn statuses_follow_the_state_machine_and_the_role() {
     let api = Api::start().await;
     let admin = api.admin().await;

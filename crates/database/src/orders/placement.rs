@@ -21,6 +21,8 @@ pub struct NewOrder {
     pub payment_method: Option<PaymentMethod>,
     /// Each product once, with its quantity.
     pub lines: Vec<(ProductId, i32)>,
+    /// The most that it may cost.
+    pub max_total: Option<Money>,
     /// The W3C Trace Context of the request.
     pub trace_parent: Option<String>,
 }
@@ -47,6 +49,8 @@ pub enum Placement {
     Unknown(Vec<ProductId>),
     /// Of these products too little is left. Nothing was written.
     OutOfStock(Vec<Shortage>),
+    /// It costs this, which is more than it may. Nothing was written.
+    Dearer(Money),
     /// The total is above [`Money::MAX`]. Nothing was written.
     TooLarge,
 }
@@ -69,6 +73,7 @@ pub async fn place(connection: &mut Connection, order: NewOrder) -> Result<Place
         &products,
         &quantities,
         order.trace_parent,
+        order.max_total as Option<Money>,
     )
     .fetch_one(connection)
     .await?;
@@ -87,9 +92,10 @@ pub async fn place(connection: &mut Connection, order: NewOrder) -> Result<Place
             updated_at,
         }));
     }
-    Ok(match (row.unknown, row.short) {
-        (Some(unknown), _) => Placement::Unknown(unknown.into_iter().map(ProductId).collect()),
-        (None, Some(Json(short))) => Placement::OutOfStock(short),
-        (None, None) => Placement::TooLarge,
+    Ok(match (row.unknown, row.short, row.dearer) {
+        (Some(unknown), _, _) => Placement::Unknown(unknown.into_iter().map(ProductId).collect()),
+        (None, Some(Json(short)), _) => Placement::OutOfStock(short),
+        (None, None, Some(total)) => Placement::Dearer(total),
+        (None, None, None) => Placement::TooLarge,
     })
 }

@@ -1,6 +1,7 @@
 -- A whole checkout in one statement, and so in one round trip and one transaction:
 --   $1 order id, $2 user id, $3 shipping address, $4 payment method or null,
---   $5 product ids (distinct, ascending), $6 quantities.
+--   $5 product ids (distinct, ascending), $6 quantities, $7 trace context or null,
+--   $8 the most that it may cost, or null.
 -- Products are locked one after the other in id order, so that two orders over the same products
 -- never deadlock. The lock returns the newest version of each row, whatever the statement's snapshot
 -- says, and new stock is computed from that. Nothing is written unless every line is known and
@@ -28,8 +29,10 @@ verdict AS MATERIALIZED (
     SELECT
         count(*) = (SELECT count(*) FROM requested)
             AND bool_and(stock_quantity >= quantity)
-            AND sum(price * quantity) <= 9999999999.99 AS accepted,
-        sum(price * quantity) AS total
+            AND sum(price * quantity) <= 9999999999.99
+            AND sum(price * quantity) <= coalesce($8::numeric, 9999999999.99) AS accepted,
+        sum(price * quantity) AS total,
+        sum(price * quantity) <= 9999999999.99 AS fits
     FROM locked
 ),
 placed AS (
@@ -106,6 +109,7 @@ SELECT
         )
         FROM locked
         WHERE stock_quantity < quantity
-    ) AS "short: Json<Vec<Shortage>>"
+    ) AS "short: Json<Vec<Shortage>>",
+    CASE WHEN fits AND total > $8::numeric THEN total END AS "dearer: Money"
 FROM verdict
 LEFT JOIN placed ON true

@@ -33,6 +33,7 @@ async fn a_restock_names_the_products_that_it_changed_and_a_second_one_names_non
         shipping_address: "1 MG Road, Bengaluru".to_owned(),
         payment_method: None,
         lines: ordered.iter().map(|&product| (product, 4)).collect(),
+        max_total: None,
         trace_parent: None,
     };
     let id = order.id;
