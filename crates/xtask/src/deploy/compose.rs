@@ -1,5 +1,7 @@
 //! `cargo xtask check-deploy compose`: Docker Compose itself reads `docker-compose.yml`, and what it understood is held against
-//! our programs.
+//! our programs; the database and its replica are started as it says.
+
+mod replication;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -49,9 +51,10 @@ const SERVICES: [&str; 15] = [
 type Services = serde_json::Map<String, Value>;
 
 pub async fn check() -> Result<()> {
-    let mut steps = Steps::new(3);
+    let mut steps = Steps::new(4);
     let mut step = steps.begin("Requirements");
-    install::ensure(&[Requirement::Python], |text| step.note(text))?;
+    let needed = [Requirement::Python, Requirement::Postgres];
+    install::ensure(&needed, |text| step.note(text))?;
     let programs = python::environment("containers", REQUIREMENTS, |text| step.note(text)).await?;
     step.note("cargo build");
     cargo::build_programs(false).await?;
@@ -84,6 +87,9 @@ pub async fn check() -> Result<()> {
     frontend(&services["frontend"])?;
     ensure!(ours == 6, "{ours} services run our programs");
     step.done(&format!("{ours} services run our programs as they want it"));
+
+    let step = steps.begin("PostgreSQL and its replica");
+    step.done(&replication::check(&services).await?);
     Ok(())
 }
 
@@ -144,10 +150,11 @@ async fn shellcheck(programs: &Path) -> Result<()> {
         "deploy/images",
         "deploy/systemd",
         "tests/deploy",
+        replication::STAND_INS,
     ] {
         for entry in fs::read_dir(paths::workspace().join(folder))? {
             let path = entry?.path();
-            if path.extension().is_some_and(|extension| extension == "sh") {
+            if path.is_file() && path.extension().is_none_or(|extension| extension == "sh") {
                 command.arg(path);
             }
         }
