@@ -6,34 +6,46 @@ ARG RUST_IMAGE=docker.io/library/rust:1.95.0-bookworm
 ARG BASE_IMAGE=gcr.io/distroless/cc-debian12:nonroot
 
 # Always runs on the machine's own processor and compiles for the other one, which is many times faster than emulating it.
-FROM --platform=$BUILDPLATFORM ${RUST_IMAGE} AS build
-ARG TARGETARCH
-SHELL ["/bin/sh", "-euc"]
+# Up to its last stage this file is the same for the API and the worker, so that a builder does it once for both.
+FROM --platform=$BUILDPLATFORM ${RUST_IMAGE} AS toolchain
+ARG CARGO_CHEF_VERSION=0.1.78
 # The toolchain of the image, which rust-toolchain.toml names too, without the parts that only developers need.
 ENV RUSTUP_TOOLCHAIN=1.95.0 SQLX_OFFLINE=true \
     CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc \
     CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER=x86_64-linux-gnu-gcc
+RUN cargo install cargo-chef --locked --version "$CARGO_CHEF_VERSION"
+WORKDIR /source
+
+# What the dependencies are, without the sources that use them.
+FROM toolchain AS recipe
+COPY . .
+RUN cargo chef prepare --recipe-path /recipe.json
+
+FROM toolchain AS build
+ARG TARGETARCH
 # hadolint ignore=DL3008
-RUN case "$TARGETARCH" in \
+RUN set -eu; \
+    case "$TARGETARCH" in \
         amd64) processor=x86_64 compiler=gcc-x86-64-linux-gnu ;; \
         arm64) processor=aarch64 compiler=gcc-aarch64-linux-gnu ;; \
         *) echo "TARGETARCH is $TARGETARCH; allowed are amd64 and arm64" >&2; exit 1 ;; \
     esac; \
-    echo "$processor" > /processor; \
+    echo "$processor-unknown-linux-gnu" > /target; \
     if [ "$(uname -m)" != "$processor" ]; then \
         apt-get update; \
         apt-get install --yes --no-install-recommends "$compiler" "libc6-dev-$TARGETARCH-cross"; \
         rm -rf /var/lib/apt/lists/*; \
-        rustup target add "$processor-unknown-linux-gnu"; \
+        rustup target add "$(cat /target)"; \
     fi
-WORKDIR /source
+# The dependencies are a layer of their own, compiled again only when they change.
+COPY --from=recipe /recipe.json /recipe.json
+RUN cargo chef cook --release --locked --target "$(cat /target)" --recipe-path /recipe.json \
+    --bin bharatmart-api --bin bharatmart-worker
 COPY . .
-# The dependencies stay compiled in the cache, and are compiled again only when they change.
-RUN --mount=type=cache,id=bharatmart-cargo,target=/usr/local/cargo/registry,sharing=locked \
-    --mount=type=cache,id=bharatmart-target,target=/source/target,sharing=locked \
-    target="$(cat /processor)-unknown-linux-gnu"; \
-    cargo build --release --locked --target "$target" --bin bharatmart-worker; \
-    install -D "target/$target/release/bharatmart-worker" /programs/bharatmart-worker
+RUN set -eu; \
+    cargo build --release --locked --target "$(cat /target)" --bin bharatmart-api --bin bharatmart-worker; \
+    install -D --target-directory /programs "target/$(cat /target)/release/bharatmart-api" \
+        "target/$(cat /target)/release/bharatmart-worker"
 
 FROM ${BASE_IMAGE}
 ARG VERSION=0.1.0

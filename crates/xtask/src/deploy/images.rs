@@ -1,8 +1,13 @@
-//! `cargo xtask check-deploy images`: hadolint reads the Dockerfiles; where containers can be had, their last stages are built, and
-//! what comes of them is started, asked and stopped. `containers` does so with release builds, whose sizes it judges.
+//! `cargo xtask check-deploy images`: hadolint reads the Dockerfiles; where containers can be had, the builder is given what it
+//! would be given, the storefront's image is built with this machine's Node.js, of the others the last stage, and what comes of
+//! them is started, asked and stopped. `containers` does so with release builds, whose sizes it judges, and compiles as the
+//! Dockerfiles do.
 
 mod containers;
 mod running;
+mod sources;
+
+use std::path::Path;
 
 use anyhow::{Result, ensure};
 use bharatmart_test_support::install::{self, Requirement, find_program};
@@ -13,7 +18,7 @@ use super::{compose, tool};
 use crate::{
     cargo,
     console::{Steps, line, megabytes},
-    paths, python, storefront,
+    paths, python,
 };
 use containers::Containers;
 
@@ -23,18 +28,19 @@ const IMAGES: [&str; 3] = ["api", "worker", "frontend"];
 /// What makes and runs containers.
 const TOOLS: [&str; 5] = ["buildah", "podman", "runc", "apt-get", "dpkg-deb"];
 
-/// Checks the Dockerfiles with programs of either build.
-pub async fn check(release: bool) -> Result<()> {
-    let mut steps = Steps::new(if release { 5 } else { 4 });
+/// Checks the Dockerfiles with programs of either build; `built` is a folder with those of a release.
+pub async fn check(release: bool, built: Option<&Path>) -> Result<()> {
+    let mut steps = Steps::new(if release { 7 } else { 5 });
     let mut step = steps.begin("hadolint");
     install::ensure(&[Requirement::Python], |text| step.note(text))?;
     let programs =
         python::environment("containers", compose::REQUIREMENTS, |text| step.note(text)).await?;
     let mut command = Command::new(programs.join("hadolint"));
     for image in IMAGES {
-        command.arg(paths::workspace().join(format!("deploy/images/{image}.Dockerfile")));
+        command.arg(containers::dockerfile(image));
     }
     tool::output(&mut command).await?;
+    sources::shared_stages()?;
     step.done("content");
 
     if let Some(missing) = missing() {
@@ -43,18 +49,39 @@ pub async fn check(release: bool) -> Result<()> {
         line(text);
         return Ok(());
     }
-    let mut step = steps.begin("Programs and pages");
+    let mut step = steps.begin("Programs");
     let needed = [Requirement::Postgres, Requirement::Redis, Requirement::Node];
     install::ensure(&needed, |text| step.note(text))?;
     step.note("cargo build");
-    cargo::build_programs(release).await?;
-    storefront::make(storefront::Pages::Built, |text| step.note(text)).await?;
+    cargo::build_programs(false).await?;
+    let programs = match built {
+        Some(built) if release => built.to_owned(),
+        _ => {
+            if release {
+                cargo::build_programs(true).await?;
+            }
+            paths::programs(release)?
+        }
+    };
     step.done("built");
 
-    let step = steps.begin("buildah");
-    let containers = Containers::prepare(release).await?;
+    let step = steps.begin("Build context");
+    let containers = Containers::prepare().await?;
+    let context = containers.context().await?;
+    let files = sources::complete(&context).await?;
+    step.done(&format!(
+        "has the {files} files that the programs are built of"
+    ));
+
+    let mut step = steps.begin("buildah");
+    containers.stage(&programs)?;
     for image in IMAGES {
-        containers.build(image).await?;
+        step.note(image);
+        if image == "frontend" {
+            containers.build(image, &context, &sources::node()?).await?;
+        } else {
+            containers.build_last_stage(image).await?;
+        }
         containers.inspect(image).await?;
     }
     step.done("built the images over local bases");
@@ -76,6 +103,10 @@ pub async fn check(release: bool) -> Result<()> {
             ensure!(own <= LARGEST, "{image} adds {:.1} MB", megabytes(own));
         }
         step.done(&format!("compressed, over the base: {}", sizes.join(", ")));
+
+        let step = steps.begin("Compiling in the images");
+        sources::compile(&containers, &context).await?;
+        step.done("dependencies once for both, and not again for a change of the sources");
     }
     Ok(())
 }

@@ -58,7 +58,7 @@ pub struct Arguments {
     /// How many minutes the load of `small-vm` lasts
     #[arg(long, default_value_t = 10)]
     minutes: u64,
-    /// A folder with the programs for `small-vm`, in place of those of a release
+    /// A folder with the programs for `small-vm` and `containers`, in place of those of a release
     #[arg(long)]
     programs: Option<PathBuf>,
 }
@@ -73,8 +73,8 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode> {
     for name in names {
         match name {
             Check::Compose => compose::check().await?,
-            Check::Containers => images::check(true).await?,
-            Check::Images => images::check(false).await?,
+            Check::Containers => images::check(true, arguments.programs.as_deref()).await?,
+            Check::Images => images::check(false, None).await?,
             Check::Kubernetes => kubernetes::check(is_named).await?,
             Check::Monitoring => monitoring::check().await?,
             Check::Oci => oci::check(is_named).await?,

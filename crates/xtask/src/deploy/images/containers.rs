@@ -11,7 +11,7 @@ use bharatmart_test_support::ScratchDir;
 use serde_json::Value;
 use tokio::process::Command;
 
-use crate::{cargo::PROGRAMS, deploy::tool, paths, storefront};
+use crate::{cargo::PROGRAMS, deploy::tool, paths};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -20,8 +20,8 @@ pub struct Containers {
 }
 
 impl Containers {
-    /// Makes the storage, the images that ours stand on, and folders with what the first stages would have made.
-    pub async fn prepare(release: bool) -> Result<Self> {
+    /// Makes the storage, and the images that ours stand on.
+    pub async fn prepare() -> Result<Self> {
         let scratch = ScratchDir::create()?;
         let folder = scratch.path();
         let storage = format!(
@@ -41,7 +41,6 @@ impl Containers {
         let mut command =
             containers.command(paths::workspace().join("tests/deploy/base-images.sh"));
         tool::output(command.arg(&bases)).await?;
-        containers.stage(release)?;
         Ok(containers)
     }
 
@@ -59,51 +58,70 @@ impl Containers {
         command
     }
 
-    /// What `COPY --from=build` finds.
-    fn stage(&self, release: bool) -> Result<()> {
+    /// Takes the programs of the folder `built` for what the first stages would have made of them.
+    pub fn stage(&self, built: &Path) -> Result<()> {
         let programs = self.path().join("build/programs");
         fs::create_dir_all(&programs)?;
         for name in PROGRAMS {
-            let built = paths::programs(release)?.join(name);
-            fs::copy(&built, programs.join(name))
-                .with_context(|| format!("there is no {}", built.display()))?;
+            let program = built.join(name);
+            fs::copy(&program, programs.join(name))
+                .with_context(|| format!("cannot copy {}", program.display()))?;
         }
-        let pages = self.path().join("build/source/frontend/dist");
-        copy_folder(&storefront::dist(), &pages)
+        Ok(())
     }
 
-    /// Builds the last stage of a Dockerfile.
-    pub async fn build(&self, image: &str) -> Result<()> {
-        let workspace = paths::workspace();
-        let mut command = self.command("buildah");
+    /// What `.dockerignore` lets through, as the builder itself reads it, in a folder.
+    pub async fn context(&self) -> Result<PathBuf> {
+        let folder = self.path().join("context");
+        let file = self.path().join("context.Dockerfile");
+        fs::write(&file, "FROM scratch\nCOPY . .\n")?;
+        let mut command = self.buildah(&file);
         command
-            .args([
-                "bud",
-                "--quiet",
-                "--isolation",
-                "chroot",
-                "--network",
-                "host",
-            ])
-            .args([
-                "--pull-never",
-                "--format",
-                "docker",
-                "--build-arg",
-                "TARGETARCH=amd64",
-            ])
-            .arg("--signature-policy")
-            .arg(self.path().join("policy.json"))
+            .arg(format!("--output=type=local,dest={}", folder.display()))
+            .arg(paths::workspace());
+        tool::output(&mut command).await?;
+        Ok(folder)
+    }
+
+    /// Builds an image of what is there already: only the last stage, after [`Self::stage`].
+    pub async fn build_last_stage(&self, image: &str) -> Result<()> {
+        let mut command = self.buildah(&dockerfile(image));
+        command
             .arg(format!(
                 "--build-context=build={}",
                 self.path().join("build").display()
             ))
-            .arg("--file")
-            .arg(workspace.join(format!("deploy/images/{image}.Dockerfile")))
             .args(["--tag", &name(image)])
-            .arg(&workspace);
+            .arg(paths::workspace());
         tool::output(&mut command).await?;
         Ok(())
+    }
+
+    /// Builds an image out of the folder `context`, with the first stages too, for which `options` bring the compilers of
+    /// this machine; what they say.
+    pub async fn build(&self, image: &str, context: &Path, options: &[String]) -> Result<String> {
+        let mut command = self.buildah(&dockerfile(image));
+        command
+            .arg("--volume=/usr:/usr:ro")
+            .arg("--volume=/etc/alternatives:/etc/alternatives:ro")
+            .args(options)
+            .args(["--tag", &name(image)])
+            .arg(context);
+        tool::all_output(&mut command).await
+    }
+
+    fn buildah(&self, file: &Path) -> Command {
+        let mut command = self.command("buildah");
+        command
+            .args(["bud", "--isolation", "chroot", "--network", "host"])
+            .args(["--pull-never", "--format", "docker"])
+            .args(["--build-arg", "TARGETARCH=amd64"])
+            .args(["--build-arg", "BUILDPLATFORM=linux/amd64"])
+            .arg("--signature-policy")
+            .arg(self.path().join("policy.json"))
+            .arg("--file")
+            .arg(file);
+        command
     }
 
     /// Looks at what an image says of itself.
@@ -195,20 +213,10 @@ impl Containers {
     }
 }
 
-fn name(image: &str) -> String {
-    format!("bharatmart-{image}:{VERSION}")
+pub fn dockerfile(image: &str) -> PathBuf {
+    paths::workspace().join(format!("deploy/images/{image}.Dockerfile"))
 }
 
-fn copy_folder(from: &Path, to: &Path) -> Result<()> {
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from).with_context(|| format!("there is no {}", from.display()))? {
-        let entry = entry?;
-        let target = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy_folder(&entry.path(), &target)?;
-        } else {
-            fs::copy(entry.path(), target)?;
-        }
-    }
-    Ok(())
+fn name(image: &str) -> String {
+    format!("bharatmart-{image}:{VERSION}")
 }

@@ -1,6 +1,7 @@
 //! A folder with a bare Debian, in which a release is installed as on a new machine, and from which the API serves.
 
 use std::{
+    ffi::OsStr,
     fs::{self, OpenOptions},
     io::Write,
     os::unix::fs::PermissionsExt,
@@ -11,6 +12,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use bharatmart_test_support::{
     ScratchDir, free_port,
+    install::find_program,
     servers::{Postgres, PostgresOptions, RedisServer},
 };
 use nix::unistd::geteuid;
@@ -22,23 +24,19 @@ use crate::{
     paths,
 };
 
+const TOOLS: [&str; 4] = ["apt-get", "chroot", "debootstrap", "mknod"];
 /// Exit codes of `install.sh`.
 const USAGE: i32 = 64;
 const DAMAGED: i32 = 65;
 
 /// What came of it; a line that begins with SKIPPED when it cannot be tried on this machine.
 pub async fn install(release: &Path, mut progress: impl FnMut(&str)) -> Result<String> {
-    if !geteuid().is_root() {
-        return Ok("SKIPPED: installing needs root".to_owned());
+    if let Some(missing) = missing().await? {
+        return Ok(format!(
+            "SKIPPED: installing in a bare Debian: needs {missing}"
+        ));
     }
-    let bare = match bare(&mut progress).await {
-        Ok(bare) => bare,
-        Err(error) => {
-            return Ok(format!(
-                "SKIPPED: needs debootstrap and its rights: {error:#}"
-            ));
-        }
-    };
+    let bare = bare(&mut progress).await?;
     let scratch = ScratchDir::create()?;
     let root = scratch.path().join("debian");
     all_output(Command::new("cp").arg("--archive").arg(&bare).arg(&root)).await?;
@@ -52,6 +50,43 @@ pub async fn install(release: &Path, mut progress: impl FnMut(&str)) -> Result<S
     ensure!(users.contains("\nbharatmart:"), "install.sh made no user");
     guide_knows(&root)?;
     serve(&root).await
+}
+
+/// What this machine lacks: programs of Debian's, or the rights that some containers' root has not.
+async fn missing() -> Result<Option<String>> {
+    let lacking: Vec<_> = TOOLS
+        .into_iter()
+        .filter(|tool| find_program(tool).is_none())
+        .collect();
+    if !lacking.is_empty() {
+        return Ok(Some(lacking.join(", ")));
+    }
+    if !geteuid().is_root() {
+        return Ok(Some("root".to_owned()));
+    }
+    // What debootstrap does first, for which a container's root may be no root.
+    let scratch = ScratchDir::create()?;
+    let device = scratch.path().join("null");
+    let attempts: [(&str, &[&OsStr]); 2] = [
+        (
+            "mknod",
+            &[device.as_os_str(), "c".as_ref(), "1".as_ref(), "3".as_ref()],
+        ),
+        ("chroot", &["/".as_ref(), "true".as_ref()]),
+    ];
+    for (tool, arguments) in attempts {
+        let output = Command::new(tool)
+            .args(arguments)
+            .env("LC_ALL", "C")
+            .output()
+            .await?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        if said.contains("Operation not permitted") {
+            return Ok(Some(format!("the right to use {tool}")));
+        }
+        ensure!(output.status.success(), "{tool} failed: {said}");
+    }
+    Ok(None)
 }
 
 /// A newer release leaves alone what the operator decided, and can be read by nginx whatever root's umask is.
