@@ -2,6 +2,7 @@
 //! Kubernetes and of the operators, looks for what is unsafe, reads the settings with our own parser, and asks running programs
 //! for what the manifests say about them.
 
+mod commands;
 mod flows;
 mod guide;
 mod live;
@@ -16,20 +17,14 @@ use bharatmart_test_support::{
     install::{self, Requirement},
 };
 
-use crate::{
-    cargo,
-    console::{Steps, line},
-    paths,
-};
+use crate::{cargo, console::Steps, paths};
 use manifests::Build;
 use tools::Tools;
 use wiring::Asked;
 
 const FOLDER: &str = "deploy/kubernetes";
 
-/// Checks the manifests; custom resources only if `named` alone, or if what judges them has been built before: that takes minutes
-/// and 4 GB of memory.
-pub async fn check(named: bool) -> Result<()> {
+pub async fn check() -> Result<()> {
     let mut steps = Steps::new(6);
     let mut step = steps.begin("Requirements");
     let needed = [
@@ -38,7 +33,7 @@ pub async fn check(named: bool) -> Result<()> {
         Requirement::Python,
     ];
     install::ensure(&needed, |text| step.note(text))?;
-    let tools = Tools::prepare(named, |text| step.note(text)).await?;
+    let tools = Tools::prepare(|text| step.note(text)).await?;
     step.note("cargo build");
     cargo::build_programs(false).await?;
     step.done("there");
@@ -51,11 +46,26 @@ pub async fn check(named: bool) -> Result<()> {
     for overlay in guide::overlays(&folder.join("overlays"))? {
         builds.push(tools.build(&overlay).await?);
     }
-    let components = ["keda", "keda-active-work", "business-hours", "pod-monitors"];
-    let variant = guide::variant(scratch.path(), &components)?;
+    let watched = guide::variant(
+        scratch.path(),
+        "local-with-exporters",
+        "overlays/local",
+        &["exporters", "prometheus-access"],
+    )?;
+    builds.push(tools.build(&watched).await?);
+    let components = [
+        "keda",
+        "keda-active-work",
+        "business-hours",
+        "exporters",
+        "pod-monitors",
+    ];
+    let variant = guide::variant(scratch.path(), "components", "base", &components)?;
     builds.push(tools.build(&variant).await?);
+    let shown = commands::overlay(scratch.path())?;
     let formulas = builds.last().map(guide::formulas).transpose()?;
     ensure!(formulas == Some(3), "not every worker has a formula");
+    builds.push(tools.build(&shown).await?);
     let further = guide::single_files(&base)?;
     builds.push(Build {
         name: "single-files".to_owned(),
@@ -72,9 +82,6 @@ pub async fn check(named: bool) -> Result<()> {
         custom += more_custom;
     }
     step.done(&format!("{own} objects and {custom} custom resources"));
-    if !tools.judge_custom_resources() {
-        line("SKIPPED: custom resources: needs what `cargo xtask check-deploy kubernetes` builds");
-    }
 
     let step = steps.begin("checkov");
     tools.scan(&builds, scratch.path()).await?;
@@ -90,7 +97,9 @@ pub async fn check(named: bool) -> Result<()> {
     }
     guide::numbers(&base, &further)?;
     guide::release(&base)?;
-    let commands = guide::readme(&builds, connections)?;
+    guide::storefront(&builds)?;
+    settings::asks_for_secrets(&base)?;
+    let commands = commands::check(&builds, &tools, connections).await?;
     step.done(&format!(
         "at most {connections} connections to the database; {commands} commands in the README"
     ));

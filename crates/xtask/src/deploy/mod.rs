@@ -75,7 +75,7 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode> {
             Check::Compose => compose::check().await?,
             Check::Containers => images::check(true, arguments.programs.as_deref()).await?,
             Check::Images => images::check(false, None).await?,
-            Check::Kubernetes => kubernetes::check(is_named).await?,
+            Check::Kubernetes => kubernetes::check().await?,
             Check::Monitoring => monitoring::check().await?,
             Check::Oci => oci::check(is_named).await?,
             Check::SmallVm => {

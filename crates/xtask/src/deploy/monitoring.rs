@@ -80,9 +80,7 @@ pub async fn check() -> Result<()> {
             "nobody exposes {unknown:?} of `{expression}`"
         );
     }
-    for panel in panels.iter().filter(|panel| !panel.contains("ALERTS")) {
-        prometheus.answers(panel, PATIENCE).await?;
-    }
+    show(&prometheus, &panels).await?;
     let firing = prometheus.firing().await?;
     ensure!(firing.is_empty(), "a healthy shop sets off {firing:?}");
     step.done(&format!(
@@ -94,14 +92,16 @@ pub async fn check() -> Result<()> {
     let step = steps.begin("A cluster's Prometheus, and one above");
     let global = configuration::global(&prometheus, &folder())?;
     let global = Prometheus::start("global", free_port(), &global, scratch.path()).await?;
-    let cluster = configuration::kubernetes(&shop, &global, &folder())?;
-    let cluster = Prometheus::start("kubernetes", free_port(), &cluster, scratch.path()).await?;
+    let port = free_port();
+    let cluster = configuration::kubernetes(&shop, port, &global, &folder())?;
+    let cluster = Prometheus::start("kubernetes", port, &cluster, scratch.path()).await?;
     cluster.all_up(PATIENCE).await?;
     let pods = cluster.count("up{pod!=\"\"}").await?;
     ensure!(
-        pods == 4,
-        "{pods} ports of pods are scraped, not those of one API and three workers"
+        pods == 7,
+        "{pods} ports of pods are scraped, not those of one API, three workers and three exporters"
     );
+    show(&cluster, &panels).await?;
     global
         .answers("up{cluster=\"oke\", pod!=\"\"}", PATIENCE)
         .await?;
@@ -109,6 +109,14 @@ pub async fn check() -> Result<()> {
         .answers("queue:backlog:max{cluster=\"compose\"}", PATIENCE)
         .await?;
     step.done("sees what both send");
+    Ok(())
+}
+
+/// Waits until every panel has something to show.
+async fn show(prometheus: &Prometheus, panels: &[String]) -> Result<()> {
+    for panel in panels.iter().filter(|panel| !panel.contains("ALERTS")) {
+        prometheus.answers(panel, PATIENCE).await?;
+    }
     Ok(())
 }
 

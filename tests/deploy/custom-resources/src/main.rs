@@ -4,15 +4,29 @@
 use std::{collections::BTreeSet, io, process::ExitCode};
 
 use anyhow::{Context, Result};
-use kube_custom_resources_rs::{
-    databases_spotahome_com::v1::redisfailovers::RedisFailoverSpec,
-    keda_sh::v1alpha1::{
-        scaledobjects::ScaledObjectSpec, triggerauthentications::TriggerAuthenticationSpec,
-    },
-    monitoring_coreos_com::v1::podmonitors::PodMonitorSpec,
-};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+
+/// A file of the crate with definitions as a module.
+macro_rules! definitions {
+    ($module:ident, $file:literal) => {
+        mod $module {
+            include!(concat!(env!("DEFINITIONS"), $file));
+        }
+    };
+}
+
+definitions!(pod_monitors, "/monitoring_coreos_com/v1/podmonitors.rs");
+definitions!(probes, "/monitoring_coreos_com/v1/probes.rs");
+definitions!(
+    redis_failovers,
+    "/databases_spotahome_com/v1/redisfailovers.rs"
+);
+definitions!(scaled_objects, "/keda_sh/v1alpha1/scaledobjects.rs");
+definitions!(
+    trigger_authentications,
+    "/keda_sh/v1alpha1/triggerauthentications.rs"
+);
 
 fn main() -> Result<ExitCode> {
     let objects: Vec<Value> =
@@ -33,12 +47,17 @@ fn check(object: &Value) -> Vec<String> {
     let (version, kind) = (text(&object["apiVersion"]), text(&object["kind"]));
     let spec = &object["spec"];
     let problems = match (version.as_str(), kind.as_str()) {
-        ("databases.spotahome.com/v1", "RedisFailover") => problems::<RedisFailoverSpec>(spec),
-        ("keda.sh/v1alpha1", "ScaledObject") => problems::<ScaledObjectSpec>(spec),
-        ("keda.sh/v1alpha1", "TriggerAuthentication") => {
-            problems::<TriggerAuthenticationSpec>(spec)
+        ("databases.spotahome.com/v1", "RedisFailover") => {
+            problems::<redis_failovers::RedisFailoverSpec>(spec)
         }
-        ("monitoring.coreos.com/v1", "PodMonitor") => problems::<PodMonitorSpec>(spec),
+        ("keda.sh/v1alpha1", "ScaledObject") => problems::<scaled_objects::ScaledObjectSpec>(spec),
+        ("keda.sh/v1alpha1", "TriggerAuthentication") => {
+            problems::<trigger_authentications::TriggerAuthenticationSpec>(spec)
+        }
+        ("monitoring.coreos.com/v1", "PodMonitor") => {
+            problems::<pod_monitors::PodMonitorSpec>(spec)
+        }
+        ("monitoring.coreos.com/v1", "Probe") => problems::<probes::ProbeSpec>(spec),
         _ => vec![format!("there is no definition of {version} {kind}")],
     };
     let name = text(&object["metadata"]["name"]);

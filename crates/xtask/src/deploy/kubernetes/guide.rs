@@ -1,4 +1,4 @@
-//! The guide's files, names and numbers, and the commands of our own README.
+//! The guide's files, names and numbers.
 
 use std::{collections::BTreeSet, fs, path::Path};
 
@@ -6,11 +6,13 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use super::manifests::{Build, Object, by_id, parse};
-use crate::deploy::json::{items, text};
-use crate::{deploy::readme::commands, paths};
+use crate::{
+    deploy::json::{items, text},
+    paths,
+};
 
 /// The guide's steps, and what goes between them, one `kubectl apply -f` each.
-const STEPS: [&str; 10] = [
+pub const STEPS: [&str; 10] = [
     "namespace.yaml",
     "configmap.yaml",
     "network-policies.yaml",
@@ -23,18 +25,7 @@ const STEPS: [&str; 10] = [
     "ingress.yaml",
 ];
 /// Applied by themselves, with KEDA and once.
-const FURTHER: [&str; 2] = ["workers-scaledobjects.yaml", "admin-job.yaml"];
-const README: &str = "deploy/kubernetes/README.md";
-/// What no manifest makes: our programs, and Secrets that commands make.
-const MADE_OTHERWISE: [&str; 6] = [
-    "bharatmart-api",
-    "bharatmart-worker",
-    "bharatmart-secrets",
-    "bharatmart-cache-auth",
-    "bharatmart-tls",
-    "bharatmart-ocir",
-];
-
+pub const FURTHER: [&str; 2] = ["workers-scaledobjects.yaml", "admin-job.yaml"];
 /// The files one after the other are the base; returns those of them that are not.
 pub fn single_files(base: &Build) -> Result<Vec<Object>> {
     let folder = paths::workspace().join("deploy/kubernetes");
@@ -136,47 +127,28 @@ pub fn release(base: &Build) -> Result<()> {
     Ok(())
 }
 
-/// Every file and object that a command of the README names is there. Returns how many commands there are.
-pub fn readme(builds: &[Build], connections: usize) -> Result<usize> {
-    let markdown = fs::read_to_string(paths::workspace().join(README))
-        .with_context(|| format!("cannot read {README}"))?;
-    ensure!(
-        markdown.contains(&format!("{connections} connections")),
-        "{README} does not say that there may be {connections} connections to the database"
-    );
-    let names: BTreeSet<&str> = builds
+/// What asks for the storefront's page does it as in compose, and nginx begins with a number of processes that fits its pod.
+pub fn storefront(builds: &[Build]) -> Result<()> {
+    let read = |name: &str| {
+        let file = paths::workspace().join("deploy").join(name);
+        fs::read_to_string(file).with_context(|| format!("cannot read {name}"))
+    };
+    let prober = builds
         .iter()
-        .flat_map(|build| &build.objects)
-        .map(Object::name)
-        .collect();
-    let mut count = 0;
-    for command in commands(&markdown) {
-        for word in command.split_whitespace() {
-            named(word.trim_matches(['"', '\'']), &names).with_context(|| command.clone())?;
-        }
-        count += 1;
-    }
-    Ok(count)
-}
-
-fn named(word: &str, names: &BTreeSet<&str>) -> Result<()> {
-    if word.starts_with("deploy/") || word.starts_with("config/") {
-        let path = word.trim_end_matches(['.', ',']);
-        // Made by the command before it.
-        let is_made = path.ends_with("/secrets.env");
-        ensure!(
-            is_made || paths::workspace().join(path).exists(),
-            "there is no {word}"
-        );
-        return Ok(());
-    }
-    let name = word.split_once('/').map_or(word, |(_, name)| name);
-    let is_ours = name.starts_with("bharatmart-") || name.ends_with("-scaler");
-    let is_image = name.contains(':') || name.contains('=');
-    let is_known = names.contains(name) || MADE_OTHERWISE.contains(&name);
+        .find_map(|build| build.find("ConfigMap", "bharatmart-blackbox-exporter"));
+    let prober = prober.context("nobody asks for the storefront's page")?;
     ensure!(
-        !is_ours || is_image || is_known,
-        "there is nothing called {name}"
+        prober.0["data"]["blackbox.yml"] == read("monitoring/blackbox.yml")?,
+        "{prober} and deploy/monitoring/blackbox.yml differ"
+    );
+    let nginx = read("nginx/nginx.conf")?;
+    let processes = nginx
+        .lines()
+        .find_map(|line| line.strip_prefix("worker_processes "))
+        .and_then(|number| number.trim_end_matches(';').parse::<u32>().ok());
+    ensure!(
+        processes.is_some_and(|number| (1..=4).contains(&number)),
+        "nginx.conf does not say with how many processes, at most 4 of which fit into a pod"
     );
     Ok(())
 }
@@ -196,9 +168,14 @@ pub fn overlays(folder: &Path) -> Result<Vec<std::path::PathBuf>> {
     Ok(overlays)
 }
 
-/// All components together that none of the overlays has, on top of the base and KEDA.
-pub fn variant(scratch: &Path, components: &[&str]) -> Result<std::path::PathBuf> {
-    let folder = scratch.join("variant");
+/// Components on top of a folder of ours, which none of the overlays has so.
+pub fn variant(
+    scratch: &Path,
+    name: &str,
+    below: &str,
+    components: &[&str],
+) -> Result<std::path::PathBuf> {
+    let folder = scratch.join(name);
     fs::create_dir(&folder)?;
     // kustomize takes relative paths only.
     let up = "../".repeat(folder.components().count() - 1);
@@ -211,7 +188,7 @@ pub fn variant(scratch: &Path, components: &[&str]) -> Result<std::path::PathBuf
     let kustomization = json!({
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
-        "resources": [format!("{ours}/base")],
+        "resources": [format!("{ours}/{below}")],
         "components": components,
     });
     fs::write(folder.join("kustomization.yaml"), kustomization.to_string())?;

@@ -64,6 +64,38 @@ pub fn read(build: &Build, workload: &Object, process: Process) -> Result<Vec<Pr
     Ok(programs)
 }
 
+/// The API names each secret that it lacks, where the manifest lets a key be missing because not every setting needs it.
+pub fn asks_for_secrets(build: &Build) -> Result<()> {
+    let backend = build.find("Deployment", "bharatmart-backend");
+    let container = backend.and_then(|backend| backend.containers().last());
+    let container = container.context("there is no bharatmart-backend")?;
+    let mut all = variables(build, container, Process::Api)?;
+    for (name, value) in [
+        ("PAYMENT_PROVIDER", "http"),
+        ("PAYMENT_GATEWAY_URL", "https://gateway.example"),
+        ("PAYMENT_API_KEY", "0123456789abcdef0123456789abcdef"),
+        ("PAYMENT_WEBHOOK_SECRET", "0123456789abcdef0123456789abcdef"),
+    ] {
+        all.insert(name.to_owned(), value.to_owned());
+    }
+    ApiConfig::read(&Source::from_map(all.clone()))?;
+    for name in [
+        "DATABASE_URL",
+        "JWT_SECRET",
+        "PAYMENT_API_KEY",
+        "PAYMENT_WEBHOOK_SECRET",
+    ] {
+        let mut fewer = all.clone();
+        fewer.remove(name);
+        let told = ApiConfig::read(&Source::from_map(fewer)).err();
+        ensure!(
+            told.is_some_and(|error| error.to_string().contains(name)),
+            "the API does not ask for {name}"
+        );
+    }
+    Ok(())
+}
+
 fn started(source: &Source, process: Process, command: &str) -> Result<Option<Program>> {
     let program = match (process, command) {
         (Process::Api, "") => {

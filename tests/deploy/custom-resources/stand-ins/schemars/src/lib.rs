@@ -1,0 +1,1 @@
+//! In place of schemars, which the definitions name and do not use.
