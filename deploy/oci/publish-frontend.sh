@@ -11,6 +11,8 @@
 # --compartment-id OCID   of the bucket; or the variable OCI_COMPARTMENT_ID
 # --bucket NAME           bharatmart-frontend
 # --dist FOLDER           the output of `npm run build`: frontend/dist
+# --api-url ORIGIN        where the API is, such as https://api.shop.example, which goes into config.json; without it, config.json is
+#                         that of --dist at first, for an API with the same host name as the pages, and is then left as it is
 # --region NAME           where the bucket is, such as ap-mumbai-1; or the variable OCI_CLI_REGION
 # --max-age SECONDS       86400
 # --dry-run               only shows what would be changed
@@ -24,12 +26,13 @@ source "$here/lib/options.sh"
 # shellcheck source=lib/resources.sh
 source "$here/lib/resources.sh"
 option=([compartment-id]=${OCI_COMPARTMENT_ID:-} [bucket]=bharatmart-frontend [dist]=frontend/dist [max-age]=86400
-    [region]=${OCI_CLI_REGION:-})
+    [api-url]='' [region]=${OCI_CLI_REGION:-})
 read_options "$@"
 check_compartment
 check_name bucket
 need region
 check region '[a-z]+-[a-z]+-[0-9]+' 'a region such as ap-mumbai-1'
+check api-url 'https?://[A-Za-z0-9.-]+(:[0-9]+)?' 'an origin such as https://api.shop.example'
 check_number max-age 0 31536000
 need_program oci jq openssl
 export OCI_CLI_REGION=${option[region]}
@@ -70,14 +73,23 @@ else
         --public-access-type ObjectReadWithoutList >/dev/null
 fi
 
+config=$(mktemp)
+trap 'rm --force "$config"' EXIT
+json --arg url "${option[api-url]}" '{apiUrl: $url}' >"$config"
+
 put() {
-    local name=$1 sum type
-    sum=$(openssl dgst -md5 -binary "$dist/$name" | base64)
+    local name=$1 file=$dist/$1 sum type
+    if [[ $name == config.json && -n ${option[api-url]} ]]; then
+        file=$config
+    elif [[ $name == config.json ]] && grep --quiet ' config\.json$' <<<"$stored"; then
+        return
+    fi
+    sum=$(openssl dgst -md5 -binary "$file" | base64)
     if grep --quiet --line-regexp --fixed-strings "$sum $name" <<<"$stored"; then
         return
     fi
     type=$(content_type "$name")
-    change oci os object put --bucket-name "$bucket" --name "$name" --file "$dist/$name" --force \
+    change oci os object put --bucket-name "$bucket" --name "$name" --file "$file" --force \
         --content-type "$type" --cache-control "$(cache_control "$name")" --no-multipart >/dev/null
     say "$name"
 }

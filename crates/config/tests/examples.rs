@@ -19,10 +19,13 @@ fn untouched(name: &str) -> Vec<(String, String)> {
         .expect("the example is well-formed")
 }
 
-/// With secrets in the place of the words that stand for them.
+/// With secrets in the place of the words that stand for them, and with pages that are there.
 fn pairs(name: &str) -> Vec<(String, String)> {
     let mut pairs = untouched(name);
-    for (_, value) in &mut pairs {
+    for (variable, value) in &mut pairs {
+        if variable == "FRONTEND_DIST" {
+            *value = concat!(env!("CARGO_MANIFEST_DIR"), "/../../frontend").to_owned();
+        }
         for placeholder in PLACEHOLDERS {
             *value = value.replace(placeholder, "filled-in");
         }

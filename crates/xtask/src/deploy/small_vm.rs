@@ -134,6 +134,8 @@ impl Shop {
         let mut settings = sample::settings(&paths::workspace().join(PROFILE))?;
         let of_here = [
             ("HOST", "127.0.0.1".to_owned()),
+            // Not installed here, and not asked for by the load.
+            ("FRONTEND_DIST", String::new()),
             ("DATABASE_URL", database.clone()),
             ("REDIS_URL", redis.url()),
             ("EMAIL_TRANSPORT", "file".to_owned()),

@@ -1,5 +1,6 @@
 # The shop on what Oracle gives away: two machines with 1 GB, a bucket for the storefront, and a load balancer of 10 Mbps.
-# The first machine has PostgreSQL, Redis, the API and the workers on it; the second is for the workers when it gets too small.
+# With config/samples/always-free.env the first machine has all of the shop on it, and the second is a spare one. With
+# config/samples/always-free-supabase.env both serve: serving_machines = 2.
 
 provider "oci" {
   region = var.region
@@ -13,6 +14,14 @@ module "network" {
   ssh_from          = var.ssh_from
 }
 
+locals {
+  # The firewall of the images themselves lets nothing but SSH in.
+  user_data = <<-EOT
+    #!/bin/sh
+    iptables --insert INPUT --protocol tcp --dport 3000 --jump ACCEPT
+    netfilter-persistent save
+  EOT
+}
 
 resource "oci_core_instance" "this" {
   count               = 2
@@ -39,6 +48,7 @@ resource "oci_core_instance" "this" {
 
   metadata = {
     ssh_authorized_keys = var.ssh_public_key
+    user_data           = base64encode(local.user_data)
   }
 
   lifecycle {
@@ -89,9 +99,10 @@ resource "oci_load_balancer_backend_set" "api" {
 }
 
 resource "oci_load_balancer_backend" "api" {
+  count            = var.serving_machines
   load_balancer_id = oci_load_balancer_load_balancer.this.id
   backendset_name  = oci_load_balancer_backend_set.api.name
-  ip_address       = oci_core_instance.this[0].private_ip
+  ip_address       = oci_core_instance.this[count.index].private_ip
   port             = 3000
 }
 

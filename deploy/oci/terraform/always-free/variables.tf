@@ -13,8 +13,19 @@ variable "availability_domain" {
 }
 
 variable "image_id" {
-  description = "Oracle Linux 9, or Ubuntu 22.04 or newer, for x86-64."
+  description = "Ubuntu 24.04 for x86-64, which has PostgreSQL 16 and Redis 7."
   type        = string
+}
+
+variable "serving_machines" {
+  description = "How many of the two machines the load balancer asks: 2 when both have the API, and the database is elsewhere."
+  type        = number
+  default     = 1
+
+  validation {
+    condition     = contains([1, 2], var.serving_machines)
+    error_message = "serving_machines has to be 1 or 2."
+  }
 }
 
 variable "ssh_public_key" {

@@ -4,6 +4,12 @@ provider "oci" {
   region = var.region
 }
 
+# Groups and policies are changed in the tenancy's home region only, and hold in all.
+provider "oci" {
+  alias  = "home"
+  region = coalesce(var.home_region, var.region)
+}
+
 module "network" {
   source            = "../network"
   compartment_id    = var.compartment_id
@@ -28,6 +34,7 @@ resource "oci_objectstorage_bucket" "this" {
 }
 
 resource "oci_identity_dynamic_group" "instances" {
+  provider       = oci.home
   compartment_id = var.tenancy_id
   name           = "bharatmart-instances"
   description    = "Instances that run BharatMart"
@@ -35,6 +42,7 @@ resource "oci_identity_dynamic_group" "instances" {
 }
 
 resource "oci_identity_policy" "instances" {
+  provider       = oci.home
   compartment_id = var.tenancy_id
   name           = "bharatmart-instances"
   description    = "What instances that run BharatMart may read"

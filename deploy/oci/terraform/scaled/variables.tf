@@ -2,6 +2,12 @@ variable "region" {
   type = string
 }
 
+variable "home_region" {
+  description = "The tenancy's, if it is another one; `oci iam region-subscription list` shows it."
+  type        = string
+  default     = null
+}
+
 variable "tenancy_id" {
   type = string
 }

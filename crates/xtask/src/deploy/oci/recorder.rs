@@ -20,6 +20,8 @@ use serde_json::{Map, Value, json};
 use tokio::net::TcpListener;
 
 const NAMESPACE: &str = "shop";
+/// Another one than that of the CLI's settings.
+pub const HOME_REGION: &str = "ap-hyderabad-1";
 /// Services whose lists are objects with `items`.
 const WITH_ITEMS: [&str; 3] = ["dbSystems", "ociCacheConfigSets", "redisClusters"];
 
@@ -188,6 +190,10 @@ impl Cloud {
                 )
             }
             ("GET", ["dbSystems", _, "connectionDetails"]) => Some(connection_details()),
+            ("GET", ["tenancies", _, "regionSubscriptions"]) => Some(json!([
+                { "regionName": "ap-mumbai-1", "isHomeRegion": false, "status": "READY" },
+                { "regionName": HOME_REGION, "isHomeRegion": true, "status": "READY" },
+            ])),
             ("GET", [collection]) => {
                 let is_wanted = |resource: &&Value| {
                     ["displayName", "name"].iter().all(|field| {

@@ -37,6 +37,8 @@ pub struct Outcome {
     /// The last line that it printed: an OCID, mostly.
     pub last: String,
     pub printed: String,
+    /// What `--dry-run` would run, if the script was called for the first time.
+    pub dry: String,
     pub changes: Vec<Recorded>,
 }
 
@@ -108,9 +110,13 @@ impl Stage {
     /// Runs a script: at its first time with `--dry-run`, which may change nothing; for real; and again, which may change nothing
     /// and has to print the same.
     pub async fn perform(&mut self, script: &str, arguments: &[&str]) -> Result<Outcome> {
+        let mut dry = String::new();
         if self.run.insert(script.to_owned()) {
-            let dry = [arguments, &["--dry-run"]].concat();
-            self.succeed(script, &dry).await?;
+            let output = self
+                .call(script, &[arguments, &["--dry-run"]].concat())
+                .await?;
+            dry = String::from_utf8_lossy(&output.stderr).into_owned();
+            ensure!(output.status.success(), "{script} --dry-run failed:\n{dry}");
             ensure!(
                 self.take_changes().is_empty(),
                 "{script} --dry-run changed something"
@@ -130,6 +136,7 @@ impl Stage {
         Ok(Outcome {
             last,
             printed,
+            dry,
             changes,
         })
     }

@@ -23,6 +23,45 @@ run "stays_within_what_is_free" {
   }
 }
 
+run "asks_the_first_machine" {
+  command = plan
+
+  assert {
+    condition     = length(oci_load_balancer_backend.api) == 1
+    error_message = "The database is on the first machine, and so is the API."
+  }
+
+  assert {
+    condition = alltrue([
+      for one in oci_core_instance.this : strcontains(base64decode(one.metadata.user_data), "--dport ${oci_load_balancer_backend.api[0].port} ")
+    ])
+    error_message = "The machines' own firewall does not let the load balancer in."
+  }
+}
+
+run "asks_both_machines" {
+  command = plan
+
+  variables {
+    serving_machines = 2
+  }
+
+  assert {
+    condition     = length(oci_load_balancer_backend.api) == 2
+    error_message = "Both machines serve."
+  }
+}
+
+run "refuses_a_third_machine" {
+  command = plan
+
+  variables {
+    serving_machines = 3
+  }
+
+  expect_failures = [var.serving_machines]
+}
+
 run "refuses_the_whole_internet" {
   command = plan
 

@@ -1,5 +1,9 @@
 mock_provider "oci" {}
 
+mock_provider "oci" {
+  alias = "home"
+}
+
 variables {
   region                      = "ap-mumbai-1"
   tenancy_id                  = "ocid1.tenancy.oc1..shop"

@@ -11,7 +11,7 @@ use super::{IMAGE, KEY, POOL, SUBNET, VAULT};
 use crate::deploy::oci::stage::Stage;
 
 /// Scripts, what they are called with, and what is said of it.
-const MISTAKES: [(&str, &[&str], &str); 14] = [
+const MISTAKES: [(&str, &[&str], &str); 15] = [
     (
         "set-bandwidth.sh",
         &["--load-balancer-id", POOL],
@@ -78,6 +78,11 @@ const MISTAKES: [(&str, &[&str], &str); 14] = [
         "publish-frontend.sh",
         &["--dist", "nowhere", "--region", "ap-mumbai-1"],
         "there is no index.html",
+    ),
+    (
+        "publish-frontend.sh",
+        &["--api-url", "api.shop.example", "--region", "ap-mumbai-1"],
+        "expected: an origin such as https://api.shop.example",
     ),
     (
         "create-instance-configuration.sh",

@@ -5,9 +5,13 @@ use std::{fs, path::Path};
 use anyhow::{Context, Result, ensure};
 use axum::http::Method;
 use base64::{Engine, engine::general_purpose::STANDARD};
+use serde_json::json;
 
 use super::{KEY, RELEASE, VAULT, body};
-use crate::deploy::oci::stage::{Stage, TENANCY};
+use crate::deploy::oci::{
+    recorder::HOME_REGION,
+    stage::{Stage, TENANCY},
+};
 
 pub async fn check(programs: &Path) -> Result<Stage> {
     let mut stage = Stage::set(programs).await?;
@@ -100,6 +104,23 @@ async fn frontend(stage: &mut Stage) -> Result<()> {
             && sent[1].ends_with("/index.html"),
         "{sent:?}"
     );
+    elsewhere(stage, &arguments).await
+}
+
+/// An API with another host name is told once, and stays told.
+async fn elsewhere(stage: &mut Stage, arguments: &[&str]) -> Result<()> {
+    let told = [arguments, &["--api-url", "https://api.shop.example"]].concat();
+    let done = stage.perform("publish-frontend.sh", &told).await?;
+    let config = body(&done, "/n/shop/b/bharatmart-frontend/o/config.json")?;
+    ensure!(
+        *config == json!({ "apiUrl": "https://api.shop.example" }) && done.changes.len() == 1,
+        "{config}"
+    );
+    let done = stage.perform("publish-frontend.sh", arguments).await?;
+    ensure!(
+        done.changes.is_empty(),
+        "a release takes the API's address away"
+    );
     Ok(())
 }
 
@@ -145,6 +166,15 @@ async fn settings(stage: &mut Stage) -> Result<()> {
 
     let arguments = ["--tenancy-id", TENANCY, "--secret-id", &stored.last];
     let allowed = stage.perform("allow-instances.sh", &arguments).await?;
+    ensure!(
+        allowed
+            .dry
+            .matches(&format!("oci --region {HOME_REGION} iam"))
+            .count()
+            == 2,
+        "not in the home region: {}",
+        allowed.dry
+    );
     let statements = body(&allowed, "/20160918/policies")?["statements"].to_string();
     ensure!(
         statements.contains("target.bucket.name = 'bharatmart-releases'")
