@@ -141,7 +141,10 @@ fn exporter(build: &Build, workload: &Object) -> Result<()> {
         .map(|template| &template["metadata"]["annotations"]);
     let annotated = annotations.map_or("", |all| text(&all["prometheus.io/port"]));
     ensure!(
-        port["name"] == "metrics" && port["containerPort"].to_string() == annotated,
+        port["name"] == "metrics"
+            && annotated
+                .parse::<u16>()
+                .is_ok_and(|number| port["containerPort"] == number),
         "Prometheus is sent to port {annotated:?}, not {port}"
     );
     for variable in items(&container["env"]).filter(|each| each["name"] == "REDIS_ADDR") {
