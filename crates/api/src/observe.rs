@@ -21,7 +21,7 @@ use bharatmart_telemetry::trace::{self, TRACE_PARENT, TraceContext};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header::CACHE_CONTROL};
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use tower::{Layer, Service};
-use tracing::{Instrument, field, info_span};
+use tracing::{Instrument, Span, field, info_span};
 use uuid::fmt::Hyphenated;
 
 use crate::{error::OVERLOADED, problem::Problem, router::HEALTH};
@@ -66,10 +66,13 @@ fn new_id() -> HeaderValue {
     HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
-/// The trace that the client has begun; what may leave jobs behind begins one otherwise.
-fn trace_of(request: &Request) -> Option<TraceContext> {
+/// The trace that the client has begun; what may leave jobs behind begins one otherwise, and everything does where spans are
+/// exported.
+fn trace_of(request: &Request, span: &Span) -> Option<TraceContext> {
     let sent = request.headers().get(TRACE_PARENT);
-    sent.and_then(|sent| TraceContext::parse(sent.to_str().ok()?))
+    let sent = sent.and_then(|sent| TraceContext::parse(sent.to_str().ok()?));
+    trace::place(span, sent)
+        .or(sent)
         .or_else(|| (!request.method().is_safe()).then(TraceContext::begin))
 }
 
@@ -210,22 +213,22 @@ where
         let method = method_label(request.method());
         let matched = request.extensions().get::<MatchedPath>().cloned();
         let uri = request.uri().clone();
-        let traced = trace_of(&request);
+        let span = info_span!(
+            "request",
+            request_id = id.as_str(),
+            method,
+            route = matched.as_ref().map_or("unmatched", MatchedPath::as_str),
+            trace_id = field::Empty
+        );
+        let traced = trace_of(&request, &span);
+        if let Some(traced) = traced {
+            span.record("trace_id", traced.trace_id());
+        }
         let answer = trace::scope(traced, self.inner.call(request));
         Box::pin(async move {
             let _in_flight = in_flight;
             let route = matched.as_ref().map_or("unmatched", MatchedPath::as_str);
             let path = uri.path();
-            let span = info_span!(
-                "request",
-                request_id = id.as_str(),
-                method,
-                route,
-                trace_id = field::Empty
-            );
-            if let Some(traced) = traced {
-                span.record("trace_id", traced.trace_id());
-            }
             let mut answer = pin!(answer.instrument(span));
             let mut response = answer.as_mut().await?;
 

@@ -46,7 +46,7 @@ pub use queue::{QueueConfig, QueueServers};
 pub use reader::PLACEHOLDERS;
 pub use report::ReportConfig;
 pub use source::Source;
-pub use telemetry::{LogFormat, TelemetryConfig};
+pub use telemetry::{LogFormat, TelemetryConfig, TracesConfig};
 pub use variable::{Default, Table, Variable};
 pub use worker::{InProcessConfig, JobLimit, WorkerConfig, WorkerMode, WorkerType};
 

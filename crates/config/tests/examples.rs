@@ -24,7 +24,7 @@ fn pairs(name: &str) -> Vec<(String, String)> {
     let mut pairs = untouched(name);
     for (variable, value) in &mut pairs {
         if variable == "FRONTEND_DIST" {
-            *value = concat!(env!("CARGO_MANIFEST_DIR"), "/../../frontend").to_owned();
+            concat!(env!("CARGO_MANIFEST_DIR"), "/../../frontend").clone_into(value);
         }
         for placeholder in PLACEHOLDERS {
             *value = value.replace(placeholder, "filled-in");

@@ -114,7 +114,8 @@ impl Runner {
             attempt = attempt.number,
             trace_id = field::Empty,
         );
-        let trace = trace_of(&job);
+        let parent = trace_of(&job);
+        let trace = trace::place(&span, parent).or_else(|| parent.map(TraceContext::next));
         if let Some(trace) = trace {
             span.record("trace_id", trace.trace_id());
         }
@@ -323,7 +324,7 @@ impl Runner {
 /// What the job is part of: a step of the trace that its producer sent along.
 fn trace_of(job: &Job) -> Option<TraceContext> {
     let parent = job.data().get(TRACE_PARENT)?.as_str()?;
-    TraceContext::parse(parent).map(TraceContext::next)
+    TraceContext::parse(parent)
 }
 
 /// Tells the crate that the job is where it belongs, so that it touches nothing.

@@ -1,15 +1,17 @@
-//! Sets up the process's log and its metrics.
+//! Sets up the process's log, its metrics and its traces.
 //!
 //! [`start`] installs both for the whole process, once. Logs go to standard output as JSON lines or as text for people,
 //! and besides to a file as JSON when `LOG_FILE` is set; writing happens on threads of its own, and what these cannot
 //! keep up with is dropped and counted rather than letting requests wait. Metrics are rendered for Prometheus by
-//! [`MetricsHandle::render`]; their names and help texts stand in [`metrics`].
+//! [`MetricsHandle::render`]; their names and help texts stand in [`metrics`]. Spans go to a collector when
+//! `OTEL_EXPORTER_OTLP_ENDPOINT` is set.
 
 mod errors;
 mod json;
 mod logs;
 pub mod metrics;
 mod recorder;
+mod spans;
 pub mod trace;
 
 use bharatmart_config::{ConfigError, TelemetryConfig};
@@ -36,6 +38,14 @@ pub enum TelemetryError {
         /// Why.
         source: std::io::Error,
     },
+    /// Spans cannot be sent to `OTEL_EXPORTER_OTLP_ENDPOINT`.
+    #[error("OTEL_EXPORTER_OTLP_ENDPOINT={endpoint:?} cannot be used: {source}")]
+    Traces {
+        /// The collector.
+        endpoint: String,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The log or the metrics of this process were already started.
     #[error("telemetry is already started: {0}")]
     AlreadyStarted(String),
@@ -46,7 +56,9 @@ impl TelemetryError {
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Filter { .. } | Self::LogFile { .. } => ConfigError::EXIT_CODE,
+            Self::Filter { .. } | Self::LogFile { .. } | Self::Traces { .. } => {
+                ConfigError::EXIT_CODE
+            }
             Self::AlreadyStarted(_) => 1,
         }
     }
@@ -56,6 +68,8 @@ impl TelemetryError {
 #[must_use = "dropping it ends the log"]
 pub struct Telemetry {
     metrics: MetricsHandle,
+    // Before the log, to which it tells what was not sent.
+    _spans: Option<spans::Spans>,
     _upkeep: recorder::Upkeep,
     _logs: logs::Guards,
 }
@@ -73,17 +87,31 @@ impl Telemetry {
     }
 }
 
-/// Starts logs and metrics. To be called once in a process, inside a tokio runtime.
+/// Starts logs, metrics and traces. To be called once in a process, inside a tokio runtime.
 ///
 /// # Errors
 ///
 /// See [`TelemetryError`].
 pub fn start(config: &TelemetryConfig) -> Result<Telemetry, TelemetryError> {
-    let logs = logs::start(config)?;
+    let spans = spans(config)?;
+    let logs = logs::start(config, spans.as_ref())?;
     let metrics = recorder::start(config.enable_metrics, logs.dropped_lines())?;
     Ok(Telemetry {
         _upkeep: recorder::Upkeep::start(&metrics),
         metrics,
+        _spans: spans,
         _logs: logs,
     })
+}
+
+fn spans(config: &TelemetryConfig) -> Result<Option<spans::Spans>, TelemetryError> {
+    let Some(traces) = &config.traces else {
+        return Ok(None);
+    };
+    spans::Spans::start(config, traces)
+        .map(Some)
+        .map_err(|source| TelemetryError::Traces {
+            endpoint: traces.endpoint.clone(),
+            source,
+        })
 }

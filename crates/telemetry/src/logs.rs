@@ -7,6 +7,7 @@ use std::path::Path;
 
 use bharatmart_config::{LogFormat, TelemetryConfig};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt::time::ChronoUtc;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -14,6 +15,7 @@ use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::TelemetryError;
 use crate::json::JsonLayer;
+use crate::spans::Spans;
 
 /// Lines that may wait for their writer. The buffer is allocated whole, so it is kept to a few hundred kilobytes.
 const BUFFERED_LINES: usize = 8_192;
@@ -46,7 +48,10 @@ impl Guards {
     }
 }
 
-pub(crate) fn start(config: &TelemetryConfig) -> Result<Guards, TelemetryError> {
+pub(crate) fn start(
+    config: &TelemetryConfig,
+    spans: Option<&Spans>,
+) -> Result<Guards, TelemetryError> {
     let filter =
         EnvFilter::try_new(&config.log_level).map_err(|source| TelemetryError::Filter {
             level: config.log_level.clone(),
@@ -74,7 +79,18 @@ pub(crate) fn start(config: &TelemetryConfig) -> Result<Guards, TelemetryError> 
             .with_writer(writer)
             .boxed()
     });
+    // The exporter's own spans would make more of them.
+    let ours = filter_fn(|metadata| metadata.target().starts_with("bharatmart"));
+    let exported = spans.map(|spans| {
+        tracing_opentelemetry::layer()
+            .with_tracer(spans.tracer())
+            .with_location(false)
+            .with_threads(false)
+            .with_tracked_inactivity(false)
+            .with_filter(ours)
+    });
     tracing_subscriber::registry()
+        .with(exported)
         .with(pretty)
         .with(json)
         .with(filter)

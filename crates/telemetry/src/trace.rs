@@ -6,6 +6,13 @@
 
 use std::{fmt, future::Future};
 
+use opentelemetry::{
+    Context,
+    trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState},
+};
+use tracing::Span;
+use tracing_opentelemetry::OpenTelemetrySpanExt;
+
 /// The header of a request, and the field of a job's payload.
 pub const TRACE_PARENT: &str = "traceparent";
 
@@ -91,6 +98,35 @@ fn hex(text: &str, digits: usize) -> Option<u128> {
 #[must_use]
 pub fn current() -> Option<TraceContext> {
     CURRENT.try_with(|context| *context).ok().flatten()
+}
+
+/// Makes `span` a part of what `parent` is a position in, or begins a trace with it. Tells the position of `span` itself; `None`
+/// when no spans are exported, and nothing was done.
+#[must_use]
+pub fn place(span: &Span, parent: Option<TraceContext>) -> Option<TraceContext> {
+    if let Some(parent) = parent {
+        let context = Context::new().with_remote_span_context(parent.into());
+        span.set_parent(context).ok()?;
+    }
+    let context = span.context();
+    let own = context.span().span_context().clone();
+    own.is_valid().then(|| TraceContext {
+        trace_id: u128::from_be_bytes(own.trace_id().to_bytes()),
+        parent_id: u64::from_be_bytes(own.span_id().to_bytes()),
+        flags: own.trace_flags().to_u8() & 1,
+    })
+}
+
+impl From<TraceContext> for SpanContext {
+    fn from(context: TraceContext) -> Self {
+        Self::new(
+            TraceId::from_bytes(context.trace_id.to_be_bytes()),
+            SpanId::from_bytes(context.parent_id.to_be_bytes()),
+            TraceFlags::new(context.flags),
+            true,
+            TraceState::NONE,
+        )
+    }
 }
 
 /// Does `work` as a part of `context`. Tasks that it spawns are not part of it.

@@ -13,6 +13,7 @@ fn config(file: &Path) -> TelemetryConfig {
         log_format: LogFormat::Json,
         log_file: Some(file.to_owned()),
         enable_metrics: true,
+        traces: None,
         service_name: "bharatmart-test".to_owned(),
         environment: Environment::Production,
     }

@@ -14,6 +14,7 @@ fn started(enable_metrics: bool) -> (Telemetry, MetricsHandle) {
         log_format: LogFormat::Json,
         log_file: None,
         enable_metrics,
+        traces: None,
         service_name: "bharatmart-test".to_owned(),
         environment: Environment::Development,
     };

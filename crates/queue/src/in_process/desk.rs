@@ -139,8 +139,8 @@ impl Desk {
             attempt,
             trace_id = field::Empty,
         );
-        let trace = job.trace_parent.as_deref().and_then(TraceContext::parse);
-        let trace = trace.map(TraceContext::next);
+        let parent = job.trace_parent.as_deref().and_then(TraceContext::parse);
+        let trace = trace::place(&span, parent).or_else(|| parent.map(TraceContext::next));
         if let Some(trace) = trace {
             span.record("trace_id", trace.trace_id());
         }

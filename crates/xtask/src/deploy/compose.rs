@@ -62,9 +62,10 @@ pub async fn check() -> Result<()> {
 
     let step = steps.begin("docker compose config");
     let compose = compose(&programs)?;
-    let services = services(&compose).await?;
+    let services = services(&compose, &[]).await?;
     refuses_without_settings(&compose).await?;
     shellcheck(&programs).await?;
+    tracing(&compose).await?;
     step.done(&format!("{} services", services.len()));
 
     let step = steps.begin("Commands, settings and health checks");
@@ -119,14 +120,39 @@ fn config(compose: &Path, settings: &Path) -> Command {
     command
 }
 
-async fn services(compose: &Path) -> Result<Services> {
+async fn services(compose: &Path, environment: &[(&str, &str)]) -> Result<Services> {
     let settings = paths::workspace().join(".env.example");
-    let project = tool::output(&mut config(compose, &settings)).await?;
+    let mut command = config(compose, &settings);
+    command.envs(environment.iter().copied());
+    let project = tool::output(&mut command).await?;
     let mut project: Value = serde_json::from_str(&project)?;
     match project["services"].take() {
         Value::Object(services) => Ok(services),
         _ => anyhow::bail!("there are no services"),
     }
+}
+
+/// The profile `tracing` has a collector, which gets the traces of all programs when it is named as in the example of `.env`.
+async fn tracing(compose: &Path) -> Result<()> {
+    let example = fs::read_to_string(paths::workspace().join(".env.example"))?;
+    let endpoint = example
+        .lines()
+        .find_map(|line| line.strip_prefix("# OTEL_EXPORTER_OTLP_ENDPOINT="))
+        .context(".env.example names no collector")?;
+    let environment = [
+        ("COMPOSE_PROFILES", "tracing"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint),
+    ];
+    let services = services(compose, &environment).await?;
+    ensure!(
+        endpoint == "http://jaeger:4318" && services.contains_key("jaeger"),
+        "{endpoint} is no service's port for OTLP over HTTP"
+    );
+    for name in ["api", "worker-email", "worker-order", "worker-payment"] {
+        let given = &services[name]["environment"]["OTEL_EXPORTER_OTLP_ENDPOINT"];
+        ensure!(given == endpoint, "{name} sends its traces to {given}");
+    }
+    Ok(())
 }
 
 /// Whoever has no `.env` is told of it.
