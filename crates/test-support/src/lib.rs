@@ -23,6 +23,7 @@
 mod app;
 mod child;
 mod client;
+mod collector;
 mod database;
 mod environment;
 pub mod install;
@@ -38,6 +39,7 @@ mod wait;
 pub use app::{App, AppBuilder};
 pub use child::{Child, Launch, Output};
 pub use client::{ShopClient, TEST_PASSWORD};
+pub use collector::{Collector, ReceivedSpan};
 pub use database::{TEMPLATE_DATABASE, TestDatabase, test_prefix, test_redis_url};
 pub use environment::{
     BIN_DIR_VARIABLE, CAMPAIGN_RATE_VARIABLE, CAMPAIGN_SECONDS_VARIABLE, CAMPAIGN_SEED_VARIABLE,

@@ -31,4 +31,5 @@ mod secrets;
 mod shopper;
 mod stack;
 mod starts;
+mod traces;
 mod traffic;

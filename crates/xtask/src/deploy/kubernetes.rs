@@ -59,6 +59,7 @@ pub async fn check() -> Result<()> {
         "business-hours",
         "exporters",
         "pod-monitors",
+        "tracing",
     ];
     let variant = guide::variant(scratch.path(), "components", "base", &components)?;
     builds.push(tools.build(&variant).await?);

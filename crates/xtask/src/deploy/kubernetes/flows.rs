@@ -1,7 +1,7 @@
 //! Who may talk to whom under the network policies of a build, as Kubernetes reads them: whoever is chosen by a policy for a
 //! direction may do in it what any of those policies allows, and nothing else.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use super::manifests::{Build, Object, chooses};
@@ -100,6 +100,33 @@ pub fn check(build: &Build) -> Result<()> {
                 let client = format!("the namespace {namespace}");
                 judge(&client, server, port, may, allowed)?;
             }
+        }
+    }
+    collector(build)
+}
+
+/// Where a build has traces sent, its pods may send them.
+fn collector(build: &Build) -> Result<()> {
+    let settings = build.find("ConfigMap", "bharatmart-config");
+    let Some(url) = settings.and_then(|map| map.0["data"]["OTEL_EXPORTER_OTLP_ENDPOINT"].as_str())
+    else {
+        return Ok(());
+    };
+    let address = url
+        .strip_prefix("http://")
+        .and_then(|url| url.split_once(':'));
+    let (host, port) = address.with_context(|| format!("{url} names no port"))?;
+    let (_, namespace) = host
+        .split_once('.')
+        .with_context(|| format!("{host} names no namespace"))?;
+    let port: u16 = port.parse()?;
+    for component in ["backend", "worker"] {
+        for client in of(build, component) {
+            let may = permits(build, Direction::Egress, client, |rule| {
+                names_namespace(&rule["to"], namespace)
+                    && items(&rule["ports"]).any(|each| each["port"] == port)
+            });
+            ensure!(may, "{client} may not reach {url}");
         }
     }
     Ok(())
