@@ -21,14 +21,15 @@ is_left_behind() {
         echo "the primary does not answer: going on with the copy that is here" >&2
         return 1
     fi
-    [ "$slot" = lost ]
+    # Nor is there one when the primary was made anew.
+    [ "$slot" = lost ] || [ -z "$slot" ]
 }
 
 export PGPASSWORD=$REPLICATION_PASSWORD
 if is_left_behind; then
     echo "the primary no longer has what this replica has not read: copying it anew" >&2
     rm "$PGDATA/global/pg_control"
-    ask_primary "SELECT pg_drop_replication_slot('replica')" >/dev/null
+    ask_primary "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = 'replica'" >/dev/null
     ask_primary "SELECT pg_create_physical_replication_slot('replica')" >/dev/null
 fi
 # What pg_basebackup writes last: without it, the copy was interrupted.

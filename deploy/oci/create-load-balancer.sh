@@ -53,6 +53,16 @@ has() {
     [[ -n $found ]] && jq --exit-status --arg kind "$1" --arg name "$2" '.[$kind] // {} | has($name)' <<<"$found" >/dev/null
 }
 
+# agrees LISTENER FIELD VALUE: a listener that is there already is not changed, so it has to be as it was asked for.
+agrees() {
+    local value
+    has listeners "$1" || return 0
+    value=$(jq --raw-output --arg name "$1" --arg field "$2" '
+        .listeners[$name] | .[$field] // ."ssl-configuration"[$field] // "" | if type == "array" then join(",") else . end' <<<"$found")
+    [[ $value == "$3" ]] ||
+        fail "the listener $1 is there with the $2 \`$value\` instead of \`$3\`; after \`oci lb listener delete --load-balancer-id $id --listener-name $1\` this makes it anew"
+}
+
 # backend_set NAME PORT PATH
 backend_set() {
     has backend-sets "$1" || change oci lb backend-set create --load-balancer-id "$id" --name "$1" --policy ROUND_ROBIN \
@@ -76,9 +86,14 @@ fi
 # Streams of an order's events are silent for up to 15 seconds.
 listener=(oci lb listener create --load-balancer-id "$id" --default-backend-set-name "$default" --protocol HTTP
     --connection-configuration-idle-timeout 60 --wait-for-state SUCCEEDED)
+agrees http default-backend-set-name "$default"
+agrees https default-backend-set-name "$default"
+agrees https certificate-ids "${option[certificate-id]}"
 if [[ -z ${option[certificate-id]} ]]; then
+    agrees http rule-set-names ''
     has listeners http || change "${listener[@]}" --name http --port 80 "${routing[@]}" >/dev/null
 else
+    agrees http rule-set-names to_https
     has rule-sets to_https || change oci lb rule-set create --load-balancer-id "$id" --name to_https --wait-for-state SUCCEEDED --items '[{
         "action": "REDIRECT", "responseCode": 301, "redirectUri": {"protocol": "HTTPS", "port": 443},
         "conditions": [{"attributeName": "PATH", "attributeValue": "/", "operator": "FORCE_LONGEST_PREFIX_MATCH"}]}]' >/dev/null

@@ -4,19 +4,27 @@ use std::{error::Error, time::Duration};
 
 use async_trait::async_trait;
 use bharatmart_config::{TelemetryConfig, TracesConfig};
-use opentelemetry::{KeyValue, trace::TracerProvider};
+use opentelemetry::{
+    Context, KeyValue,
+    trace::{Link, SpanKind, TraceContextExt, TraceId, TraceState, TracerProvider},
+};
 use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
 use opentelemetry_otlp::{SpanExporter, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::{
     Resource,
-    trace::{Sampler, SdkTracer, SdkTracerProvider},
+    trace::{
+        Sampler, SamplingDecision, SamplingResult, SdkTracer, SdkTracerProvider, ShouldSample,
+    },
 };
 use tokio::runtime::Handle;
 
 /// How long the collector may take for a batch.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What makes and sends spans. Dropping it sends what is still buffered, for which it waits no longer than [`PATIENCE`].
+/// How long the end of the process may wait for it: what stops us has little time left to give.
+const LAST_PATIENCE: Duration = Duration::from_secs(2);
+
+/// What makes and sends spans. Dropping it sends what is still buffered.
 pub(crate) struct Spans(SdkTracerProvider);
 
 impl Spans {
@@ -57,18 +65,53 @@ impl Spans {
 
 impl Drop for Spans {
     fn drop(&mut self) {
-        if let Err(error) = self.0.shutdown_with_timeout(PATIENCE) {
+        if let Err(error) = self.0.shutdown_with_timeout(LAST_PATIENCE) {
             tracing::warn!(%error, "the last spans were not sent");
         }
     }
 }
 
-fn sampler(traces: &TracesConfig) -> Sampler {
+/// Spans that may begin a trace. What looks for work every second is not worth one when it finds none.
+const BEGIN: [&str; 2] = ["request", "job"];
+/// Asked every few seconds by everything around us.
+const PROBES: &str = "/api/health";
+
+fn sampler(traces: &TracesConfig) -> Worthwhile {
     let own = Sampler::TraceIdRatioBased(traces.share);
-    if traces.follows_caller {
+    Worthwhile(if traces.follows_caller {
         Sampler::ParentBased(Box::new(own))
     } else {
         own
+    })
+}
+
+/// Samples what may begin a trace, and what is part of one.
+#[derive(Clone, Debug)]
+struct Worthwhile(Sampler);
+
+impl ShouldSample for Worthwhile {
+    fn should_sample(
+        &self,
+        parent: Option<&Context>,
+        trace_id: TraceId,
+        name: &str,
+        kind: &SpanKind,
+        attributes: &[KeyValue],
+        links: &[Link],
+    ) -> SamplingResult {
+        let is_part = parent.is_some_and(|parent| parent.span().span_context().is_valid());
+        let is_probe = attributes.iter().any(|attribute| {
+            attribute.key.as_str() == "route" && attribute.value.as_str().starts_with(PROBES)
+        });
+        if !is_part && (is_probe || !BEGIN.contains(&name)) {
+            return SamplingResult {
+                decision: SamplingDecision::Drop,
+                attributes: Vec::new(),
+                trace_state: TraceState::NONE,
+            };
+        }
+        self.0
+            .should_sample(parent, trace_id, name, kind, attributes, links)
     }
 }
 

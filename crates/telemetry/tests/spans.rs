@@ -39,8 +39,12 @@ async fn a_request_and_what_it_leaves_behind_are_one_trace() {
     let parent = TraceContext::parse(&position.to_string());
     assert!(trace::place(&job, parent).is_some());
     drop(job);
-    let other = info_span!(target: "bharatmart_test", "of nobody");
-    assert!(trace::place(&other, None).is_some());
+    let other = info_span!(target: "bharatmart_test", "request");
+    let unsent = trace::place(&other, None).unwrap().to_string();
+    assert!(
+        unsent.ends_with("-00"),
+        "its jobs are not sent either: {unsent}"
+    );
     drop(other);
     telemetry.shutdown();
 
@@ -60,6 +64,29 @@ async fn a_request_and_what_it_leaves_behind_are_one_trace() {
     assert_eq!(query.parent_id, request.id);
     assert_eq!(job.parent_id, request.id);
     assert_eq!(request.text("route"), Some("/api/orders"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_what_is_done_for_somebody_begins_a_trace() {
+    let collector = Collector::start().await.unwrap();
+    let traces = TracesConfig {
+        endpoint: collector.url.clone(),
+        share: 1.0,
+        follows_caller: true,
+    };
+    let telemetry = start(&config(Some(traces))).unwrap();
+    drop(info_span!(target: "bharatmart_test", "db.outbox.claim"));
+    drop(info_span!(target: "bharatmart_test", "request", route = "/api/health/ready"));
+    drop(info_span!(target: "bharatmart_test", "request", route = "/api/products"));
+    drop(info_span!(target: "bharatmart_test", "job"));
+    telemetry.shutdown();
+    let mut sent: Vec<_> = collector.spans();
+    sent.sort_by_key(|span| span.name.clone());
+    let sent: Vec<_> = sent
+        .iter()
+        .map(|span| (span.name.as_str(), span.text("route")))
+        .collect();
+    assert_eq!(sent, [("job", None), ("request", Some("/api/products"))]);
 }
 
 #[tokio::test]

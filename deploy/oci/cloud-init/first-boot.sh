@@ -107,7 +107,10 @@ case $role in
         ;;
     worker)
         install_release
-        systemctl enable --now "bharatmart-worker@$worker_type"
         open_port 9090
+        systemctl enable "bharatmart-worker@$worker_type"
+        # Workers are replaced first, and do nothing before the database is as they want it.
+        retry systemctl start bharatmart-migrate
+        systemctl start "bharatmart-worker@$worker_type"
         ;;
 esac

@@ -31,7 +31,7 @@ enum Check {
     Kubernetes,
     /// What Prometheus, Alertmanager and Grafana read, of `deploy/monitoring`
     Monitoring,
-    /// The scripts of `deploy/oci`, which are run when it is named, and read else
+    /// The scripts of `deploy/oci`, run by OCI's own command line
     Oci,
     /// The profile for a machine with 1 GB, under load; only when it is named
     SmallVm,
@@ -64,11 +64,9 @@ pub struct Arguments {
 }
 
 pub async fn run(arguments: Arguments) -> Result<ExitCode> {
-    let is_named = !arguments.names.is_empty();
-    let names = if is_named {
-        &arguments.names
-    } else {
-        USUAL.as_slice()
+    let names = match arguments.names.as_slice() {
+        [] => USUAL.as_slice(),
+        names => names,
     };
     for name in names {
         match name {
@@ -77,7 +75,7 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode> {
             Check::Images => images::check(false, None).await?,
             Check::Kubernetes => kubernetes::check().await?,
             Check::Monitoring => monitoring::check().await?,
-            Check::Oci => oci::check(is_named).await?,
+            Check::Oci => oci::check().await?,
             Check::SmallVm => {
                 let length = Duration::from_mins(arguments.minutes);
                 small_vm::check(length, arguments.programs.as_deref()).await?;

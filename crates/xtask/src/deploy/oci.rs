@@ -17,13 +17,11 @@ use bharatmart_test_support::{
 };
 use tokio::process::Command;
 
-use super::{compose, readme::commands, tool::output};
-use crate::{
-    console::{Steps, line},
-    paths, python,
-};
+use super::{readme::commands, tool::output};
+use crate::{console::Steps, paths, python};
 
 const FOLDER: &str = "deploy/oci";
+const REQUIREMENTS: &str = "tests/deploy/oci/requirements.txt";
 
 fn folder() -> PathBuf {
     paths::workspace().join(FOLDER)
@@ -97,18 +95,13 @@ fn readme(scripts: &[PathBuf]) -> Result<usize> {
     Ok(commands.len())
 }
 
-/// Reads the scripts, and runs them if they are `named`: OCI's command line takes half a second to start, hundreds of times.
-pub async fn check(named: bool) -> Result<()> {
-    let mut steps = Steps::new(if named { 5 } else { 3 });
+/// Reads the scripts, and runs them: OCI's command line takes half a second to start, hundreds of times.
+pub async fn check() -> Result<()> {
+    let mut steps = Steps::new(5);
     let mut step = steps.begin("Requirements");
     let needed = [Requirement::Python, Requirement::JqAndOpenssl];
     install::ensure(&needed, |text| step.note(text))?;
-    let (name, requirements) = if named {
-        ("oci-cli", "tests/deploy/oci/requirements.txt")
-    } else {
-        ("containers", compose::REQUIREMENTS)
-    };
-    let programs = python::environment(name, requirements, |text| step.note(text)).await?;
+    let programs = python::environment("oci-cli", REQUIREMENTS, |text| step.note(text)).await?;
     step.done("there");
 
     let step = steps.begin("shellcheck");
@@ -124,12 +117,6 @@ pub async fn check(named: bool) -> Result<()> {
 
     let step = steps.begin("README");
     step.done(&format!("{} commands", readme(&scripts)?));
-    if !named {
-        line(
-            "SKIPPED: running the scripts of deploy/oci: needs to be named, since it takes minutes",
-        );
-        return Ok(());
-    }
 
     let step = steps.begin("Scripts");
     let stages = scripts::run_all(&programs, &scripts).await?;

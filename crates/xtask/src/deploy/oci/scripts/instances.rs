@@ -75,6 +75,12 @@ async fn load_balancer(stage: &mut Stage) -> Result<String> {
     );
 
     let certificate = "ocid1.certificate.oc1.ap-mumbai-1.shop";
+    // What is served without HTTPS does not stay so unsaid.
+    let later = [&arguments[..], &["--certificate-id", certificate]].concat();
+    let says = "the listener http is there with the rule-set-names";
+    stage
+        .refuse("create-load-balancer.sh", &later, 1, says)
+        .await?;
     let arguments = [
         "--name",
         "with-tls",
