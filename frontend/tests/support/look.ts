@@ -13,6 +13,8 @@ type Options = { isLoading?: boolean };
  */
 export async function look(page: Page, info: TestInfo, name: string, options: Options = {}) {
   const { isLoading = false } = options;
+  // Its own code is there by then: that of the page around it shows the same while it is fetched.
+  await expect(page.getByRole('heading', { level: 1 }).first()).toBeVisible();
   if (!isLoading) await expect(page.locator('.animate-pulse')).toHaveCount(0);
   const folder = process.env.SCREENSHOTS;
   if (folder) {
