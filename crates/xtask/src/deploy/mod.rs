@@ -31,7 +31,7 @@ enum Check {
     Kubernetes,
     /// What Prometheus, Alertmanager and Grafana read, of `deploy/monitoring`
     Monitoring,
-    /// The scripts of `deploy/oci`, run by OCI's own command line
+    /// The scripts of `deploy/oci`, run by OCI's own command line; only when it is named
     Oci,
     /// The profile for a machine with 1 GB, under load; only when it is named
     SmallVm,
@@ -42,8 +42,7 @@ enum Check {
 }
 
 /// What is checked when nothing is named. The rest takes longer, or more than every machine has.
-const USUAL: [Check; 6] = [
-    Check::Oci,
+const USUAL: [Check; 5] = [
     Check::Kubernetes,
     Check::Systemd,
     Check::Monitoring,
