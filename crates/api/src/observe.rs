@@ -71,9 +71,7 @@ fn new_id() -> HeaderValue {
 fn trace_of(request: &Request, span: &Span) -> Option<TraceContext> {
     let sent = request.headers().get(TRACE_PARENT);
     let sent = sent.and_then(|sent| TraceContext::parse(sent.to_str().ok()?));
-    trace::place(span, sent)
-        .or(sent)
-        .or_else(|| (!request.method().is_safe()).then(TraceContext::begin))
+    trace::place(span, sent).or_else(|| (!request.method().is_safe()).then(TraceContext::begin))
 }
 
 /// A method as a label: clients can invent methods, and each would be a series of its own.

@@ -114,8 +114,7 @@ impl Runner {
             attempt = attempt.number,
             trace_id = field::Empty,
         );
-        let parent = trace_of(&job);
-        let trace = trace::place(&span, parent).or_else(|| parent.map(TraceContext::next));
+        let trace = trace::place(&span, trace_of(&job));
         if let Some(trace) = trace {
             span.record("trace_id", trace.trace_id());
         }
@@ -321,7 +320,7 @@ impl Runner {
     }
 }
 
-/// What the job is part of: a step of the trace that its producer sent along.
+/// What the job is part of: the position that its producer sent along.
 fn trace_of(job: &Job) -> Option<TraceContext> {
     let parent = job.data().get(TRACE_PARENT)?.as_str()?;
     TraceContext::parse(parent)

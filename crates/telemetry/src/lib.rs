@@ -1,6 +1,6 @@
 //! Sets up the process's log, its metrics and its traces.
 //!
-//! [`start`] installs both for the whole process, once. Logs go to standard output as JSON lines or as text for people,
+//! [`start`] installs all three for the whole process, once. Logs go to standard output as JSON lines or as text for people,
 //! and besides to a file as JSON when `LOG_FILE` is set; writing happens on threads of its own, and what these cannot
 //! keep up with is dropped and counted rather than letting requests wait. Metrics are rendered for Prometheus by
 //! [`MetricsHandle::render`]; their names and help texts stand in [`metrics`]. Spans go to a collector when

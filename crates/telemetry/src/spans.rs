@@ -20,9 +20,12 @@ use tokio::runtime::Handle;
 
 /// How long the collector may take for a batch.
 const PATIENCE: Duration = Duration::from_secs(10);
-
 /// How long the end of the process may wait for it: what stops us has little time left to give.
 const LAST_PATIENCE: Duration = Duration::from_secs(2);
+/// Spans that may begin a trace. What looks for work every second is not worth one when it finds none.
+const BEGIN: [&str; 2] = ["request", "job"];
+/// Asked every few seconds by everything around us.
+const PROBES: &str = "/api/health";
 
 /// What makes and sends spans. Dropping it sends what is still buffered.
 pub(crate) struct Spans(SdkTracerProvider);
@@ -70,11 +73,6 @@ impl Drop for Spans {
         }
     }
 }
-
-/// Spans that may begin a trace. What looks for work every second is not worth one when it finds none.
-const BEGIN: [&str; 2] = ["request", "job"];
-/// Asked every few seconds by everything around us.
-const PROBES: &str = "/api/health";
 
 fn sampler(traces: &TracesConfig) -> Worthwhile {
     let own = Sampler::TraceIdRatioBased(traces.share);

@@ -100,10 +100,15 @@ pub fn current() -> Option<TraceContext> {
     CURRENT.try_with(|context| *context).ok().flatten()
 }
 
-/// Makes `span` a part of what `parent` is a position in, or begins a trace with it. Tells the position of `span` itself; `None`
-/// when no spans are exported, and nothing was done.
+/// Makes `span` a part of what `parent` is a position in, and tells its own position. Without a parent it begins a trace where
+/// spans are exported, and has no position else.
 #[must_use]
 pub fn place(span: &Span, parent: Option<TraceContext>) -> Option<TraceContext> {
+    exported(span, parent).or_else(|| parent.map(TraceContext::next))
+}
+
+/// The position of a span that is to be exported.
+fn exported(span: &Span, parent: Option<TraceContext>) -> Option<TraceContext> {
     if let Some(parent) = parent {
         let context = Context::new().with_remote_span_context(parent.into());
         span.set_parent(context).ok()?;

@@ -90,10 +90,13 @@ async fn only_what_is_done_for_somebody_begins_a_trace() {
 }
 
 #[tokio::test]
-async fn without_a_collector_there_are_no_positions() {
+async fn without_a_collector_a_trace_goes_on_and_none_begins() {
     let telemetry = start(&config(None)).unwrap();
     let span = info_span!(target: "bharatmart_test", "request");
-    assert_eq!(trace::place(&span, TraceContext::parse(SENT)), None);
+    let sent = TraceContext::parse(SENT).unwrap();
+    let placed = trace::place(&span, Some(sent)).unwrap();
+    assert_eq!(placed.trace_id(), sent.trace_id());
+    assert_ne!(placed, sent);
     assert_eq!(trace::place(&span, None), None);
     telemetry.shutdown();
 }

@@ -140,7 +140,7 @@ impl Desk {
             trace_id = field::Empty,
         );
         let parent = job.trace_parent.as_deref().and_then(TraceContext::parse);
-        let trace = trace::place(&span, parent).or_else(|| parent.map(TraceContext::next));
+        let trace = trace::place(&span, parent);
         if let Some(trace) = trace {
             span.record("trace_id", trace.trace_id());
         }
