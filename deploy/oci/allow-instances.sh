@@ -30,6 +30,7 @@ compartment=${option[compartment-id]} name=${option[name]}
 home=$(oci iam region-subscription list --tenancy-id "${option[tenancy-id]}" |
     jq --raw-output '[.data[] | select(."is-home-region")][0]."region-name" // empty')
 [[ -n $home ]] || fail "the tenancy ${option[tenancy-id]} has no home region that this user may see"
+export OCI_CLI_REGION=$home
 
 rule="ALL {instance.compartment.id = '$compartment'}"
 statements=$(json --arg group "$name" --arg compartment "$compartment" --arg bucket "${option[bucket]}" --arg secret "${option[secret-id]}" '[
@@ -37,18 +38,18 @@ statements=$(json --arg group "$name" --arg compartment "$compartment" --arg buc
     "Allow dynamic-group \($group) to read secret-bundles in compartment id \($compartment) where target.secret.id = '\''\($secret)'\''"
 ]')
 
-group=$(find_named "$name" oci --region "$home" iam dynamic-group list --compartment-id "${option[tenancy-id]}")
+group=$(find_named "$name" oci iam dynamic-group list --compartment-id "${option[tenancy-id]}")
 if [[ -z $group ]]; then
-    change oci --region "$home" iam dynamic-group create --compartment-id "${option[tenancy-id]}" --name "$name" --matching-rule "$rule" \
+    change oci iam dynamic-group create --compartment-id "${option[tenancy-id]}" --name "$name" --matching-rule "$rule" \
         --description 'Instances that run BharatMart' >/dev/null
 elif [[ $(jq --raw-output '."matching-rule"' <<<"$group") != "$rule" ]]; then
-    change oci --region "$home" iam dynamic-group update --dynamic-group-id "$(jq --raw-output .id <<<"$group")" --matching-rule "$rule" --force >/dev/null
+    change oci iam dynamic-group update --dynamic-group-id "$(jq --raw-output .id <<<"$group")" --matching-rule "$rule" --force >/dev/null
 fi
 
-policy=$(find_named "$name" oci --region "$home" iam policy list --compartment-id "${option[tenancy-id]}")
+policy=$(find_named "$name" oci iam policy list --compartment-id "${option[tenancy-id]}")
 if [[ -z $policy ]]; then
-    change oci --region "$home" iam policy create --compartment-id "${option[tenancy-id]}" --name "$name" --statements "$statements" \
+    change oci iam policy create --compartment-id "${option[tenancy-id]}" --name "$name" --statements "$statements" \
         --description 'What instances that run BharatMart may read' >/dev/null
 elif [[ $(jq --compact-output .statements <<<"$policy") != "$statements" ]]; then
-    change oci --region "$home" iam policy update --policy-id "$(jq --raw-output .id <<<"$policy")" --statements "$statements" --version-date '' --force >/dev/null
+    change oci iam policy update --policy-id "$(jq --raw-output .id <<<"$policy")" --statements "$statements" --version-date '' --force >/dev/null
 fi

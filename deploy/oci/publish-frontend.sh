@@ -73,16 +73,18 @@ else
         --public-access-type ObjectReadWithoutList >/dev/null
 fi
 
-config=$(mktemp)
-trap 'rm --force "$config"' EXIT
-json --arg url "${option[api-url]}" '{apiUrl: $url}' >"$config"
+config=''
+if [[ -n ${option[api-url]} ]]; then
+    config=$(mktemp)
+    trap 'rm --force "$config"' EXIT
+    json --arg url "${option[api-url]}" '{apiUrl: $url}' >"$config"
+fi
 
 put() {
     local name=$1 file=$dist/$1 sum type
-    if [[ $name == config.json && -n ${option[api-url]} ]]; then
-        file=$config
-    elif [[ $name == config.json ]] && grep --quiet ' config\.json$' <<<"$stored"; then
-        return
+    if [[ $name == config.json ]]; then
+        [[ -n $config ]] || ! grep --quiet ' config\.json$' <<<"$stored" || return 0
+        file=${config:-$file}
     fi
     sum=$(openssl dgst -md5 -binary "$file" | base64)
     if grep --quiet --line-regexp --fixed-strings "$sum $name" <<<"$stored"; then

@@ -85,6 +85,15 @@ serve_frontend() {
     systemctl restart nginx
 }
 
+# start UNIT: after the migrations, which whoever comes first runs; the others wait for it and find nothing left to do.
+start() {
+    # It is there after a restart, whatever becomes of the first start.
+    systemctl enable "$1"
+    # The database may be new, too.
+    retry systemctl start bharatmart-migrate
+    systemctl start "$1"
+}
+
 install_packages
 python3 -m venv /opt/oci-cli
 retry /opt/oci-cli/bin/pip install --quiet oci-cli==3.95.1
@@ -99,18 +108,11 @@ case $role in
         install_release
         open_port 3000
         open_port 9090
-        # It is there after a restart, whatever becomes of the first start.
-        systemctl enable bharatmart-api
-        # Whoever comes first migrates; the others wait for it and find nothing left to do. The database may be new, too.
-        retry systemctl start bharatmart-migrate
-        systemctl start bharatmart-api
+        start bharatmart-api
         ;;
     worker)
         install_release
         open_port 9090
-        systemctl enable "bharatmart-worker@$worker_type"
-        # Workers are replaced first, and do nothing before the database is as they want it.
-        retry systemctl start bharatmart-migrate
-        systemctl start "bharatmart-worker@$worker_type"
+        start "bharatmart-worker@$worker_type"
         ;;
 esac

@@ -11,10 +11,7 @@ use bharatmart_test_support::{
 use tokio::process::Command;
 
 use super::tool::output;
-use crate::{
-    console::{Steps, line},
-    paths, python,
-};
+use crate::{console::Steps, paths, python};
 
 const FOLDER: &str = "deploy/oci/terraform";
 const REQUIREMENTS: &str = "tests/deploy/oci/terraform/requirements.txt";
@@ -23,10 +20,9 @@ const PROVIDER: &str = "tests/deploy/oci/terraform/provider.py";
 const ROOTS: [&str; 2] = ["always-free", "scaled"];
 
 pub async fn check() -> Result<()> {
-    let Some(terraform) = find_program("terraform") else {
-        line("SKIPPED: terraform: needs the program `terraform`, 1.7 or later");
-        return Ok(());
-    };
+    // It is checked when it is named only, and what is asked for by name does not pass unseen.
+    let terraform =
+        find_program("terraform").context("needs the program `terraform`, 1.7 or later")?;
     let mut steps = Steps::new(2 + ROOTS.len());
     let mut step = steps.begin("Requirements");
     install::ensure(&[Requirement::Python], |text| step.note(text))?;

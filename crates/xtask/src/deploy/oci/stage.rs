@@ -4,7 +4,7 @@ use std::{
     collections::BTreeSet,
     fs,
     os::unix::fs::PermissionsExt,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Output, Stdio},
 };
 
@@ -22,6 +22,9 @@ use crate::deploy::tool::output;
 pub const COMPARTMENT: &str = "ocid1.compartment.oc1..shop";
 pub const TENANCY: &str = "ocid1.tenancy.oc1..shop";
 
+/// Where the calls of the CLI are noted.
+const CALLS: &str = "calls";
+
 pub struct Stage {
     pub recorder: Recorder,
     pub scratch: ScratchDir,
@@ -37,8 +40,8 @@ pub struct Outcome {
     /// The last line that it printed: an OCID, mostly.
     pub last: String,
     pub printed: String,
-    /// What `--dry-run` would run, if the script was called for the first time.
-    pub dry: String,
+    /// What the CLI was called with, behind the region that the script had chosen, a call in each line.
+    pub calls: String,
     pub changes: Vec<Recorded>,
 }
 
@@ -65,12 +68,17 @@ impl Stage {
         for file in [&settings, &key] {
             fs::set_permissions(file, fs::Permissions::from_mode(0o600))?;
         }
+        let search_path = format!(
+            "{}:{}:/usr/local/bin:/usr/bin:/bin",
+            note_calls(scratch.path(), programs)?.display(),
+            programs.display()
+        );
         Ok(Self {
             recorder: Recorder::start().await?,
             scratch,
             run: BTreeSet::new(),
             changes: Vec::new(),
-            search_path: format!("{}:/usr/local/bin:/usr/bin:/bin", programs.display()),
+            search_path,
         })
     }
 
@@ -110,19 +118,18 @@ impl Stage {
     /// Runs a script: at its first time with `--dry-run`, which may change nothing; for real; and again, which may change nothing
     /// and has to print the same.
     pub async fn perform(&mut self, script: &str, arguments: &[&str]) -> Result<Outcome> {
-        let mut dry = String::new();
         if self.run.insert(script.to_owned()) {
-            let output = self
-                .call(script, &[arguments, &["--dry-run"]].concat())
-                .await?;
-            dry = String::from_utf8_lossy(&output.stderr).into_owned();
-            ensure!(output.status.success(), "{script} --dry-run failed:\n{dry}");
+            let dry = [arguments, &["--dry-run"]].concat();
+            self.succeed(script, &dry).await?;
             ensure!(
                 self.take_changes().is_empty(),
                 "{script} --dry-run changed something"
             );
         }
+        let noted = self.scratch.path().join(CALLS);
+        fs::write(&noted, "")?;
         let printed = self.succeed(script, arguments).await?;
+        let calls = fs::read_to_string(&noted)?;
         let changes = self.take_changes();
         let again = self.succeed(script, arguments).await?;
         let twice = self.take_changes();
@@ -136,7 +143,7 @@ impl Stage {
         Ok(Outcome {
             last,
             printed,
-            dry,
+            calls,
             changes,
         })
     }
@@ -184,6 +191,21 @@ impl Stage {
         );
         Ok(())
     }
+}
+
+/// Puts a program before the CLI that notes how it is called: the recorder gets everything, whatever the region.
+fn note_calls(scratch: &Path, programs: &Path) -> Result<PathBuf> {
+    let folder = scratch.join("bin");
+    fs::create_dir(&folder)?;
+    let program = folder.join("oci");
+    let script = format!(
+        "#!/bin/sh\nprintf '%s %s\\n' \"$OCI_CLI_REGION\" \"$*\" >>'{}'\nexec '{}' \"$@\"\n",
+        scratch.join(CALLS).display(),
+        programs.join("oci").display()
+    );
+    fs::write(&program, script)?;
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
+    Ok(folder)
 }
 
 /// The changes in the form that `bodies.py` reads.

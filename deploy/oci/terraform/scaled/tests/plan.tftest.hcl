@@ -2,6 +2,14 @@ mock_provider "oci" {}
 
 mock_provider "oci" {
   alias = "home"
+
+  mock_resource "oci_identity_dynamic_group" {
+    defaults = { id = "made in the home region" }
+  }
+
+  mock_resource "oci_identity_policy" {
+    defaults = { id = "made in the home region" }
+  }
 }
 
 variables {
@@ -65,5 +73,20 @@ run "leads_to_https_with_a_certificate" {
   assert {
     condition     = length(oci_load_balancer_listener.https) == 1 && oci_load_balancer_listener.http.rule_set_names == tolist(["to_https"])
     error_message = "There is no HTTPS, or HTTP leads to the shop."
+  }
+}
+
+run "changes_groups_and_policies_in_the_home_region" {
+  command = apply
+
+  plan_options {
+    target = [oci_identity_dynamic_group.instances, oci_identity_policy.instances]
+  }
+
+  assert {
+    condition = alltrue([
+      for one in [oci_identity_dynamic_group.instances, oci_identity_policy.instances] : one.id == "made in the home region"
+    ])
+    error_message = "Elsewhere the service refuses changes of groups and policies."
   }
 }

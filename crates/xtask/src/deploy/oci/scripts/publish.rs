@@ -9,8 +9,8 @@ use serde_json::json;
 
 use super::{KEY, RELEASE, VAULT, body};
 use crate::deploy::oci::{
-    recorder::HOME_REGION,
-    stage::{Stage, TENANCY},
+    recorder::{HOME_REGION, Recorded},
+    stage::{Outcome, Stage, TENANCY},
 };
 
 pub async fn check(programs: &Path) -> Result<Stage> {
@@ -166,21 +166,45 @@ async fn settings(stage: &mut Stage) -> Result<()> {
 
     let arguments = ["--tenancy-id", TENANCY, "--secret-id", &stored.last];
     let allowed = stage.perform("allow-instances.sh", &arguments).await?;
-    ensure!(
-        allowed
-            .dry
-            .matches(&format!("oci --region {HOME_REGION} iam"))
-            .count()
-            == 2,
-        "not in the home region: {}",
-        allowed.dry
-    );
+    at_home(&allowed)?;
     let statements = body(&allowed, "/20160918/policies")?["statements"].to_string();
     ensure!(
         statements.contains("target.bucket.name = 'bharatmart-releases'")
             && statements.contains(&format!("target.secret.id = '{}'", stored.last))
             && !statements.contains("manage"),
         "{statements}"
+    );
+
+    // Another compartment changes what the group matches and what the policy allows.
+    let moved = [
+        &arguments[..],
+        &["--compartment-id", "ocid1.compartment.oc1..moved"],
+    ]
+    .concat();
+    let changed = stage.perform("allow-instances.sh", &moved).await?;
+    at_home(&changed)?;
+    let is_update = |change: &Recorded| {
+        change.method == Method::PUT && change.body.to_string().contains("..moved")
+    };
+    ensure!(
+        changed.changes.len() == 2 && changed.changes.iter().all(is_update),
+        "the group and the policy are not changed"
+    );
+    Ok(())
+}
+
+/// Groups and policies are asked for and changed in the home region.
+fn at_home(outcome: &Outcome) -> Result<()> {
+    let mut calls = outcome.calls.lines().filter(|call| {
+        [" iam dynamic-group ", " iam policy "]
+            .iter()
+            .any(|command| call.contains(command))
+    });
+    ensure!(
+        calls.clone().count() == 4
+            && calls.all(|call| call.starts_with(&format!("{HOME_REGION} "))),
+        "not in the home region: {}",
+        outcome.calls
     );
     Ok(())
 }
